@@ -1,0 +1,59 @@
+/* What every file of Errand may use: slices, must-check, invariants. Header only, no dependency, never blocks. */
+#ifndef ERRAND_COMMON_BASE_H
+#define ERRAND_COMMON_BASE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MUST_CHECK __attribute__((warn_unused_result))
+#define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
+#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+#define CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
+
+/* A borrowed slice of bytes: not NUL-terminated unless its owner says so, and never freed through this. ptr may be NULL when len is 0. */
+struct str {
+    const char *ptr;
+    size_t len;
+};
+
+#define STR(literal) ((struct str){"" literal, sizeof(literal) - 1})
+#define STR_NONE ((struct str){NULL, 0})
+#define STR_ARG(s) (int)(s).len, (s).ptr /* for "%.*s" */
+
+/* Borrows a NUL-terminated string; NULL gives an empty slice. */
+static inline struct str str_of(const char *z)
+{
+    return z ? (struct str){z, strlen(z)} : STR_NONE;
+}
+
+static inline bool str_eq(struct str a, struct str b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
+}
+
+static inline bool str_eqz(struct str a, const char *z)
+{
+    return str_eq(a, str_of(z));
+}
+
+static inline bool str_starts(struct str s, struct str prefix)
+{
+    return s.len >= prefix.len && (prefix.len == 0 || memcmp(s.ptr, prefix.ptr, prefix.len) == 0);
+}
+
+/* Says on standard error which invariant broke, and aborts; stays in release builds. Never used for input that somebody outside chose. */
+_Noreturn void invariant_broken(const char *what, const char *file, int line);
+
+#define PRE(cond) ((cond) ? (void)0 : invariant_broken("precondition: " #cond, __FILE__, __LINE__))
+#define POST(cond) ((cond) ? (void)0 : invariant_broken("postcondition: " #cond, __FILE__, __LINE__))
+
+#ifdef __cplusplus
+}
+#endif
+#endif

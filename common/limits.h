@@ -1,0 +1,60 @@
+/* Every bound on what somebody outside decides, in one table; `errand limits` lists it. Columns: name, value, unit, what it bounds. */
+#ifndef ERRAND_COMMON_LIMITS_H
+#define ERRAND_COMMON_LIMITS_H
+
+#include "common/base.h"
+
+#define LIMIT_TABLE(X)                                                                                                 \
+    X(LIMIT_INPUT, 1048576, "bytes", "a run's input")                                                                  \
+    X(LIMIT_RESULT, 1048576, "bytes", "a run's result")                                                                \
+    X(LIMIT_EVENT, 262144, "bytes", "one event, as stored")                                                            \
+    X(LIMIT_BATCH_EVENTS, 256, "events", "a batch of events")                                                          \
+    X(LIMIT_BATCH_BODY, 4194304, "bytes", "the body of a batch of events")                                             \
+    X(LIMIT_BODY, 1310720, "bytes", "the body of any other request (an input and its envelope)")                       \
+    X(LIMIT_BATCH_RUNS_BODY, 16777216, "bytes", "the body of a batch of runs")                                         \
+    X(LIMIT_BATCH_RUNS, 1000, "runs", "a batch of runs")                                                               \
+    X(LIMIT_ENTRY, 65536, "bytes", "the events of one stream entry (or one event)")                                    \
+    X(LIMIT_ENV_COUNT, 64, "variables", "a run's or an agent's environment")                                           \
+    X(LIMIT_ENV_BYTES, 32768, "bytes", "a run's or an agent's environment")                                            \
+    X(LIMIT_RUN_EVENTS, 1000000, "events", "a run's events")                                                           \
+    X(LIMIT_RUN_EVENT_BYTES, 67108864, "bytes", "a run's events")                                                      \
+    X(LIMIT_HEADERS, 16384, "bytes", "the request line and header fields")                                             \
+    X(LIMIT_HEADER_COUNT, 100, "fields", "header fields")                                                              \
+    X(LIMIT_TARGET, 8192, "bytes", "the request target")                                                               \
+    X(LIMIT_JSON_DEPTH, 128, "levels", "nesting of JSON")                                                              \
+    X(LIMIT_LABELS, 64, "labels", "labels of a run")                                                                   \
+    X(LIMIT_LABEL_BYTES, 256, "bytes", "a label's key, and its value")                                                 \
+    X(LIMIT_NAME, 128, "bytes", "a name: agent, queue, workspace")                                                     \
+    X(LIMIT_IDEMPOTENCY_KEY, 255, "bytes", "an Idempotency-Key")                                                       \
+    X(LIMIT_DEFINITION, 65536, "bytes", "an agent definition, as stored")                                              \
+    X(LIMIT_COMMAND, 256, "words", "an agent's command")                                                               \
+    X(LIMIT_AGENT_VERSIONS, 100, "versions", "kept versions of an agent")                                              \
+    X(LIMIT_AGENTS, 1000, "agents", "agents of a workspace")                                                           \
+    X(LIMIT_PAGE, 200, "records", "a page of a list")                                                                  \
+    X(LIMIT_PAGE_EXAMINED, 1000, "records", "records examined for one page")                                           \
+    X(LIMIT_ATTEMPTS, 100, "attempts", "maxAttempts, and attempts kept in a record")                                   \
+    X(LIMIT_RUN_TIMEOUT_MS, 604800000, "ms", "timeoutMs")                                                              \
+    X(LIMIT_DELAY_MS, 31536000000, "ms", "delayMs, and how far scheduledAt may be ahead")                              \
+    X(LIMIT_GRACE_MS, 300000, "ms", "graceMs")                                                                         \
+    X(LIMIT_WAIT_S, 300, "s", "?wait=")                                                                                \
+    X(LIMIT_LOG_LINES, 1000, "lines", "the log tail")                                                                  \
+    X(LIMIT_LOG_BYTES, 65536, "bytes", "the log tail of an attempt")                                                   \
+    X(LIMIT_SEQ_JUMP, 4294967296, "", "how far a batch may end above the stored seq")                                  \
+    X(LIMIT_CLOCK_AHEAD_MS, 86400000, "ms", "how far tMs may be ahead of Redis' clock")                                \
+    X(LIMIT_CONNECTIONS, 20000, "connections", "open client connections of one thread of a node")                      \
+    X(LIMIT_HEADER_TIME_MS, 10000, "ms", "time for a request's head to arrive")                                        \
+    X(LIMIT_BODY_TIME_MS, 60000, "ms", "time for a request's body to arrive")                                          \
+    X(LIMIT_IDLE_TIME_MS, 75000, "ms", "an idle keep-alive connection")                                                \
+    X(LIMIT_WRITE_TIME_MS, 30000, "ms", "a client that takes nothing of its answer")                                   \
+    X(LIMIT_SLOTS, 1024, "runs", "runs that one runner executes at a time")                                            \
+    X(LIMIT_STOP_TREE, 1000, "runs", "runs of a tree stopped in one step (the rest follow at once)")
+
+#define LIMIT_ENUM(name, value, unit, what) name = value,
+enum limit { LIMIT_TABLE(LIMIT_ENUM) };
+#undef LIMIT_ENUM
+
+/* The highest seq an event may have; ids above it close an epoch (the fence). */
+#define SEQ_MAX INT64_C(9007199254739968) /* 2^53 - 1024 */
+#define SEQ_CLOSED INT64_C(9007199254740991)
+
+#endif

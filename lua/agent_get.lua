@@ -1,0 +1,14 @@
+-- agent_get: one version of an agent.
+-- READONLY
+-- INCLUDE keys
+-- ARGV
+--   ws       str
+--   name     str
+--   version  int   0: the newest
+-- REPLY
+--   version  int
+--   created_ms int   of the agent
+--   updated_ms int   of this version
+--   digest   str
+--   def      str   JSON
+-- ERRORS agent_not_found

@@ -1,0 +1,11 @@
+-- agent_list: a workspace's agents by name.
+-- READONLY
+-- INCLUDE keys
+-- ARGV
+--   ws      str
+--   after   str   name to begin behind, '' for the first page
+--   limit   int
+-- REPLY
+--   agents  table(name str, version int, updated_ms int, executor str)
+--   next    str   '' when this was the last page
+-- ERRORS

@@ -1,0 +1,13 @@
+-- agent_put: stores a definition as an agent's newest version; the same definition as the newest changes nothing.
+-- INCLUDE keys time def
+-- ARGV
+--   ws         str
+--   name       str
+--   digest     str
+--   def_fields list  as submit's
+--   max_agents int
+--   max_versions int
+-- REPLY
+--   version    int
+--   created    int   1: the agent is new
+-- ERRORS limit_exceeded

@@ -1,0 +1,26 @@
+-- append: the API ingress' batch of a `remote` attempt. Checks in the contract's order; stores all or nothing; a runtime_terminal is kept as the claim, not stored.
+-- INCLUDE keys time run stream
+-- ARGV
+--   run          str
+--   attempt      int   the token's attempt
+--   token_sha    str   SHA-256 (hex) of the token
+--   first        int   first seq of the batch, a claim included
+--   last         int   last seq of the batch, a claim included
+--   first_t      int
+--   last_t       int
+--   entries      table(first int, last int, t int, n int, bytes int, b str)   the batch without its claim, cut to stream entries
+--   claim_line   str   canonical line of the runtime_terminal, '' for none
+--   claim_seq    int
+--   claim_t      int
+--   claim_status str   success, error or stopped
+--   claim_result str   raw JSON or ''
+--   claim_error  str   raw JSON {"class","message"} or ''
+--   events_max   int
+--   bytes_max    int
+-- REPLY
+--   accepted     int   events accepted by this call
+--   duplicate    int
+--   next_seq     int
+--   last_t_ms    int
+--   stop         int
+-- ERRORS run_not_found unauthorized fenced wrong_source run_terminal seq_conflict t_ms_not_monotonic

@@ -1,0 +1,14 @@
+-- claim: takes up to max waiting runs from the lowest lanes that this runner can serve; each gets a new attempt and epoch, `queued` → `provisioning`. Rings the bell again when more waits.
+-- INCLUDE keys time lane run
+-- ARGV
+--   inc       str
+--   claim_no  int   this claim's number; one at or below what a heartbeat settled is refused (its answer would be lost)
+--   max       int   free slots
+--   rid       str   Redis server's run id as the caller's connection sees it (the fence's restart gap)
+--   queues    list
+--   reqs      list  requirement digests it can serve, '-' among them
+-- REPLY
+--   runs      table(run str, ws str, agent str, attempt int, epoch int, first_seq int, last_t_ms int, event_count int, event_bytes int, failures int, max_attempts int, timeout_ms int, grace_ms int, backoff_type str, backoff_base_ms int, backoff_cap_ms int, source str, executor str, def str, input str, env str, traceparent str)
+--   more      int   1 when runs are left that it could serve
+--   now_ms    int   Redis time
+-- ERRORS incarnation_dead stale_claim

@@ -1,0 +1,25 @@
+#!lua flags=allow-oom
+-- finish: ends an attempt whose processes are gone: to `success`, `error`, `stopped`, or back for a retry. Closes the epoch with its closing or terminal event. Idempotent: the runner repeats it until it is answered.
+-- A stored stop overrides a success; a stored claim (remote) decides status, result and error where the caller's outcome is not worse.
+-- INCLUDE keys time lane run stream close
+-- ARGV
+--   inc         str
+--   run         str
+--   epoch       int
+--   attempt     int
+--   outcome     str   success, error or stopped: what the executor saw
+--   error_class str   '' unless error
+--   error       str   raw JSON {"class","message"} or ''
+--   result      str   raw JSON or ''
+--   truncated   int   1: the result was over its limit
+--   exit_code   str   decimal or ''
+--   seq         int   the closing event's seq (stdout source); 0: the script takes the next one
+--   t_ms        int
+--   retryable   int   0: this failure must not be retried
+--   retry_ms    int   delay before a retry
+--   rid         str
+--   retention_ms int
+-- REPLY
+--   status      str   the run's status now
+--   closed      int   1: this call closed it; 0: it had been closed by an earlier call of the same attempt
+-- ERRORS fenced

@@ -1,0 +1,13 @@
+#!lua flags=allow-oom
+-- hand_back: a draining runner returns a run whose processes are gone; it goes to the front again. Neither a failure nor a loss; the epoch closes without an event. A run that was stopping is stopped instead.
+-- INCLUDE keys time lane run stream close
+-- ARGV
+--   inc     str
+--   run     str
+--   epoch   int
+--   attempt int
+--   rid     str
+--   retention_ms int
+-- REPLY
+--   status  str
+-- ERRORS fenced

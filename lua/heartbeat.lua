@@ -1,0 +1,18 @@
+#!lua flags=allow-oom
+-- heartbeat: renews a runner's lease and reconciles what it holds with what Redis says. Held here but not by the runner, and claimed at or before the answered number: its reply was lost, so it is closed and goes to the front again.
+-- INCLUDE keys time lane run stream close
+-- ARGV
+--   inc          str
+--   lease_ms     int
+--   answered     int   highest claim number that was answered or given up
+--   draining     int
+--   busy         int
+--   rid          str
+--   retention_ms int
+--   held         table(run str, epoch int)
+-- REPLY
+--   kill         list  runs it must kill: held by it, but not (or not with this epoch) in Redis
+--   stops        list  runs it holds for which a stop was asked
+--   claimed      list  runs it holds (remote) whose end was claimed
+--   now_ms       int
+-- ERRORS incarnation_dead

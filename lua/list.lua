@@ -1,0 +1,18 @@
+-- list: a page of a workspace's runs, newest first; examines at most `examine` of them.
+-- READONLY
+-- INCLUDE keys run
+-- ARGV
+--   ws         str
+--   agent      str   '' for all
+--   statuses   list  empty for all
+--   labels     list  needles as stored, `"key":"value"`
+--   created_by str   '' for all
+--   since_ms   int   0 for none
+--   until_ms   int   0 for none
+--   cursor     str   the last page's next, '' for the first
+--   limit      int
+--   examine    int
+-- REPLY
+--   runs       table(run str, record flat, last_seq int, event_count int, event_bytes int)   record: the run hash without input, result and attempts
+--   next       str   '' when this was the last page
+-- ERRORS

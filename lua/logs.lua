@@ -1,0 +1,8 @@
+-- logs: replaces an attempt's log tail, if the attempt still holds the run.
+-- INCLUDE keys run
+-- ARGV
+--   run    str
+--   epoch  int
+--   tail   str   JSON array of {tMs, stream, text}, at most LIMIT_LOG_BYTES (and its quoting)
+-- REPLY
+-- ERRORS fenced

@@ -1,0 +1,14 @@
+-- manifest: what a remote runtime needs to do its job, for a runner token.
+-- READONLY
+-- INCLUDE keys run stream
+-- ARGV
+--   run        str
+--   attempt    int
+--   token_sha  str
+-- REPLY
+--   record     flat
+--   def        str
+--   next_seq   int
+--   last_t_ms  int
+--   stop       int
+-- ERRORS run_not_found unauthorized fenced

@@ -1,0 +1,8 @@
+-- promote: moves delayed runs that are due to their lanes, `scheduled` → `queued`. Any node, at any time.
+-- INCLUDE keys time lane run
+-- ARGV
+--   max       int  most runs to move
+-- REPLY
+--   promoted  int
+--   next_ms   int  milliseconds until the next one is due; 0: more are due now; -1: none waits
+-- ERRORS

@@ -1,0 +1,9 @@
+-- queues: waiting runs by queue, and how many are delayed.
+-- READONLY
+-- INCLUDE keys
+-- ARGV
+--   limit    int
+-- REPLY
+--   queues   table(name str, waiting int)
+--   delayed  int
+-- ERRORS

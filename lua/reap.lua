@@ -1,0 +1,14 @@
+#!lua flags=allow-oom
+-- reap: marks runners dead whose lease is over, takes back their runs in bounded steps, removes them when nothing is left; continues stops of large trees. Any node, each second.
+-- After an outage (its own last tick is more than 3 s old, or ahead of now) nobody is reaped for one lease, and deadlines are capped at now + one lease.
+-- INCLUDE keys time lane run stream close stop
+-- ARGV
+--   lease_ms     int
+--   max          int   most runs to take back
+--   max_losses   int   lost runners a run survives
+--   rid          str
+--   retention_ms int
+-- REPLY
+--   taken        int
+--   more         int   1: call again at once
+-- ERRORS

@@ -1,0 +1,8 @@
+-- runners: the known runner incarnations.
+-- READONLY
+-- INCLUDE keys time
+-- ARGV
+--   limit    int
+-- REPLY
+--   runners  table(id str, info flat, held int, lease_ms int)   lease_ms: left of its lease, negative when over
+-- ERRORS

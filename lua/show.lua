@@ -1,0 +1,15 @@
+-- show: a run's record with its live counters, and where a reader at `after` begins to read.
+-- READONLY
+-- INCLUDE keys run stream
+-- ARGV
+--   ws          str
+--   run         str
+--   after       int   last seq the reader has; -1 for none
+-- REPLY
+--   record      flat  the run hash
+--   last_seq    int
+--   last_t_ms   int
+--   event_count int
+--   event_bytes int
+--   start       str   exclusive stream id to read after
+-- ERRORS run_not_found

@@ -1,0 +1,17 @@
+#!lua flags=allow-oom
+-- started: `provisioning` → `running`, with the attempt's first event. Repeating it (a lost reply, a Redis that lost its last second) is harmless. A run that is stopping stays so.
+-- INCLUDE keys time run stream
+-- ARGV
+--   inc        str
+--   run        str
+--   epoch      int
+--   seq        int   the attempt's first seq
+--   t_ms       int
+--   event      str   the canonical runtime_started line
+--   count      int   running total of events, this one included
+--   bytes      int   running total of bytes, this one included
+--   token_sha  str   SHA-256 (hex) of the attempt's runner token
+--   handle     str   executor's handle (JSON object)
+-- REPLY
+--   stop       int   1 when a stop was asked for
+-- ERRORS fenced

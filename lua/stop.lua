@@ -1,0 +1,13 @@
+#!lua flags=allow-oom
+-- stop: stores the intent for a run and its descendants and tells their runners. Queued and scheduled ones end here. Trees beyond max are continued by reap.
+-- INCLUDE keys time lane run stream close stop
+-- ARGV
+--   ws           str
+--   run          str
+--   max          int   most runs to visit
+--   rid          str
+--   retention_ms int
+-- REPLY
+--   status       str   of the named run, after this
+--   already      int   1: it had ended before
+-- ERRORS run_not_found

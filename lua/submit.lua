@@ -1,0 +1,24 @@
+-- submit: accepts a run, or answers an Idempotency-Key's first run again. The run is then `queued` (in its lane, with a bell) or `scheduled` (in the delayed set).
+-- INCLUDE keys time lane run def
+-- ARGV
+--   run          str   new run id
+--   ws           str   workspace
+--   idem_key     str   Idempotency-Key, '' for none
+--   idem_digest  str   digest of what was asked
+--   agent        str   agent name; for an inline definition its "name" or ''
+--   def_digest   str   digest of an inline definition; '' means: the named agent's latest version
+--   def_fields   list  field, value, … of an inline definition's def hash (json, queue, timeoutMs, graceMs, maxAttempts, atMostOnce, backoffType, backoffBaseMs, backoffCapMs, source, executor, req); empty when named
+--   queue        str   '' means the definition's
+--   priority     str   high, normal or low
+--   delay_ms     int   0 for none
+--   scheduled_ms int   absolute due time, 0 for none
+--   timeout_ms   int   0 means the definition's
+--   max_attempts int   0 means the definition's
+--   parent       str   parent run id or ''
+--   fields       list  field, value, … kept in the run hash as they are: input, env, labels, createdBy, sessionId, traceparent, rerunOf
+--   queue_max    int   waiting runs a queue takes
+-- REPLY
+--   run          str   the run's id (the first one's when replayed)
+--   status       str   as first answered
+--   replayed     int   1 when the Idempotency-Key was known
+-- ERRORS agent_not_found run_not_found parent_stopped idempotency_mismatch queue_full

@@ -1,0 +1,173 @@
+#!/usr/bin/python3
+"""Runs Errand's tests, all of them or a part, and ends with one line: `N passed, N failed, N skipped`.
+
+Parts: unit, lua (cmocka, under ASan and UBSan), fuzz (the corpora and every found crash, replayed), lint (the gates), e2e and chaos (pytest on the binaries).
+"""
+import concurrent.futures
+import glob
+import os
+import re
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SAN = os.path.join(ROOT, "build-san")
+RELEASE = os.path.join(ROOT, "build")
+PARTS = ["unit", "lua", "fuzz", "lint", "e2e", "chaos"]
+JOBS = max(2, os.cpu_count() or 2)
+
+
+class Totals:
+    """What was counted so far."""
+
+    def __init__(self):
+        self.passed = self.failed = 0
+        self.skipped = []
+        self.failures = []
+
+    def fail(self, name):
+        self.failed += 1
+        self.failures.append(name)
+
+
+def say(text):
+    print(f"==> {text}", flush=True)
+
+
+def build(directory, *options, env=None):
+    """Configures and builds one tree; its output is shown only when it fails."""
+    say(f"building {os.path.relpath(directory, ROOT)}")
+    for command in (["cmake", "-S", ROOT, "-B", directory, "-G", "Ninja", *options], ["ninja", "-C", directory]):
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+        if done.returncode != 0:
+            print(done.stdout[-20000:])
+            return False
+    return True
+
+
+def sanitizer_env():
+    env = dict(os.environ)
+    env["ASAN_OPTIONS"] = "detect_leaks=1:abort_on_error=1:halt_on_error=1"
+    env["UBSAN_OPTIONS"] = "print_stacktrace=1:halt_on_error=1"
+    return env
+
+
+def run_binary(path, args=()):
+    """One cmocka (or replay) binary: (name, passed, failed names, skipped names, output)."""
+    name = os.path.basename(path)
+    try:
+        done = subprocess.run([path, *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=240, env=sanitizer_env(), cwd=ROOT)
+        output, status = done.stdout.decode("utf-8", "replace"), done.returncode
+    except subprocess.TimeoutExpired as e:
+        output, status = (e.stdout or b"").decode("utf-8", "replace") + "\ntimed out", 1
+    passed = len(re.findall(r"^\[       OK \] ", output, re.M))
+    failed = sorted(set(re.findall(r"^\[  FAILED  \] (?!\d+ test)(?:[\w ]+: )?(\w+)", output, re.M)))
+    skipped = sorted(set(re.findall(r"^\[  SKIPPED \] (?!\d+ test)(?:[\w ]+: )?(\w+)", output, re.M)))
+    if name.startswith("replay-") and status == 0:
+        passed = 1
+    if status != 0 and not failed:
+        failed = ["(the program itself)"]
+    if passed == 0 and not failed and not skipped:
+        failed = ["(it ran no test)"]
+    return name, passed, failed, skipped, output
+
+
+def run_binaries(totals, pattern, jobs):
+    paths = sorted(glob.glob(os.path.join(SAN, "tests", pattern)))
+    if not paths:
+        totals.fail(f"no test matches {pattern}")
+        return
+    args = {p: ([os.path.join(ROOT, "tests/fuzz/corpus", os.path.basename(p)[7:])] if "replay-" in p else []) for p in paths}
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        for name, passed, failed, skipped, output in pool.map(lambda p: run_binary(p, args[p]), paths):
+            totals.passed += passed
+            totals.skipped += [f"{name}: {s}" for s in skipped]
+            print(f"    {name}: {passed} passed" + (f", {len(failed)} FAILED" if failed else ""), flush=True)
+            if failed:
+                print(output[-8000:])
+                for f in failed:
+                    totals.fail(f"{name}: {f}")
+
+
+def run_pytest(totals, folder, options, jobs):
+    report = os.path.join(SAN, f"{folder}.xml")
+    command = ["/usr/bin/python3", "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", f"--junitxml={report}", os.path.join(ROOT, "tests", folder)]
+    if jobs > 1:
+        command += ["-n", str(jobs)]
+    env = sanitizer_env()
+    env.update(ERRAND_BUILD=SAN, ERRAND_BUILD_RELEASE=RELEASE, PYTHONDONTWRITEBYTECODE="1")
+    if os.path.exists(report):
+        os.unlink(report)
+    status = subprocess.run(command + options, env=env, cwd=ROOT).returncode
+    if not os.path.exists(report):
+        totals.fail(f"{folder}: pytest left no report (status {status})")
+        return
+    count = 0
+    for case in xml.etree.ElementTree.parse(report).getroot().iter("testcase"):
+        count += 1
+        name = f"{case.get('classname')}::{case.get('name')}"
+        skipped = case.find("skipped")
+        if case.find("failure") is not None or case.find("error") is not None:
+            totals.fail(name)
+        elif skipped is not None:
+            totals.skipped.append(f"{name}: {skipped.get('message')}")
+        else:
+            totals.passed += 1
+    if count == 0:
+        totals.fail(f"{folder}: no test ran")
+
+
+def run_lint(totals):
+    gates = sorted(glob.glob(os.path.join(ROOT, "tests/lint/gate_*.py")))
+    if not gates:
+        totals.fail("no lint gate")
+    for gate in gates:
+        done = subprocess.run(["/usr/bin/python3", gate], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+        last = done.stdout.strip().splitlines()[-1:] or ["(nothing)"]
+        print(f"    {os.path.basename(gate)}: {last[0]}", flush=True)
+        if done.returncode == 0 and re.search(r"\b[1-9]\d* files\b", last[0]):
+            totals.passed += 1
+        else:
+            print(done.stdout[-6000:])
+            totals.fail(os.path.basename(gate))
+
+
+def main():
+    args = sys.argv[1:]
+    parts = [args.pop(0)] if args and args[0] in PARTS else PARTS
+    if args and not args[0].startswith("-"):
+        print(f"no such part: {args[0]} (there are: {', '.join(PARTS)})", file=sys.stderr)
+        return 2
+    began = time.monotonic()
+    totals = Totals()
+    if not build(SAN, "-DCMAKE_BUILD_TYPE=Debug", "-DSAN=address,undefined"):
+        totals.fail("the sanitizer build")
+    if ("e2e" in parts or "chaos" in parts) and not build(RELEASE, "-DCMAKE_BUILD_TYPE=Release"):
+        totals.fail("the release build")
+    if totals.failed == 0:
+        steps = {
+            "unit": lambda: run_binaries(totals, "unit-*", JOBS),
+            "lua": lambda: run_binaries(totals, "lua-*", JOBS),
+            "fuzz": lambda: run_binaries(totals, "replay-*", JOBS),
+            "lint": lambda: run_lint(totals),
+            "e2e": lambda: run_pytest(totals, "e2e", args, JOBS),
+            "chaos": lambda: run_pytest(totals, "chaos", args, 2),
+        }
+        for part in parts:
+            say(part)
+            steps[part]()
+    for name in totals.skipped:
+        print(f"skipped: {name}")
+    for name in totals.failures:
+        print(f"FAILED: {name}")
+    print(f"took {time.monotonic() - began:.0f} s")
+    if totals.passed == 0 and totals.failed == 0:
+        totals.fail("nothing ran")
+    print(f"{totals.passed} passed, {totals.failed} failed, {len(totals.skipped)} skipped", flush=True)
+    return 1 if totals.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
