@@ -48,7 +48,7 @@ static inline bool str_starts(struct str s, struct str prefix)
 }
 
 /* Says on standard error which invariant broke, and aborts; stays in release builds. Never used for input that somebody outside chose. */
-_Noreturn void invariant_broken(const char *what, const char *file, int line);
+void invariant_broken(const char *what, const char *file, int line) __attribute__((noreturn));
 
 #define PRE(cond) ((cond) ? (void)0 : invariant_broken("precondition: " #cond, __FILE__, __LINE__))
 #define POST(cond) ((cond) ? (void)0 : invariant_broken("postcondition: " #cond, __FILE__, __LINE__))

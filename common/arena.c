@@ -1,0 +1,118 @@
+#include "common/arena.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define ARENA_POISON 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ARENA_POISON 1
+#endif
+#endif
+#ifdef ARENA_POISON
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
+#define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
+#endif
+
+enum { ALIGN = 16, CHUNK_MIN = 2048, CHUNK_MAX = 262144 };
+
+struct arena_chunk {
+    struct arena_chunk *next;
+    size_t size; /* bytes of data */
+    size_t used;
+    size_t unused; /* keeps data aligned to 16 */
+    char data[];
+};
+
+void arena_init(struct arena *a, size_t max_bytes)
+{
+    *a = (struct arena){.max = max_bytes};
+}
+
+void arena_done(struct arena *a)
+{
+    for (struct arena_chunk *c = a->head, *next; c; c = next) {
+        next = c->next;
+        ASAN_UNPOISON_MEMORY_REGION(c->data, c->size);
+        free(c);
+    }
+    a->head = NULL;
+    a->used = 0;
+}
+
+static struct arena_chunk *chunk_add(struct arena *a, size_t need)
+{
+    /* Each chunk doubles what there is, so that a large request costs few allocations and a small one little memory. */
+    size_t size = a->head ? a->head->size * 2 : CHUNK_MIN;
+    if (size > CHUNK_MAX)
+        size = CHUNK_MAX;
+    if (size < need)
+        size = need;
+    struct arena_chunk *c = malloc(sizeof *c + size);
+    if (!c)
+        return NULL;
+    *c = (struct arena_chunk){.next = a->head, .size = size};
+    ASAN_POISON_MEMORY_REGION(c->data, size);
+    a->head = c;
+    return c;
+}
+
+void *arena_alloc(struct arena *a, size_t size)
+{
+    if (size > a->max || a->used > a->max - size)
+        return NULL;
+    size_t need = (size + ALIGN) / ALIGN * ALIGN; /* at least one byte more, so that ASan sees an overrun */
+    struct arena_chunk *c = a->head;
+    if (!c || c->size - c->used < need)
+        c = chunk_add(a, need);
+    if (!c)
+        return NULL;
+    void *p = c->data + c->used;
+    c->used += need;
+    a->used += size;
+    ASAN_UNPOISON_MEMORY_REGION(p, size);
+    return p;
+}
+
+void *arena_zalloc(struct arena *a, size_t size)
+{
+    void *p = arena_alloc(a, size);
+    if (p)
+        memset(p, 0, size);
+    return p;
+}
+
+char *arena_strdup(struct arena *a, struct str s)
+{
+    char *p = s.len < SIZE_MAX ? arena_alloc(a, s.len + 1) : NULL;
+    if (!p)
+        return NULL;
+    if (s.len > 0)
+        memcpy(p, s.ptr, s.len);
+    p[s.len] = 0;
+    return p;
+}
+
+struct str arena_str(struct arena *a, struct str s)
+{
+    char *p = arena_strdup(a, s);
+    return p ? (struct str){p, s.len} : STR_NONE;
+}
+
+char *arena_printf(struct arena *a, const char *fmt, ...)
+{
+    va_list args, again;
+    va_start(args, fmt);
+    va_copy(again, args);
+    int len = vsnprintf(NULL, 0, fmt, args);
+    va_end(args);
+    char *p = len >= 0 ? arena_alloc(a, (size_t)len + 1) : NULL;
+    if (p)
+        vsnprintf(p, (size_t)len + 1, fmt, again);
+    va_end(again);
+    return p;
+}

@@ -1,0 +1,74 @@
+#include "common/event.h"
+
+#define KIND_NAME(name, wire) [name] = wire,
+static const char *const kind_names[EVENT_KIND_COUNT] = {EVENT_KIND_TABLE(KIND_NAME)};
+#undef KIND_NAME
+
+const char *event_kind_name(enum event_kind kind)
+{
+    PRE(kind >= 0 && kind < EVENT_KIND_COUNT);
+    return kind_names[kind];
+}
+
+enum event_kind event_kind_of(struct str word)
+{
+    for (int i = 0; i < EVENT_KIND_COUNT; i++)
+        if (str_eqz(word, kind_names[i]))
+            return (enum event_kind)i;
+    return EVENT_KIND_COUNT;
+}
+
+void event_write(struct strbuf *out, int64_t seq, int64_t t_ms, enum event_kind kind, struct str data)
+{
+    strbuf_add(out, STR("{\"seq\":"));
+    strbuf_addi(out, seq);
+    strbuf_add(out, STR(",\"tMs\":"));
+    strbuf_addi(out, t_ms);
+    strbuf_add(out, STR(",\"kind\":\""));
+    strbuf_addz(out, event_kind_name(kind));
+    strbuf_add(out, STR("\",\"data\":"));
+    strbuf_add(out, data);
+    strbuf_addc(out, '}');
+}
+
+static bool skip(struct str *s, struct str what)
+{
+    if (!str_starts(*s, what))
+        return false;
+    s->ptr += what.len;
+    s->len -= what.len;
+    return true;
+}
+
+static bool number(struct str *s, int64_t *ret_n)
+{
+    int64_t n = 0;
+    size_t i = 0;
+    while (i < s->len && i < 17 && s->ptr[i] >= '0' && s->ptr[i] <= '9')
+        n = n * 10 + (s->ptr[i++] - '0');
+    s->ptr += i;
+    s->len -= i;
+    *ret_n = n;
+    return i > 0 && i < 17;
+}
+
+enum err event_peek(struct str line, struct event_head *ret_head)
+{
+    struct event_head h;
+    struct str s = line;
+    if (!skip(&s, STR("{\"seq\":")) || !number(&s, &h.seq) || !skip(&s, STR(",\"tMs\":")) || !number(&s, &h.t_ms) ||
+        !skip(&s, STR(",\"kind\":\"")))
+        return ERR_INTERNAL;
+    const char *quote = memchr(s.ptr, '"', s.len);
+    if (!quote)
+        return ERR_INTERNAL;
+    struct str word = {s.ptr, (size_t)(quote - s.ptr)};
+    h.kind = event_kind_of(word);
+    s.ptr += word.len;
+    s.len -= word.len;
+    if (h.kind == EVENT_KIND_COUNT || !skip(&s, STR("\",\"data\":")) || s.len < 3 || s.ptr[0] != '{' || s.ptr[s.len - 1] != '}')
+        return ERR_INTERNAL;
+    h.data = (struct str){s.ptr, s.len - 1};
+    *ret_head = h;
+    return ERR_OK;
+}
