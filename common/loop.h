@@ -45,6 +45,7 @@ static inline bool loop_timer_is_set(const struct loop_timer *t) { return t->due
 struct loop_flush {
     loop_fn fn;
     void *ctx;
+    struct loop *loop;
     struct loop_flush *next;
     struct loop_flush **link;
 };

@@ -6,3 +6,17 @@
 --   name  str
 -- REPLY
 -- ERRORS agent_not_found
+
+local key = k.agent(ws, name)
+local fields = redis.call('HGETALL', key)
+if #fields == 0 then
+  return {'agent_not_found'}
+end
+for i = 1, #fields, 2 do
+  if string.match(fields[i], '^v%d+$') then
+    def_unref(fields[i + 1])
+  end
+end
+redis.call('DEL', key)
+redis.call('ZREM', k.agents(ws), name)
+return {'ok'}

@@ -12,3 +12,14 @@
 --   digest   str
 --   def      str   JSON
 -- ERRORS agent_not_found
+
+local key = k.agent(ws, name)
+local wanted = version > 0 and fmt(version) or redis.call('HGET', key, 'latest')
+if not wanted then
+  return {'agent_not_found'}
+end
+local found = redis.call('HMGET', key, 'created', 'v' .. wanted, 'u' .. wanted)
+if not found[2] then
+  return {'agent_not_found'}
+end
+return {'ok', wanted, found[1], found[3], found[2], redis.call('HGET', k.def(found[2]), 'json')}

@@ -11,3 +11,28 @@
 --   version    int
 --   created    int   1: the agent is new
 -- ERRORS limit_exceeded
+
+local key = k.agent(ws, name)
+local latest = redis.call('HGET', key, 'latest')
+if latest and redis.call('HGET', key, 'v' .. latest) == digest then
+  return {'ok', tonumber(latest), 0}
+end
+if not latest and redis.call('ZCARD', k.agents(ws)) >= max_agents then
+  return {'limit_exceeded'}
+end
+local version = tonumber(latest or '0') + 1
+def_ref(digest, def_fields)
+redis.call('HSET', key, 'latest', version, 'v' .. version, digest, 'u' .. version, fmt(now_ms))
+if not latest then
+  redis.call('HSET', key, 'created', fmt(now_ms))
+  redis.call('ZADD', k.agents(ws), 0, name)
+end
+local old = version - max_versions
+if old > 0 then
+  local gone = redis.call('HGET', key, 'v' .. old)
+  if gone then
+    redis.call('HDEL', key, 'v' .. old, 'u' .. old)
+    def_unref(gone)
+  end
+end
+return {'ok', version, latest and 0 or 1}

@@ -24,3 +24,102 @@
 --   last_t_ms    int
 --   stop         int
 -- ERRORS run_not_found unauthorized fenced wrong_source run_terminal seq_conflict t_ms_not_monotonic
+
+local SEQ_JUMP, AHEAD_MS, MAX_ENTRIES = 4294967296, 86400000, 600
+local r = run_get(run, {'ws', 'epoch', 'inc', 'attempt', 'source', 'stopAt', 'claimLine', 'claimSeq', 'claimT', 'lastSeq', 'lastT', 'rid',
+  af(attempt, 'tok'), af(attempt, 'by'), af(attempt, 'first')})
+if not r then
+  return {'run_not_found'}
+end
+if r[af(attempt, 'tok')] == '' or r[af(attempt, 'tok')] ~= token_sha then
+  return {'unauthorized'}
+end
+local before = tail(run)
+local next_seq = math.max(before.last + 1, tonumber(r[af(attempt, 'first')]) or 0)
+local last_stored_t = before.t
+if r.claimLine ~= '' and not TERMINAL[r.status] then
+  next_seq = math.max(next_seq, tonumber(r.claimSeq) + 1)
+  last_stored_t = math.max(last_stored_t, tonumber(r.claimT))
+end
+local function answer(code, accepted, duplicate)
+  return {code, accepted, duplicate, next_seq, last_stored_t, r.stopAt ~= '' and 1 or 0}
+end
+
+local ended = TERMINAL[r.status] or false
+if attempt ~= tonumber(r.attempt) or (r[af(attempt, 'by')] ~= '' and not ended) then
+  return answer('fenced', 0, 0)
+end
+if r.source ~= 'remote' then
+  return answer('wrong_source', 0, 0)
+end
+
+-- Whether each line of the batch is stored already, in order; lines in between, and other cuts into entries, do not matter.
+local function stored_already()
+  if claim_line ~= '' and claim_line ~= r.claimLine then
+    return false
+  end
+  if #entries == 0 then
+    return claim_line ~= ''
+  end
+  local found = redis.call('XRANGE', k.events(run), r.epoch .. '-' .. fmt(entries[1].first), r.epoch .. '-' .. SEQ_CLOSED, 'COUNT', MAX_ENTRIES)
+  local stored = {}
+  for _, entry in ipairs(found) do
+    if tonumber(entry[2][2]) > entries[#entries].last then
+      break
+    end
+    for line in string.gmatch(entry[2][14], '[^\n]+') do
+      stored[line] = true
+    end
+  end
+  for _, entry in ipairs(entries) do
+    for line in string.gmatch(entry.b, '[^\n]+') do
+      if not stored[line] then
+        return false
+      end
+    end
+  end
+  return true
+end
+if (first < next_seq or claim_line ~= '') and stored_already() then
+  return answer('ok', 0, 1)
+end
+if ended or r.claimLine ~= '' then
+  return answer('run_terminal', 0, 0)
+end
+if first < next_seq or last > next_seq - 1 + SEQ_JUMP then
+  return answer('seq_conflict', 0, 0)
+end
+if first_t < last_stored_t or last_t > now_ms + AHEAD_MS then
+  return answer('t_ms_not_monotonic', 0, 0)
+end
+
+local c, z, accepted = before.c, before.z, 0
+for _, entry in ipairs(entries) do
+  c = c + entry.n
+  z = z + entry.bytes
+  accepted = accepted + entry.n
+end
+if c > events_max or z > bytes_max then
+  -- The attempt ends here, with the reason as its claim; the runner stops the runtime.
+  redis.call('HSET', k.run(run), 'claimLine', '-', 'claimSeq', fmt(next_seq), 'claimT', fmt(math.max(now_ms, last_stored_t)), 'claimStatus', 'error', 'claimResult', '',
+    'claimError', '{"class":"event_limit","message":"the run has more events, or more bytes of events, than it may"}')
+  redis.call('PUBLISH', k.ctl(r.inc), 'claimed ' .. run)
+  return answer('run_terminal', 0, 0)
+end
+c, z = before.c, before.z
+for _, entry in ipairs(entries) do
+  c = c + entry.n
+  z = z + entry.bytes
+  redis.call('XADD', k.events(run), 'NOMKSTREAM', r.epoch .. '-' .. fmt(entry.last), 'first', fmt(entry.first), 'last', fmt(entry.last), 't', fmt(entry.t), 'n', fmt(entry.n),
+    'c', fmt(c), 'z', fmt(z), 'b', entry.b)
+end
+if #entries > 0 then
+  wake(run)
+end
+if claim_line ~= '' then
+  accepted = accepted + 1
+  redis.call('HSET', k.run(run), 'claimLine', claim_line, 'claimSeq', fmt(claim_seq), 'claimT', fmt(claim_t), 'claimStatus', claim_status, 'claimResult', claim_result, 'claimError', claim_error)
+  redis.call('PUBLISH', k.ctl(r.inc), 'claimed ' .. run)
+end
+next_seq, last_stored_t = last + 1, last_t
+return answer('ok', accepted, 0)

@@ -6,3 +6,10 @@
 -- REPLY
 --   held int  runs it still holds (then nothing was done)
 -- ERRORS
+
+local held = redis.call('ZCARD', k.held(inc))
+if held == 0 then
+  redis.call('DEL', k.runner(inc), k.held(inc))
+  redis.call('ZREM', k.leases, inc)
+end
+return {'ok', held}

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- finish: ends an attempt whose processes are gone: to `success`, `error`, `stopped`, or back for a retry. Closes the epoch with its closing or terminal event. Idempotent: the runner repeats it until it is answered.
 -- A stored stop overrides a success; a stored claim (remote) decides status, result and error where the caller's outcome is not worse.
--- INCLUDE keys time lane run stream close
+-- INCLUDE keys time run lane stream close
 -- ARGV
 --   inc         str
 --   run         str
@@ -9,7 +9,7 @@
 --   attempt     int
 --   outcome     str   success, error or stopped: what the executor saw
 --   error_class str   '' unless error
---   error       str   raw JSON {"class","message"} or ''
+--   error_json  str   raw JSON {"class","message"} or ''
 --   result      str   raw JSON or ''
 --   truncated   int   1: the result was over its limit
 --   exit_code   str   decimal or ''
@@ -23,3 +23,22 @@
 --   status      str   the run's status now
 --   closed      int   1: this call closed it; 0: it had been closed by an earlier call of the same attempt
 -- ERRORS fenced
+
+local r = run_get(run, CLOSE_FIELDS)
+if not r then
+  return {'fenced'}
+end
+local mine = redis.call('HMGET', k.run(run), af(attempt, 'epoch'), af(attempt, 'by'))
+if tonumber(mine[1] or '0') ~= epoch then
+  return {'fenced'}
+end
+if mine[2] == 'finish' then
+  return {'ok', r.status, 0}
+end
+local state = redis.call('HGET', k.runner(inc), 'state')
+if mine[2] ~= '' or r.inc ~= inc or tonumber(r.epoch) ~= epoch or not state or state == 'dead' then
+  return {'fenced'}
+end
+local o = {status = outcome, error = error_json, result = result, truncated = truncated, seq = seq, t = t_ms}
+attempt_end(r, o, 'finish', retryable, retry_ms, exit_code, rid, retention_ms)
+return {'ok', r.status, 1}

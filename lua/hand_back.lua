@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- hand_back: a draining runner returns a run whose processes are gone; it goes to the front again. Neither a failure nor a loss; the epoch closes without an event. A run that was stopping is stopped instead.
--- INCLUDE keys time lane run stream close
+-- INCLUDE keys time run lane stream close
 -- ARGV
 --   inc     str
 --   run     str
@@ -11,3 +11,24 @@
 -- REPLY
 --   status  str
 -- ERRORS fenced
+
+local r = run_get(run, CLOSE_FIELDS)
+if not r then
+  return {'fenced'}
+end
+local mine = redis.call('HMGET', k.run(run), af(attempt, 'epoch'), af(attempt, 'by'))
+if tonumber(mine[1] or '0') == epoch and mine[2] == 'hand_back' then
+  return {'ok', r.status}
+end
+local state = redis.call('HGET', k.runner(inc), 'state')
+if tonumber(mine[1] or '0') ~= epoch or mine[2] ~= '' or r.inc ~= inc or tonumber(r.epoch) ~= epoch or not state or state == 'dead' then
+  return {'fenced'}
+end
+if r.stopAt ~= '' or r.claimStatus ~= '' then
+  attempt_end(r, {status = 'stopped'}, 'hand_back', 1, 0, '', rid, retention_ms)
+else
+  check_edge(r, 'queued')
+  attempt_close(r, 'handed_back', 'hand_back')
+  run_back(r)
+end
+return {'ok', r.status}

@@ -8,3 +8,15 @@
 --   stats   str   JSON object, '' leaves it
 -- REPLY
 -- ERRORS fenced
+
+local r = run_get(run, {'epoch', 'attempt'})
+if not r or tonumber(r.epoch) ~= epoch or TERMINAL[r.status] then
+  return {'fenced'}
+end
+if handle ~= '' then
+  redis.call('HSET', k.run(run), af(r.attempt, 'handle'), handle)
+end
+if stats ~= '' then
+  redis.call('HSET', k.run(run), af(r.attempt, 'stats'), stats)
+end
+return {'ok'}

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- heartbeat: renews a runner's lease and reconciles what it holds with what Redis says. Held here but not by the runner, and claimed at or before the answered number: its reply was lost, so it is closed and goes to the front again.
--- INCLUDE keys time lane run stream close
+-- INCLUDE keys time run lane stream close
 -- ARGV
 --   inc          str
 --   lease_ms     int
@@ -16,3 +16,48 @@
 --   claimed      list  runs it holds (remote) whose end was claimed
 --   now_ms       int
 -- ERRORS incarnation_dead
+
+local runner = redis.call('HMGET', k.runner(inc), 'state', 'answered')
+if not runner[1] or runner[1] == 'dead' then
+  return {'incarnation_dead'}
+end
+redis.call('ZADD', k.leases, fmt(now_ms + lease_ms), inc)
+answered = math.max(answered, tonumber(runner[2]))
+redis.call('HSET', k.runner(inc), 'answered', fmt(answered), 'busy', fmt(busy), 'seen', fmt(now_ms), 'state', draining == 1 and 'draining' or 'live')
+
+local in_redis = {}
+local list = redis.call('ZRANGE', k.held(inc), 0, -1, 'WITHSCORES') -- bounded by the runner's slots
+for i = 1, #list, 2 do
+  in_redis[list[i]] = tonumber(list[i + 1])
+end
+local kill, stops, claimed = {}, {}, {}
+for _, row in ipairs(held) do
+  if in_redis[row.run] == row.epoch then
+    in_redis[row.run] = nil
+    local asked = redis.call('HMGET', k.run(row.run), 'stopAt', 'claimStatus')
+    if asked[1] then
+      stops[#stops + 1] = row.run
+    end
+    if asked[2] then
+      claimed[#claimed + 1] = row.run
+    end
+  else
+    kill[#kill + 1] = row.run
+  end
+end
+for id in pairs(in_redis) do
+  local r = run_get(id, CLOSE_FIELDS)
+  local claim_no = tonumber(redis.call('HGET', k.run(id), 'claimNo') or '0')
+  if not r then
+    redis.call('ZREM', k.held(inc), id)
+  elseif claim_no <= answered then
+    -- The answer to that claim was lost: the runner never knew of the run, so nothing of it was executed.
+    if r.stopAt ~= '' or r.claimStatus ~= '' then
+      attempt_end(r, {status = 'stopped'}, 'heartbeat', 1, 0, '', rid, retention_ms)
+    else
+      attempt_close(r, 'handed_back', 'heartbeat')
+      run_back(r)
+    end
+  end
+end
+return {'ok', kill, stops, claimed, now_ms}

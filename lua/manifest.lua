@@ -12,3 +12,20 @@
 --   last_t_ms  int
 --   stop       int
 -- ERRORS run_not_found unauthorized fenced
+
+local r = run_get(run, {'attempt', 'def', 'stopAt', 'claimSeq', 'claimT', af(attempt, 'tok'), af(attempt, 'by'), af(attempt, 'first')})
+if not r then
+  return {'run_not_found'}
+end
+if r[af(attempt, 'tok')] == '' or r[af(attempt, 'tok')] ~= token_sha then
+  return {'unauthorized'}
+end
+if attempt ~= tonumber(r.attempt) or r[af(attempt, 'by')] ~= '' then
+  return {'fenced'}
+end
+local now = tail(run)
+local next_seq, last_t = math.max(now.last + 1, tonumber(r[af(attempt, 'first')])), now.t
+if r.claimSeq ~= '' then
+  next_seq, last_t = tonumber(r.claimSeq) + 1, tonumber(r.claimT)
+end
+return {'ok', redis.call('HGETALL', k.run(run)), redis.call('HGET', k.def(r.def), 'json') or '', next_seq, last_t, r.stopAt ~= '' and 1 or 0}

@@ -8,3 +8,13 @@
 -- REPLY
 --   now_ms    int   Redis time
 -- ERRORS incarnation_dead
+
+local state = redis.call('HGET', k.runner(inc), 'state')
+if state == 'dead' then
+  return {'incarnation_dead'}
+end
+if not state then
+  redis.call('HSET', k.runner(inc), 'state', 'live', 'claimNo', '0', 'answered', '0', 'registered', fmt(now_ms), unpack(fields))
+end
+redis.call('ZADD', k.leases, fmt(now_ms + lease_ms), inc)
+return {'ok', now_ms}

@@ -13,3 +13,28 @@
 --   event_bytes int
 --   start       str   exclusive stream id to read after
 -- ERRORS run_not_found
+
+local r = run_get(run, {'ws', 'attempt', 'lastSeq', 'lastT', 'eventCount', 'eventBytes'})
+if not r or r.ws ~= ws then
+  return {'run_not_found'}
+end
+local now
+if TERMINAL[r.status] then
+  now = {last = r.lastSeq, t = r.lastT, c = r.eventCount, z = r.eventBytes}
+else
+  now = tail(run)
+end
+
+-- Behind which entry a reader that has `after` goes on: in the last attempt whose first seq is at or below after + 1.
+local start = '0-0'
+if after >= 0 then
+  local n = tonumber(r.attempt)
+  for i = n, math.max(1, n - KEPT_ATTEMPTS + 1), -1 do
+    local a = redis.call('HMGET', k.run(run), af(i, 'epoch'), af(i, 'first'))
+    if a[1] and a[2] and tonumber(a[2]) <= after + 1 then
+      start = a[1] .. '-' .. fmt(after)
+      break
+    end
+  end
+end
+return {'ok', redis.call('HGETALL', k.run(run)), now.last, now.t, now.c, now.z, start}

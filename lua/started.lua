@@ -15,3 +15,30 @@
 -- REPLY
 --   stop       int   1 when a stop was asked for
 -- ERRORS fenced
+
+local r = run_get(run, {'epoch', 'inc', 'attempt', 'stopAt', 'started'})
+if not r or r.inc ~= inc or tonumber(r.epoch) ~= epoch or TERMINAL[r.status] or redis.call('ZSCORE', k.held(inc), run) == false then
+  return {'fenced'}
+end
+local n = r.attempt
+local stop_asked = r.stopAt ~= '' and 1 or 0
+if redis.call('HGET', k.run(run), af(n, 'status')) ~= 'provisioning' then
+  return {'ok', stop_asked} -- told again
+end
+if tail(run).last >= seq then
+  return {'fenced'}
+end
+if r.status == 'provisioning' then
+  run_move(r, 'running')
+end
+redis.call('HSET', k.run(run), af(n, 'status'), 'running', af(n, 'started'), fmt(now_ms), af(n, 'tok'), token_sha)
+if handle ~= '' then
+  redis.call('HSET', k.run(run), af(n, 'handle'), handle)
+end
+if r.started == '' then
+  redis.call('HSET', k.run(run), 'started', fmt(now_ms))
+end
+redis.call('XADD', k.events(run), 'NOMKSTREAM', fmt(epoch) .. '-' .. fmt(seq), 'first', fmt(seq), 'last', fmt(seq), 't', fmt(t_ms), 'n', 1,
+  'c', fmt(count), 'z', fmt(bytes), 'b', event)
+wake(run)
+return {'ok', stop_asked}

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- stop: stores the intent for a run and its descendants and tells their runners. Queued and scheduled ones end here. Trees beyond max are continued by reap.
--- INCLUDE keys time lane run stream close stop
+-- INCLUDE keys time run lane stream close stop
 -- ARGV
 --   ws           str
 --   run          str
@@ -11,3 +11,17 @@
 --   status       str   of the named run, after this
 --   already      int   1: it had ended before
 -- ERRORS run_not_found
+
+local r = run_get(run, CLOSE_FIELDS)
+if not r or r.ws ~= ws then
+  return {'run_not_found'}
+end
+if TERMINAL[r.status] then
+  return {'ok', r.status, 1}
+end
+stop_one(r, rid, retention_ms)
+if redis.call('EXISTS', k.children(run)) == 1 then
+  redis.call('HSET', k.stopq, run, '-1')
+  stop_descendants(max, rid, retention_ms)
+end
+return {'ok', r.status, 0}

@@ -29,10 +29,10 @@ def arguments(path):
 def check(path):
     compiler = "clang++" if path.endswith(".cc") else "clang"
     done = subprocess.run([compiler, *arguments(path), "-fsyntax-only", path], cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    faults = [f"{path}: clang: {line}" for line in done.stderr.splitlines() if "error:" in line]
+    faults = [f"{path}: clang: {line}" for line in done.stderr.splitlines() if "error:" in line] or [f"{path}: clang failed"] * (done.returncode != 0)
     if not faults and not path.startswith("tests/"):
         done = subprocess.run(["clang-tidy", "--quiet", path, "--", *arguments(path)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        faults = [line for line in done.stdout.splitlines() if " error: " in line or " warning: " in line]
+        faults = [line for line in done.stdout.splitlines() if " error: " in line or " warning: " in line] or [f"{path}: clang-tidy failed"] * (done.returncode != 0)
     return faults
 
 

@@ -15,7 +15,8 @@ def check(job):
     command = [compiler, "-std=gnu17", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-I", ROOT, "-I", BUILD,
                "-I", os.path.join(ROOT, os.path.dirname(path)), *UV, "-include", os.path.join(ROOT, path), "-x", "c", "/dev/null"]
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
-    return None if done.returncode == 0 else f"{path} ({compiler}): {done.stderr.splitlines()[0] if done.stderr else 'failed'}"
+    error = next((line for line in done.stderr.splitlines() if "error" in line), "failed")
+    return None if done.returncode == 0 else f"{path} ({compiler}): {error}"
 
 
 with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:

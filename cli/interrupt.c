@@ -1,0 +1,53 @@
+#include "cli/interrupt.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+
+/* One-time set-up, and the flag that a signal sets. */
+static int fd = -1;
+static bool came;
+
+void interrupt_begin(void)
+{
+    if (fd >= 0)
+        return;
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+int interrupt_fd(void)
+{
+    return fd;
+}
+
+bool interrupted(void)
+{
+    struct signalfd_siginfo info;
+    if (fd >= 0 && read(fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+        came = true;
+    return came;
+}
+
+bool interrupt_wait(int64_t ms)
+{
+    int64_t until = clock_mono_ms() + ms;
+    while (!interrupted()) {
+        int64_t left = until - clock_mono_ms();
+        if (left <= 0)
+            return false;
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        if (poll(&p, 1, left > 60000 ? 60000 : (int)left) < 0 && errno != EINTR)
+            return interrupted();
+    }
+    return true;
+}

@@ -1,0 +1,713 @@
+#include "common/redis.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/crypto.h"
+#include "common/log.h"
+#include "common/metrics.h"
+#include "common/redis_url.h"
+
+/* hiredis is used for its protocol and its buffers only (redisContext, redisReader), not its async layer: the queue of requests is ours, so that each is answered exactly once whatever
+ * is freed from inside which callback, and subscriptions survive a quick unsubscribe and subscribe of one channel, which hiredis 0.14 mixes up.
+ *
+ *            backoff timer          connected         handshake answered
+ *   WAITING ──────────────▶ RESOLVING ──▶ CONNECTING ──▶ GREETING ──▶ UP
+ *      ▲                        │            │             │          │
+ *      └────────────────────────┴────────────┴─────────────┴──────────┘  lost, refused or timed out
+ */
+enum redis_state { WAITING, RESOLVING, CONNECTING, GREETING, UP };
+
+enum {
+    BACKOFF_MIN_MS = 50,
+    BACKOFF_MAX_MS = 2000,
+    CONNECT_TIMEOUT_MS = 2000,
+    DEFAULT_TIMEOUT_MS = 5000,
+    DEFAULT_PENDING = 100000,
+    TIMEOUT_SCAN_MS = 250,
+    READ_SIZE = 65536,
+    READS_A_TURN = 8, /* other connections of the loop get their turn */
+    SUB_BUCKETS_MIN = 64,
+};
+
+struct request {
+    struct request *next;
+    redis_reply_fn fn; /* NULL: nobody wants to know */
+    void *ctx;
+    struct redis *r;
+    int64_t deadline_ms; /* monotonic; 0: none */
+    int64_t sent_us;
+    enum err failed; /* of a request that was refused and is only waiting to be told */
+};
+
+struct redis_sub {
+    struct redis_sub *next; /* in its bucket */
+    struct redis *r;
+    redis_sub_fn fn;
+    void *ctx;
+    bool dead; /* unsubscribed; freed after the turn */
+    size_t len;
+    char channel[];
+};
+
+struct redis {
+    struct loop *loop;
+    enum redis_kind kind;
+    enum redis_state state;
+    struct redis_url url;
+    char *password, *name;
+    int64_t timeout_ms;
+    size_t max_pending;
+    redis_state_fn on_state;
+    void *ctx;
+
+    redisContext *hc; /* NULL in WAITING and RESOLVING */
+    uv_poll_t *poll;  /* its own allocation: libuv closes it later */
+    int poll_events;
+    bool blocked; /* the socket took no more: wait until it is writable */
+    uv_getaddrinfo_t *resolving;
+    struct loop_flush flush;
+    struct loop_timer connect_timer; /* backoff, and the bound on connecting */
+    struct loop_timer timeout_timer;
+    int attempts; /* since the last time it was up */
+    uint64_t generation;
+    char run_id[41];
+    bool was_up, freed;
+
+    struct request *queue, **queue_tail; /* sent, not answered */
+    size_t pending;
+    struct redis_sub **subs;
+    size_t sub_buckets, sub_count;
+};
+
+static void start_connecting(void *ctx);
+static void lose(struct redis *r, const char *why);
+
+/* ---- requests ---- */
+
+static void request_done(struct request *q, enum err err, const redisReply *reply)
+{
+    struct redis *r = q->r;
+    r->pending--;
+    if (err)
+        metric_add(METRIC_REDIS_ERRORS, 1);
+    else
+        metric_observe_us(METRIC_REDIS_SECONDS, clock_mono_us() - q->sent_us);
+    if (q->fn)
+        q->fn(q->ctx, err, reply);
+    free(q);
+}
+
+static struct request *queue_pop(struct redis *r)
+{
+    struct request *q = r->queue;
+    if (!q)
+        return NULL;
+    r->queue = q->next;
+    if (!r->queue)
+        r->queue_tail = &r->queue;
+    return q;
+}
+
+static void on_refused(void *ctx)
+{
+    struct request *q = ctx;
+    enum err err = q->r->freed ? ERR_CANCELED : q->failed;
+    request_done(q, err, NULL);
+}
+
+/* What an error reply means to callers. */
+static enum err error_of(const redisReply *reply)
+{
+    struct str s = redis_str(reply);
+    if (str_starts(s, STR("NOSCRIPT")))
+        return ERR_OK;
+    if (str_starts(s, STR("OOM")))
+        return ERR_MEMORY_PRESSURE;
+    static const char *const away[] = {"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MISCONF", "BUSY", "NOREPLICAS"};
+    for (size_t i = 0; i < ARRAY_LEN(away); i++)
+        if (str_starts(s, str_of(away[i])))
+            return ERR_REDIS_UNAVAILABLE;
+    return ERR_INTERNAL;
+}
+
+static void on_timeout_scan(void *ctx)
+{
+    struct redis *r = ctx;
+    int64_t now = clock_mono_ms();
+    for (struct request *q = r->queue; q; q = q->next) {
+        if (q->deadline_ms && q->deadline_ms <= now) {
+            lose(r, "no answer in time");
+            return;
+        }
+    }
+    if (r->queue)
+        loop_timer_set(&r->timeout_timer, TIMEOUT_SCAN_MS);
+}
+
+static void append(struct redis *r, size_t argc, const struct str *argv)
+{
+    enum { ON_STACK = 32 };
+    const char *ptr_few[ON_STACK];
+    size_t len_few[ON_STACK];
+    const char **ptr = argc <= ON_STACK ? ptr_few : calloc(argc, sizeof *ptr);
+    size_t *len = argc <= ON_STACK ? len_few : calloc(argc, sizeof *len);
+    PRE(ptr && len);
+    for (size_t i = 0; i < argc; i++) {
+        ptr[i] = argv[i].ptr ? argv[i].ptr : "";
+        len[i] = argv[i].len;
+    }
+    PRE(redisAppendCommandArgv(r->hc, (int)argc, ptr, len) == REDIS_OK);
+    if (ptr != ptr_few) {
+        free(ptr);
+        free(len);
+    }
+}
+
+static struct request *request_new(struct redis *r, int64_t timeout_ms, redis_reply_fn fn, void *ctx)
+{
+    struct request *q = malloc(sizeof *q);
+    PRE(q);
+    *q = (struct request){.fn = fn, .ctx = ctx, .r = r, .sent_us = clock_mono_us()};
+    q->deadline_ms = timeout_ms > 0 ? q->sent_us / 1000 + timeout_ms : 0;
+    r->pending++;
+    return q;
+}
+
+static void request_send(struct redis *r, struct request *q, size_t argc, const struct str *argv)
+{
+    append(r, argc, argv);
+    *r->queue_tail = q;
+    r->queue_tail = &q->next;
+    metric_add(METRIC_REDIS_COMMANDS, 1);
+    if (q->deadline_ms && !loop_timer_is_set(&r->timeout_timer))
+        loop_timer_set(&r->timeout_timer, TIMEOUT_SCAN_MS);
+}
+
+void redis_command_timeout(struct redis *r, int64_t timeout_ms, size_t argc, const struct str *argv, redis_reply_fn fn, void *ctx)
+{
+    PRE(!r->freed && argc > 0 && r->kind != REDIS_SUBSCRIBE);
+    struct request *q = request_new(r, timeout_ms, fn, ctx);
+    q->failed = r->state != UP ? ERR_REDIS_UNAVAILABLE : r->pending > r->max_pending ? ERR_OVERLOADED : ERR_OK;
+    if (q->failed)
+        loop_defer(r->loop, on_refused, q);
+    else
+        request_send(r, q, argc, argv);
+}
+
+void redis_command(struct redis *r, size_t argc, const struct str *argv, redis_reply_fn fn, void *ctx)
+{
+    redis_command_timeout(r, r->timeout_ms, argc, argv, fn, ctx);
+}
+
+/* ---- subscriptions: a table of our own, by channel ---- */
+
+static uint64_t hash_of(struct str s)
+{
+    uint64_t h = UINT64_C(14695981039346656037);
+    for (size_t i = 0; i < s.len; i++)
+        h = (h ^ (unsigned char)s.ptr[i]) * UINT64_C(1099511628211);
+    return h;
+}
+
+static struct redis_sub **bucket_of(struct redis *r, struct str channel)
+{
+    return &r->subs[hash_of(channel) & (r->sub_buckets - 1)];
+}
+
+static bool subs_grow(struct redis *r)
+{
+    if (r->sub_count < r->sub_buckets)
+        return true;
+    size_t old = r->sub_buckets, n = old ? 2 * old : SUB_BUCKETS_MIN;
+    struct redis_sub **table = calloc(n, sizeof *table), **old_table = r->subs;
+    if (!table)
+        return false;
+    r->subs = table;
+    r->sub_buckets = n;
+    for (size_t i = 0; i < old; i++) {
+        for (struct redis_sub *s = old_table[i], *next; s; s = next) {
+            next = s->next;
+            struct redis_sub **b = bucket_of(r, (struct str){s->channel, s->len});
+            s->next = *b;
+            *b = s;
+        }
+    }
+    free(old_table);
+    return true;
+}
+
+/* Tells whoever is on the channel. A callback may subscribe and unsubscribe, also itself: the dead stay in memory until the turn is over. */
+static void sub_tell(struct redis *r, struct str channel, bool confirmed, struct str message)
+{
+    if (!r->sub_buckets)
+        return;
+    for (struct redis_sub *s = *bucket_of(r, channel), *next; s && !r->freed; s = next) {
+        next = s->next;
+        if (!s->dead && s->len == channel.len && memcmp(s->channel, channel.ptr, channel.len) == 0)
+            s->fn(s->ctx, confirmed, message);
+    }
+}
+
+static void on_push(struct redis *r, const redisReply *reply)
+{
+    struct str type = redis_str(redis_at(reply, 0)), channel = redis_str(redis_at(reply, 1));
+    if (str_eqz(type, "message"))
+        sub_tell(r, channel, false, redis_str(redis_at(reply, 2)));
+    else if (str_eqz(type, "subscribe"))
+        sub_tell(r, channel, true, STR_NONE);
+}
+
+struct redis_sub *redis_subscribe(struct redis *r, struct str channel, redis_sub_fn fn, void *ctx)
+{
+    PRE(!r->freed && r->kind == REDIS_SUBSCRIBE);
+    struct redis_sub *s = subs_grow(r) ? calloc(1, sizeof *s + channel.len + 1) : NULL;
+    if (!s)
+        return NULL;
+    s->r = r;
+    s->fn = fn;
+    s->ctx = ctx;
+    s->len = channel.len;
+    memcpy(s->channel, channel.ptr, channel.len);
+    struct redis_sub **b = bucket_of(r, channel);
+    s->next = *b;
+    *b = s;
+    r->sub_count++;
+    if (r->state == UP)
+        append(r, 2, (const struct str[]){STR("SUBSCRIBE"), channel});
+    return s;
+}
+
+void redis_unsubscribe(struct redis_sub *s)
+{
+    if (!s)
+        return;
+    struct redis *r = s->r;
+    PRE(!s->dead);
+    struct str channel = {s->channel, s->len};
+    struct redis_sub **link = bucket_of(r, channel);
+    bool others = false;
+    for (struct redis_sub *o = *link; o; o = o->next)
+        others = others || (o != s && o->len == s->len && memcmp(o->channel, s->channel, s->len) == 0);
+    while (*link != s)
+        link = &(*link)->next;
+    *link = s->next;
+    r->sub_count--;
+    s->dead = true;
+    if (!others && r->state == UP)
+        append(r, 2, (const struct str[]){STR("UNSUBSCRIBE"), channel});
+    loop_defer_free(r->loop, free, s);
+}
+
+static void subscribe_all(struct redis *r)
+{
+    for (size_t i = 0; i < r->sub_buckets; i++)
+        for (struct redis_sub *s = r->subs[i]; s; s = s->next)
+            append(r, 2, (const struct str[]){STR("SUBSCRIBE"), {s->channel, s->len}});
+}
+
+/* ---- the socket ---- */
+
+static void on_poll(uv_poll_t *h, int status, int events);
+
+static void poll_set(struct redis *r)
+{
+    int events = UV_READABLE | (r->blocked || r->state == CONNECTING ? UV_WRITABLE : 0);
+    if (!r->poll || events == r->poll_events)
+        return;
+    r->poll_events = events;
+    uv_poll_start(r->poll, events, on_poll);
+}
+
+static void on_poll_closed(uv_handle_t *h)
+{
+    free(h);
+}
+
+static void free_context(void *hc)
+{
+    redisFree(hc);
+}
+
+/* Leaves the present connection: what was asked on it is answered, then everything begins again after the backoff. */
+static void lose(struct redis *r, const char *why)
+{
+    bool was_up = r->state == UP;
+    if (was_up || r->attempts == 0)
+        LOG_WARN("redis connection lost", LOG_Z("connection", r->name), LOG_Z("why", why));
+    r->state = WAITING;
+    r->blocked = false;
+    if (r->poll) {
+        uv_poll_stop(r->poll);
+        uv_close((uv_handle_t *)r->poll, on_poll_closed);
+        r->poll = NULL;
+        r->poll_events = 0;
+    }
+    if (r->hc) {
+        /* The context may be in use further up the stack (its reader called us), so it goes after the turn; its socket goes now. */
+        shutdown(r->hc->fd, SHUT_RDWR);
+        loop_defer_free(r->loop, free_context, r->hc);
+        r->hc = NULL;
+    }
+    if (r->resolving) {
+        r->resolving->data = NULL; /* its callback frees it */
+        uv_cancel((uv_req_t *)r->resolving);
+        r->resolving = NULL;
+    }
+    loop_timer_stop(&r->timeout_timer);
+    int64_t backoff = BACKOFF_MIN_MS;
+    for (int i = 0; i < r->attempts && backoff < BACKOFF_MAX_MS; i++)
+        backoff *= 2;
+    backoff = backoff < BACKOFF_MAX_MS ? backoff : BACKOFF_MAX_MS;
+    r->attempts++;
+    loop_timer_stop(&r->connect_timer);
+    loop_timer_init(&r->connect_timer, r->loop, start_connecting, r);
+    if (!r->freed)
+        loop_timer_set(&r->connect_timer, backoff / 2 + (int64_t)crypto_uniform((uint64_t)backoff / 2 + 1));
+    /* Callbacks may ask again (refused: not up), or free us. */
+    struct request *list = r->queue;
+    r->queue = NULL;
+    r->queue_tail = &r->queue;
+    int64_t now = clock_mono_ms();
+    while (list) {
+        struct request *q = list;
+        list = q->next;
+        bool late = q->deadline_ms && q->deadline_ms <= now;
+        request_done(q, r->freed ? ERR_CANCELED : late ? ERR_TIMEOUT : ERR_REDIS_UNAVAILABLE, NULL);
+    }
+    if (was_up && r->on_state && !r->freed)
+        r->on_state(r->ctx, r, false);
+}
+
+static void on_flush(void *ctx)
+{
+    struct redis *r = ctx;
+    if (r->state < GREETING || r->blocked || r->hc->obuf[0] == 0)
+        return;
+    int done = 0;
+    if (redisBufferWrite(r->hc, &done) != REDIS_OK) {
+        lose(r, r->hc->errstr);
+    } else if (!done) { /* the kernel's buffer is full */
+        r->blocked = true;
+        poll_set(r);
+    }
+}
+
+static void on_reply(struct redis *r, const redisReply *reply)
+{
+    if (r->kind == REDIS_SUBSCRIBE && r->state == UP) {
+        on_push(r, reply);
+        return;
+    }
+    struct request *q = queue_pop(r);
+    if (!q) {
+        lose(r, "an answer that nobody asked for");
+        return;
+    }
+    enum err err = reply->type == REDIS_REPLY_ERROR ? error_of(reply) : ERR_OK;
+    request_done(q, err, err && err != ERR_INTERNAL ? NULL : reply);
+}
+
+/* Hands on every whole reply that was read; false when the connection ended meanwhile. */
+static bool take_replies(struct redis *r, redisContext *hc)
+{
+    void *reply = NULL;
+    while (r->hc == hc) { /* a callback may end it */
+        if (redisReaderGetReply(hc->reader, &reply) != REDIS_OK) {
+            lose(r, hc->reader->errstr);
+            return false;
+        }
+        if (!reply)
+            return true;
+        on_reply(r, reply);
+        freeReplyObject(reply);
+    }
+    return false;
+}
+
+static void on_readable(struct redis *r)
+{
+    char buf[READ_SIZE];
+    redisContext *hc = r->hc;
+    for (int i = 0; i < READS_A_TURN; i++) {
+        ssize_t n = read(hc->fd, buf, sizeof buf);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            return;
+        if (n <= 0) {
+            lose(r, n == 0 ? "closed by Redis" : strerror(errno));
+            return;
+        }
+        if (redisReaderFeed(hc->reader, buf, (size_t)n) != REDIS_OK) {
+            lose(r, hc->reader->errstr);
+            return;
+        }
+        if (!take_replies(r, hc) || (size_t)n < sizeof buf)
+            return;
+    }
+}
+
+static void on_connected(struct redis *r);
+
+static void on_poll(uv_poll_t *h, int status, int events)
+{
+    struct redis *r = h->data;
+    if (status < 0) {
+        lose(r, uv_strerror(status));
+        return;
+    }
+    if (r->state == CONNECTING) {
+        if (events & UV_WRITABLE)
+            on_connected(r);
+        return;
+    }
+    if (events & UV_WRITABLE)
+        r->blocked = false; /* the flush before the loop sleeps goes on */
+    if (events & UV_READABLE)
+        on_readable(r);
+    if (r->state >= GREETING)
+        poll_set(r);
+}
+
+/* ---- connecting ---- */
+
+static void on_greeting_part(void *ctx, enum err err, const redisReply *reply)
+{
+    struct redis *r = ctx;
+    if (r->state != GREETING || (!err && reply->type != REDIS_REPLY_ERROR))
+        return;
+    LOG_WARN("redis refused the connection", LOG_Z("connection", r->name), LOG_S("answer", redis_str(reply)));
+    lose(r, "refused");
+}
+
+static void come_up(struct redis *r)
+{
+    r->state = UP;
+    r->generation++;
+    loop_timer_stop(&r->connect_timer);
+    if (r->was_up)
+        metric_add(METRIC_REDIS_RECONNECTS, 1);
+    if (r->was_up || r->attempts > 0)
+        LOG_INFO("redis connection made", LOG_Z("connection", r->name), LOG_I("attempts", r->attempts));
+    r->was_up = true;
+    r->attempts = 0;
+    if (r->kind == REDIS_SUBSCRIBE)
+        subscribe_all(r);
+    if (r->on_state)
+        r->on_state(r->ctx, r, true);
+}
+
+static void on_info(void *ctx, enum err err, const redisReply *reply)
+{
+    struct redis *r = ctx;
+    if (r->state != GREETING)
+        return;
+    struct str info = redis_str(reply);
+    const char *at = err ? NULL : memmem(info.ptr, info.len, "run_id:", 7);
+    if (!at || (size_t)(info.ptr + info.len - at) < 47) {
+        LOG_WARN("redis gave no run id", LOG_Z("connection", r->name));
+        lose(r, "no run id");
+        return;
+    }
+    memcpy(r->run_id, at + 7, 40);
+    come_up(r);
+}
+
+static void greet(struct redis *r, redis_reply_fn fn, size_t argc, const struct str *argv)
+{
+    request_send(r, request_new(r, CONNECT_TIMEOUT_MS, fn, r), argc, argv);
+}
+
+static void on_connected(struct redis *r)
+{
+    int error = 0;
+    socklen_t len = sizeof error;
+    if (getsockopt(r->hc->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0 || error != 0) {
+        lose(r, strerror(error ? error : errno));
+        return;
+    }
+    r->hc->flags |= REDIS_CONNECTED;
+    r->state = GREETING;
+    poll_set(r);
+    if (!r->url.path) {
+        int on = 1, idle = 10, interval = 5, count = 3;
+        setsockopt(r->hc->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        setsockopt(r->hc->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+        setsockopt(r->hc->fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+        setsockopt(r->hc->fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
+        setsockopt(r->hc->fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+    }
+    const char *password = r->url.password ? r->url.password : r->password;
+    if (password && *password && r->url.user)
+        greet(r, on_greeting_part, 3, (const struct str[]){STR("AUTH"), str_of(r->url.user), str_of(password)});
+    else if (password && *password)
+        greet(r, on_greeting_part, 2, (const struct str[]){STR("AUTH"), str_of(password)});
+    char db[16];
+    snprintf(db, sizeof db, "%d", r->url.db);
+    if (r->url.db)
+        greet(r, on_greeting_part, 2, (const struct str[]){STR("SELECT"), str_of(db)});
+    greet(r, NULL, 3, (const struct str[]){STR("CLIENT"), STR("SETNAME"), str_of(r->name)});
+    greet(r, on_greeting_part, 1, (const struct str[]){STR("PING")}); /* a Redis that still loads says so here */
+    greet(r, on_info, 2, (const struct str[]){STR("INFO"), STR("server")});
+}
+
+static void watch_socket(struct redis *r)
+{
+    if (!r->hc || r->hc->err) {
+        lose(r, r->hc ? r->hc->errstr : "out of memory");
+        return;
+    }
+    r->poll = calloc(1, sizeof *r->poll);
+    PRE(r->poll);
+    r->poll->data = r;
+    int status = uv_poll_init(loop_uv(r->loop), r->poll, r->hc->fd);
+    if (status < 0) {
+        free(r->poll);
+        r->poll = NULL;
+        lose(r, uv_strerror(status));
+        return;
+    }
+    r->state = CONNECTING;
+    poll_set(r);
+}
+
+static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *info)
+{
+    struct redis *r = req->data;
+    char address[NI_MAXHOST] = "";
+    if (r && status == 0)
+        status = getnameinfo(info->ai_addr, info->ai_addrlen, address, sizeof address, NULL, 0, NI_NUMERICHOST) ? UV_EAI_FAIL : 0;
+    uv_freeaddrinfo(info);
+    free(req);
+    if (!r)
+        return;
+    r->resolving = NULL;
+    if (status != 0) {
+        lose(r, uv_strerror(status));
+        return;
+    }
+    r->hc = redisConnectNonBlock(address, r->url.port);
+    watch_socket(r);
+}
+
+static void on_connect_timeout(void *ctx)
+{
+    lose(ctx, "connecting took too long");
+}
+
+static void start_connecting(void *ctx)
+{
+    struct redis *r = ctx;
+    loop_timer_init(&r->connect_timer, r->loop, on_connect_timeout, r);
+    loop_timer_set(&r->connect_timer, CONNECT_TIMEOUT_MS);
+    if (r->url.path) {
+        r->hc = redisConnectUnixNonBlock(r->url.path);
+        watch_socket(r);
+        return;
+    }
+    r->state = RESOLVING;
+    r->resolving = calloc(1, sizeof *r->resolving);
+    PRE(r->resolving);
+    r->resolving->data = r;
+    char port[8];
+    snprintf(port, sizeof port, "%d", r->url.port);
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    int status = uv_getaddrinfo(loop_uv(r->loop), r->resolving, on_resolved, r->url.host, port, &hints);
+    if (status < 0) {
+        free(r->resolving);
+        r->resolving = NULL;
+        lose(r, uv_strerror(status));
+    }
+}
+
+struct redis *redis_new(const struct redis_options *o)
+{
+    struct redis *r = calloc(1, sizeof *r);
+    const char *why;
+    if (!r || redis_url_parse(o->url, &r->url, &why)) {
+        free(r);
+        return NULL;
+    }
+    r->loop = o->loop;
+    r->kind = o->kind;
+    r->password = o->password ? strdup(o->password) : NULL;
+    r->name = strdup(o->name);
+    PRE(r->name);
+    r->timeout_ms = o->timeout_ms ? o->timeout_ms : DEFAULT_TIMEOUT_MS;
+    r->max_pending = o->max_pending ? o->max_pending : DEFAULT_PENDING;
+    r->on_state = o->on_state;
+    r->ctx = o->ctx;
+    r->queue_tail = &r->queue;
+    loop_timer_init(&r->connect_timer, r->loop, start_connecting, r);
+    loop_timer_init(&r->timeout_timer, r->loop, on_timeout_scan, r);
+    loop_flush_add(r->loop, &r->flush, on_flush, r);
+    loop_timer_set(&r->connect_timer, 0);
+    return r;
+}
+
+static void redis_destroy(void *p)
+{
+    struct redis *r = p;
+    for (size_t i = 0; i < r->sub_buckets; i++) {
+        for (struct redis_sub *s = r->subs[i], *next; s; s = next) {
+            next = s->next;
+            free(s);
+        }
+    }
+    free(r->subs);
+    free(r->password);
+    free(r->name);
+    redis_url_done(&r->url);
+    free(r);
+}
+
+/* Refused requests still wait in the loop's deferred calls; the struct goes when the last of them was told. */
+static void destroy_when_quiet(void *ctx)
+{
+    struct redis *r = ctx;
+    if (r->pending > 0)
+        loop_defer(r->loop, destroy_when_quiet, r);
+    else
+        loop_defer_free(r->loop, redis_destroy, r);
+}
+
+void redis_free(struct redis *r)
+{
+    if (!r)
+        return;
+    PRE(!r->freed);
+    r->freed = true;
+    r->attempts = 1; /* no warning: this end is wanted */
+    if (r->state == UP)
+        r->state = GREETING;
+    lose(r, "closed");
+    loop_timer_stop(&r->connect_timer);
+    loop_flush_remove(&r->flush);
+    destroy_when_quiet(r);
+}
+
+bool redis_is_up(const struct redis *r)
+{
+    return r->state == UP;
+}
+
+const char *redis_run_id(const struct redis *r)
+{
+    return r->run_id;
+}
+
+uint64_t redis_generation(const struct redis *r)
+{
+    return r->generation;
+}
+
+size_t redis_pending(const struct redis *r)
+{
+    return r->pending;
+}

@@ -1,0 +1,39 @@
+/* Reading replies: nothing here trusts a reply's shape. */
+#include <stdlib.h>
+
+#include "common/redis.h"
+
+struct str redis_str(const redisReply *r)
+{
+    if (!r || (r->type != REDIS_REPLY_STRING && r->type != REDIS_REPLY_STATUS && r->type != REDIS_REPLY_ERROR))
+        return STR_NONE;
+    return (struct str){r->str, r->len};
+}
+
+int64_t redis_int(const redisReply *r, int64_t otherwise)
+{
+    if (r && r->type == REDIS_REPLY_INTEGER)
+        return r->integer;
+    struct str s = redis_str(r);
+    char text[24];
+    if (s.len == 0 || s.len >= sizeof text)
+        return otherwise;
+    memcpy(text, s.ptr, s.len);
+    text[s.len] = 0;
+    char *end;
+    long long n = strtoll(text, &end, 10);
+    return end == text + s.len ? n : otherwise;
+}
+
+const redisReply *redis_at(const redisReply *r, size_t i)
+{
+    return r && r->type == REDIS_REPLY_ARRAY && i < r->elements ? r->element[i] : NULL;
+}
+
+const redisReply *redis_field(const redisReply *flat, const char *field)
+{
+    for (size_t i = 0; flat && flat->type == REDIS_REPLY_ARRAY && i + 1 < flat->elements; i += 2)
+        if (str_eqz(redis_str(flat->element[i]), field))
+            return flat->element[i + 1];
+    return NULL;
+}

@@ -1,0 +1,380 @@
+#!/usr/bin/python3
+"""Turns lua/*.lua into C: the scripts' whole text (includes expanded, arguments as locals) with their SHA-1, and a typed wrapper for each.
+
+    gen.py --out DIR SCRIPT.lua…       writes DIR/scripts.h, DIR/scripts.c, DIR/expanded/NAME.lua
+
+A script's header is its interface:
+
+    #!lua flags=allow-oom                     (optional first line)
+    -- name: what it does
+    -- READONLY                               (optional)
+    -- INCLUDE keys time                      (files of lua/include/)
+    -- ARGV
+    --   field  type  prose                   types: str, int, list, table(column type, …)
+    -- REPLY
+    --   field  type  prose                   the same, and flat (a field/value array)
+    -- ERRORS code code                       (of common/err.h)
+
+Every script has one key, the shard's prefix (P). In ARGV a list is its count and its items, a table its count and its cells row by row. A script returns {'ok', reply fields…}, {'code'}, or
+{'code', reply fields…}; a list as an array of strings, a table as an array of arrays.
+"""
+import argparse
+import hashlib
+import os
+import re
+import sys
+
+SCALARS = ("str", "int")
+
+
+class Fault(Exception):
+    """A header that can't be understood: file, line, what."""
+
+
+class Field:
+    def __init__(self, name, kind, columns):
+        self.name, self.kind, self.columns = name, kind, columns  # columns: [(name, type)] of a table
+
+
+class Script:
+    def __init__(self, path):
+        self.path = path
+        self.name = os.path.splitext(os.path.basename(path))[0]
+        self.flags, self.read_only, self.includes = "", False, []
+        self.argv, self.reply, self.errors = [], [], []
+        self.body = ""
+        self.prose = ""
+        self.parse()
+
+    def fault(self, number, text):
+        raise Fault(f"{self.path}:{number}: {text}")
+
+    def parse(self):
+        with open(self.path) as f:
+            lines = f.read().split("\n")
+        at = 0
+        if lines[0].startswith("#!"):
+            self.flags, at = lines[0], 1
+        section = None
+        prose = []
+        while at < len(lines) and lines[at].startswith("--"):
+            line, number = lines[at][2:], at + 1
+            at += 1
+            word = line.strip().split(" ")[0] if line.strip() else ""
+            if word == "READONLY":
+                self.read_only = True
+            elif word == "INCLUDE":
+                self.includes = line.split()[1:]
+            elif word in ("ARGV", "REPLY"):
+                section = self.argv if word == "ARGV" else self.reply
+            elif word == "ERRORS":
+                self.errors, section = line.split()[1:], None
+            elif section is not None and line.startswith("   "):
+                section.append(self.field(line.strip(), number, section is self.reply))
+            elif section is None:
+                prose.append(line.strip())
+            else:
+                self.fault(number, f"neither a field nor a section: {line.strip()!r}")
+        if not prose or not prose[0].startswith(self.name + ": "):
+            self.fault(1, f"the header must begin with `-- {self.name}: what it does`")
+        self.prose = " ".join(prose)
+        self.body = "\n".join(lines[at:])
+
+    def field(self, text, number, in_reply):
+        found = re.match(r"(\w+)\s+(table\(([^)]*)\)|\w+)", text)
+        if not found:
+            self.fault(number, f"a field is `name type prose`, not {text!r}")
+        name, kind, columns = found.group(1), found.group(2), []
+        if found.group(3) is not None:
+            kind = "table"
+            for column in found.group(3).split(","):
+                words = column.split()
+                if len(words) != 2 or words[1] not in SCALARS + (("flat",) if in_reply else ()):
+                    self.fault(number, f"a table's column is `name str` or `name int`, not {column.strip()!r}")
+                columns.append((words[0], words[1]))
+        elif kind not in SCALARS + ("list",) + (("flat",) if in_reply else ()):
+            self.fault(number, f"unknown type {kind!r}")
+        return Field(name, kind, columns)
+
+    # ---- Lua ----
+
+    def locals(self):
+        """The arguments as locals. Fixed ones first index directly; behind the first list or table a cursor walks."""
+        out = ["local P = KEYS[1]"]
+        scalars = 0
+        fields = list(self.argv)
+        while fields and fields[0].kind in SCALARS:
+            scalars += 1
+            field = fields.pop(0)
+            value = f"ARGV[{scalars}]"
+            out.append(f"local {field.name} = " + (f"tonumber({value})" if field.kind == "int" else value))
+        if fields:
+            names = ", ".join(f.name for f in fields)
+            out.append(f"local {names}")
+            out.append(f"do local at = {scalars}; local function take() at = at + 1; return ARGV[at] end")
+            for field in fields:
+                out.append("  " + self.take(field))
+            out.append("end")
+        return out
+
+    @staticmethod
+    def take(field):
+        if field.kind == "int":
+            return f"{field.name} = tonumber(take())"
+        if field.kind == "str":
+            return f"{field.name} = take()"
+        if field.kind == "list":
+            return f"{field.name} = {{}}; for i = 1, tonumber(take()) do {field.name}[i] = take() end"
+        cells = "; ".join(f"row.{name} = " + ("tonumber(take())" if kind == "int" else "take()") for name, kind in field.columns)
+        return f"{field.name} = {{}}; for i = 1, tonumber(take()) do local row = {{}}; {cells}; {field.name}[i] = row end"
+
+    def expand(self, folder):
+        parts = [self.flags] if self.flags else []
+        parts.append(f"-- {self.name}")
+        for include in self.includes:
+            path = os.path.join(folder, include + ".lua")
+            if not os.path.exists(path):
+                raise Fault(f"{self.path}: INCLUDE {include}: there is no {path}")
+            with open(path) as f:
+                parts.append(f"-- include {include}\n" + f.read().rstrip("\n"))
+        # KEYS[1] is what includes build names from, so the locals come first.
+        head = 1 if self.flags else 0
+        parts[head + 1:head + 1] = self.locals()
+        return "\n".join(parts) + "\n" + self.body.strip("\n") + "\n"
+
+    # ---- C ----
+
+    def struct_args(self):
+        out = []
+        for field in self.argv:
+            if field.kind == "table":
+                out += [f"struct script_{self.name}_{field.name} {{"] + [c_scalar(n, k) for n, k in field.columns] + ["};"]
+        out.append(f"struct script_{self.name}_args {{")
+        for field in self.argv:
+            if field.kind in SCALARS:
+                out.append(c_scalar(field.name, field.kind))
+            else:
+                base = "struct str" if field.kind == "list" else f"struct script_{self.name}_{field.name}"
+                out += [f"    const {base} *{field.name};", f"    size_t {field.name}_len;"]
+        if not self.argv:
+            out.append("    char none;")
+        return out + ["};"]
+
+    def struct_reply(self):
+        out = []
+        for field in self.reply:
+            if field.kind == "table":
+                out += [f"struct script_{self.name}_{field.name} {{"] + [c_scalar(n, k) for n, k in field.columns] + ["};"]
+        out.append(f"struct script_{self.name}_reply {{")
+        for field in self.reply:
+            if field.kind in SCALARS + ("flat",):
+                out.append(c_scalar(field.name, field.kind))
+            else:
+                base = "struct str" if field.kind == "list" else f"struct script_{self.name}_{field.name}"
+                out += [f"    const {base} *{field.name};", f"    size_t {field.name}_len;"]
+        if not self.reply:
+            out.append("    char none;")
+        return out + ["};"]
+
+    def declarations(self):
+        return [f"/* {self.prose} */", *self.struct_args(), *self.struct_reply(),
+                f"typedef void (*script_{self.name}_fn)(void *ctx, enum err err, const struct script_{self.name}_reply *reply);",
+                f"void script_call_{self.name}(struct redis *r, struct str shard_prefix, const struct script_{self.name}_args *args, script_{self.name}_fn fn, void *ctx);", ""]
+
+    def definitions(self, text):
+        n = self.name
+        out = [f"static const char source_{n}[] ="]
+        out += ["    " + c_string(line + "\n") for line in text.split("\n")[:-1]]
+        out[-1] += ";"
+        sha = hashlib.sha1(text.encode()).hexdigest()
+        out.append(f'static const struct script script_{n} = {{"{n}", source_{n}, sizeof source_{n} - 1, "{sha}", {"true" if self.read_only else "false"}}};')
+        out += self.reply_parser() + self.caller()
+        return out
+
+    def reply_parser(self):
+        n = self.name
+        out = [f"static void on_{n}(void *ctx, enum err err, const redisReply *reply)", "{",
+               "    struct pending *p = ctx;", f"    script_{n}_fn fn = (script_{n}_fn)p->fn;", "    void *user = p->ctx;", "    free(p);",
+               f"    struct script_{n}_reply out;", "    memset(&out, 0, sizeof out);", "    bool whole = reply != NULL;"]
+        frees = []
+        if self.reply:
+            out.append(f"    whole = whole && reply->elements >= {len(self.reply) + 1};")
+        for i, field in enumerate(self.reply, 1):
+            at = f"redis_at(reply, {i})"
+            if field.kind == "str":
+                out.append(f"    whole = whole && read_str({at}, &out.{field.name});")
+            elif field.kind == "int":
+                out.append(f"    whole = whole && read_int({at}, &out.{field.name});")
+            elif field.kind == "flat":
+                out.append(f"    whole = whole && read_flat({at}, &out.{field.name});")
+            else:
+                base = "struct str" if field.kind == "list" else f"struct script_{n}_{field.name}"
+                frees.append(f"    free({field.name});")
+                out += [f"    {base} *{field.name} = whole ? read_array({at}, sizeof *{field.name}, &out.{field.name}_len) : NULL;",
+                        f"    out.{field.name} = {field.name};", f"    whole = whole && {field.name};",
+                        f"    for (size_t i = 0; whole && i < out.{field.name}_len; i++) {{", f"        const redisReply *row = redis_at({at}, i);"]
+                if field.kind == "list":
+                    out.append(f"        whole = read_str(row, &{field.name}[i]);")
+                else:
+                    for c, (name, kind) in enumerate(field.columns):
+                        out.append(f"        whole = whole && read_{kind}(redis_at(row, {c}), &{field.name}[i].{name});")
+                out.append("    }")
+        out += ["    if (!err && !whole) {", f'        LOG_ERROR("script reply has a wrong shape", LOG_Z("script", "{n}"));', "        err = ERR_INTERNAL;", "    }",
+                "    if (fn)", "        fn(user, err, whole ? &out : NULL);", *frees, "}"]
+        return out
+
+    def caller(self):
+        n = self.name
+        count = [str(sum(f.kind in SCALARS for f in self.argv))]
+        for f in self.argv:
+            if f.kind not in SCALARS:
+                count.append(f"1 + args->{f.name}_len" + (f" * {len(f.columns)}" if f.kind == "table" else ""))
+        out = [f"void script_call_{n}(struct redis *r, struct str shard_prefix, const struct script_{n}_args *args, script_{n}_fn fn, void *ctx)", "{",
+               "    struct args a;", f"    args_init(&a, {' + '.join(count)});"]
+        if not self.argv:
+            out.append("    (void)args;")
+        for f in self.argv:
+            if f.kind in SCALARS:
+                out.append(f"    args_{f.kind}(&a, args->{f.name});")
+            else:
+                out += [f"    args_int(&a, (int64_t)args->{f.name}_len);", f"    for (size_t i = 0; i < args->{f.name}_len; i++) {{"]
+                if f.kind == "list":
+                    out.append(f"        args_str(&a, args->{f.name}[i]);")
+                else:
+                    out += [f"        args_{kind}(&a, args->{f.name}[i].{name});" for name, kind in f.columns]
+                out.append("    }")
+        return out + [f"    args_call(&a, r, &script_{n}, shard_prefix, (void (*)(void))fn, on_{n}, ctx);", "}", ""]
+
+
+def c_scalar(name, kind):
+    return {"str": f"    struct str {name};", "int": f"    int64_t {name};", "flat": f"    const redisReply *{name};"}[kind]
+
+
+def c_string(text):
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t").replace("?", "\\?") + '"'
+
+
+PRELUDE = r'''
+struct pending {
+    void (*fn)(void);
+    void *ctx;
+};
+
+/* Arguments on their way: numbers are printed into the same allocation. */
+struct args {
+    struct str *argv;
+    char (*digits)[24];
+    size_t n, cap;
+};
+
+static void args_init(struct args *a, size_t count)
+{
+    a->n = 0;
+    a->cap = count;
+    a->argv = calloc(count + 1, sizeof *a->argv + sizeof *a->digits);
+    PRE(a->argv);
+    a->digits = (char(*)[24])(void *)(a->argv + count + 1);
+}
+
+static inline void args_str(struct args *a, struct str s)
+{
+    PRE(a->n < a->cap);
+    a->argv[a->n++] = s;
+}
+
+static inline void args_int(struct args *a, int64_t v)
+{
+    PRE(a->n < a->cap);
+    int len = snprintf(a->digits[a->n], sizeof a->digits[0], "%lld", (long long)v);
+    a->argv[a->n] = (struct str){a->digits[a->n], (size_t)len};
+    a->n++;
+}
+
+static void args_call(struct args *a, struct redis *r, const struct script *s, struct str key, void (*fn)(void), script_reply_fn on_reply, void *ctx)
+{
+    struct pending *p = malloc(sizeof *p);
+    PRE(p && a->n == a->cap);
+    p->fn = fn;
+    p->ctx = ctx;
+    script_call(r, s, key, a->n, a->argv, on_reply, p);
+    free(a->argv);
+}
+
+static inline bool read_str(const redisReply *r, struct str *ret)
+{
+    *ret = redis_str(r);
+    return r && r->type == REDIS_REPLY_STRING;
+}
+
+static inline bool read_int(const redisReply *r, int64_t *ret)
+{
+    int64_t low = redis_int(r, -1), high = redis_int(r, -2); /* two defaults tell "-1" from "no number" */
+    *ret = low;
+    return low == high;
+}
+
+static inline bool read_flat(const redisReply *r, const redisReply **ret)
+{
+    *ret = r;
+    return r && r->type == REDIS_REPLY_ARRAY && r->elements % 2 == 0;
+}
+
+static inline void *read_array(const redisReply *r, size_t size, size_t *ret_len)
+{
+    if (!r || r->type != REDIS_REPLY_ARRAY)
+        return NULL;
+    *ret_len = r->elements;
+    return calloc(r->elements + 1, size);
+}
+'''
+
+
+def error_codes(path):
+    with open(path) as f:
+        return set(re.findall(r'X\(ERR_\w+, "(\w+)"', f.read()))
+
+
+def write_if_changed(path, text):
+    """Leaves an unchanged file's time alone, so that nothing is compiled for it."""
+    if os.path.exists(path):
+        with open(path) as f:
+            if f.read() == text:
+                os.utime(path)
+                return
+    with open(path, "w") as f:
+        f.write(text)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="generates C wrappers for Errand's Lua scripts")
+    parser.add_argument("--out", required=True)
+    parser.add_argument("scripts", nargs="+")
+    options = parser.parse_args()
+    folder = os.path.dirname(os.path.abspath(options.scripts[0]))
+    codes = error_codes(os.path.join(folder, "..", "common", "err.h"))
+    os.makedirs(os.path.join(options.out, "expanded"), exist_ok=True)
+    note = "/* Generated by lua/gen.py from lua/: edit there. */"
+    header = [note, "#ifndef ERRAND_LUA_SCRIPTS_H", "#define ERRAND_LUA_SCRIPTS_H", "", '#include "common/script.h"', ""]
+    source = [note, '#include "lua/scripts.h"', "", "#include <stdio.h>", "#include <stdlib.h>", "#include <string.h>", "", '#include "common/log.h"', PRELUDE]
+    names = []
+    for path in sorted(options.scripts):
+        script = Script(path)
+        for code in script.errors:
+            if code not in codes:
+                raise Fault(f"{path}: ERRORS: {code} is not in common/err.h")
+        text = script.expand(os.path.join(folder, "include"))
+        write_if_changed(os.path.join(options.out, "expanded", script.name + ".lua"), text)
+        header += script.declarations()
+        source += script.definitions(text)
+        names.append(script.name)
+    header += ["extern const struct script *const scripts_all[];", "extern const size_t scripts_all_len;", "", "#endif", ""]
+    source += ["const struct script *const scripts_all[] = {" + ", ".join(f"&script_{n}" for n in names) + "};", f"const size_t scripts_all_len = {len(names)};", ""]
+    write_if_changed(os.path.join(options.out, "scripts.h"), "\n".join(header))
+    write_if_changed(os.path.join(options.out, "scripts.c"), "\n".join(source))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Fault as fault:
+        sys.exit(f"gen.py: {fault}")

@@ -1,0 +1,27 @@
+-- A run's event stream and its fence. An entry's fields: first last t n c z b.
+local SEQ_CLOSED = '9007199254740991'
+local RESTART_GAP = 1000000
+
+-- What the newest entry says: last seq, its time, and the running totals; zeros where there is none yet.
+local function tail(id)
+  local entries = redis.call('XREVRANGE', k.events(id), '+', '-', 'COUNT', 1)
+  if not entries[1] then
+    return {last = 0, t = 0, c = 0, z = 0}
+  end
+  local f = entries[1][2]
+  return {last = tonumber(f[4]), t = tonumber(f[6]), c = tonumber(f[10]), z = tonumber(f[12])}
+end
+
+-- The seq that follows what is stored. After a restart of Redis readers may have seen events that it lost, hence the gap.
+local function seq_after(last, stored_rid, rid)
+  local lost = stored_rid ~= '' and stored_rid ~= rid
+  return last + 1 + (lost and RESTART_GAP or 0)
+end
+
+-- Writes one event of our own at the given id.
+local function event_add(id, entry_id, seq, t, kind, data, before)
+  local line = '{"seq":' .. fmt(seq) .. ',"tMs":' .. fmt(t) .. ',"kind":"' .. kind .. '","data":' .. data .. '}'
+  redis.call('XADD', k.events(id), 'NOMKSTREAM', entry_id, 'first', fmt(seq), 'last', fmt(seq), 't', fmt(t), 'n', 1,
+    'c', fmt(before.c + 1), 'z', fmt(before.z + #line), 'b', line)
+  return #line
+end
