@@ -6,6 +6,7 @@
 #include "common/arena.h"
 #include "common/err.h"
 #include "common/loop.h"
+#include "common/limits.h"
 #include "common/strbuf.h"
 
 struct http_conn;
@@ -38,7 +39,8 @@ struct http_req {
     void *user;            /* the handler's own */
     /* Called once when the client went away before the answer was complete (long polls and streams give up what they wait for). NULL for none. Not called after the answer was complete. */
     void (*on_gone)(struct http_req *req);
-    struct http_conn *conn; /* NULL once the client is gone */
+    struct strbuf reply_headers; /* what http_reply_header added */
+    struct http_conn *conn;      /* NULL once the client is gone */
 };
 
 /* What the layer above gives to the server. */

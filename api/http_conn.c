@@ -1,0 +1,732 @@
+#include "api/http_conn.h"
+
+#include <stdlib.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/metrics.h"
+
+enum {
+    PIPELINED_MAX = 65536,   /* unread input beyond the request at hand */
+    OUTPUT_PAUSE = 262144,   /* no next request while so much of earlier answers is not taken */
+    WRITE_PIECES = 64,       /* of one writev */
+    STREAM_IGNORED = 65536,  /* input thrown away while a stream goes on; past it the client is cut */
+    LINGER_BYTES = 8388608,  /* thrown away after an error's answer, so that the client reads it before a reset */
+    LINGER_MS = 2000,
+    ARENA_EXTRA = 8388608,   /* of a request's arena beyond four times its body: trees of parsed JSON */
+};
+
+struct out {
+    struct out *next;
+    struct http_buf *buf;
+    bool framed; /* send wire instead of data */
+};
+
+struct http_conn {
+    struct loop *loop;
+    const struct http_app *app;
+    const struct http_transport *ops;
+    void *transport;
+    enum http_conn_state state;
+    struct strbuf in; /* not parsed yet */
+    struct http_req *req;
+    struct http_head head;
+    struct http_chunked chunked;
+    struct strbuf body;
+    size_t max_body;
+    struct out *out, **out_tail;
+    size_t out_offset; /* taken of the first */
+    size_t queued;
+    size_t low_water;
+    size_t ignored;
+    int64_t progress_ms;
+    const struct http_stream_fns *stream;
+    struct loop_timer timer;
+    bool http_1_0, close_after, linger_after, processing, write_blocked, draining, half_closed;
+    char peer[48];
+};
+
+static void process(struct http_conn *c);
+
+/* ---- states ---- */
+
+static const unsigned char edges[HTTP_CONN_STATE_COUNT] = {
+#define TO(name) (1 << HTTP_CONN_##name)
+    [HTTP_CONN_HEAD] = TO(BODY) | TO(HANDLING) | TO(FLUSHING) | TO(CLOSED),
+    [HTTP_CONN_BODY] = TO(HANDLING) | TO(FLUSHING) | TO(CLOSED),
+    [HTTP_CONN_HANDLING] = TO(HEAD) | TO(STREAM) | TO(FLUSHING) | TO(CLOSED),
+    [HTTP_CONN_STREAM] = TO(FLUSHING) | TO(CLOSED),
+    [HTTP_CONN_FLUSHING] = TO(LINGERING) | TO(CLOSED),
+    [HTTP_CONN_LINGERING] = TO(CLOSED),
+    [HTTP_CONN_CLOSED] = 0,
+#undef TO
+};
+
+bool http_conn_edge(enum http_conn_state from, enum http_conn_state to)
+{
+    return (edges[from] >> to) & 1;
+}
+
+static void watch(struct http_conn *c)
+{
+    if (c->state == HTTP_CONN_CLOSED)
+        return;
+    /* While a request is handled nothing is read: what the client sends meanwhile waits in the kernel. */
+    bool read = c->state != HTTP_CONN_FLUSHING && (c->state != HTTP_CONN_HANDLING || c->in.len == 0) && !c->half_closed;
+    c->ops->watch(c->transport, read, c->write_blocked);
+}
+
+static void move(struct http_conn *c, enum http_conn_state to)
+{
+    PRE(http_conn_edge(c->state, to));
+    c->state = to;
+}
+
+enum http_conn_state http_conn_state(const struct http_conn *c)
+{
+    return c->state;
+}
+
+size_t http_conn_held(const struct http_conn *c)
+{
+    return c->in.cap + c->body.cap + c->queued;
+}
+
+/* ---- requests ---- */
+
+static void req_free(void *p)
+{
+    struct http_req *req = p;
+    arena_done(&req->arena);
+    strbuf_done(&req->reply_headers);
+    free(req);
+}
+
+static void req_drop(struct http_conn *c, struct http_req *req)
+{
+    if (c && c->req == req)
+        c->req = NULL;
+    req->conn = NULL;
+    if (c)
+        loop_defer_free(c->loop, req_free, req);
+}
+
+static uint64_t next_request_id(void)
+{
+    static _Thread_local uint64_t id; /* random start, so that ids of several nodes rarely meet */
+    if (id == 0)
+        id = (uint64_t)clock_wall_ms() << 20 ^ (uint64_t)(uintptr_t)&id;
+    return ++id;
+}
+
+static struct http_req *req_new(struct http_conn *c)
+{
+    struct http_req *req = calloc(1, sizeof *req);
+    if (!req)
+        return NULL;
+    arena_init(&req->arena, 4 * (size_t)LIMIT_HEADERS);
+    strbuf_init(&req->reply_headers, LIMIT_HEADERS);
+    req->conn = c;
+    req->id = next_request_id();
+    req->peer = (struct str){c->peer, strlen(c->peer)};
+    return req;
+}
+
+/* ---- closing ---- */
+
+static void out_pop(struct http_conn *c)
+{
+    struct out *o = c->out;
+    c->out = o->next;
+    if (!c->out)
+        c->out_tail = &c->out;
+    http_buf_unref(o->buf);
+    free(o);
+    c->out_offset = 0;
+}
+
+static void conn_free(void *p)
+{
+    struct http_conn *c = p;
+    while (c->out)
+        out_pop(c);
+    strbuf_done(&c->in);
+    strbuf_done(&c->body);
+    free(c);
+}
+
+static void close_now(struct http_conn *c, bool reset)
+{
+    if (c->state == HTTP_CONN_CLOSED)
+        return;
+    enum http_conn_state was = c->state;
+    move(c, HTTP_CONN_CLOSED);
+    loop_timer_stop(&c->timer);
+    struct http_req *req = c->req;
+    c->req = NULL;
+    if (req) {
+        req->conn = NULL;
+        if (req->on_gone)
+            req->on_gone(req);
+        if (was == HTTP_CONN_STREAM || was == HTTP_CONN_HEAD || was == HTTP_CONN_BODY || was == HTTP_CONN_FLUSHING)
+            loop_defer_free(c->loop, req_free, req); /* nobody else knows it; one that is HANDLING goes when it is answered */
+    }
+    c->ops->close(c->transport, reset);
+    loop_defer_free(c->loop, conn_free, c);
+}
+
+void http_conn_kill(struct http_conn *c)
+{
+    close_now(c, true);
+}
+
+static void on_timer(void *ctx);
+
+/* The deadline that the present state has. */
+static void arm(struct http_conn *c)
+{
+    switch (c->state) {
+    case HTTP_CONN_HEAD:
+        loop_timer_set(&c->timer, c->in.len > 0 ? LIMIT_HEADER_TIME_MS : LIMIT_IDLE_TIME_MS);
+        break;
+    case HTTP_CONN_BODY:
+        loop_timer_set(&c->timer, LIMIT_BODY_TIME_MS);
+        break;
+    case HTTP_CONN_LINGERING:
+        loop_timer_set(&c->timer, LINGER_MS);
+        break;
+    case HTTP_CONN_STREAM:
+    case HTTP_CONN_FLUSHING:
+    case HTTP_CONN_HANDLING:
+        if (c->queued > 0)
+            loop_timer_set(&c->timer, LIMIT_WRITE_TIME_MS);
+        else
+            loop_timer_stop(&c->timer);
+        break;
+    case HTTP_CONN_CLOSED:
+    case HTTP_CONN_STATE_COUNT:
+        break;
+    }
+}
+
+/* What is queued goes out, then the connection ends; the client may still be sending, so it is listened to for a moment (else a reset could overtake the answer). */
+static void finish_writing(struct http_conn *c)
+{
+    if (c->queued > 0)
+        return;
+    if (!c->linger_after) {
+        close_now(c, false);
+        return;
+    }
+    move(c, HTTP_CONN_LINGERING);
+    strbuf_done(&c->in);
+    c->ops->shutdown_write(c->transport);
+    arm(c);
+    watch(c);
+}
+
+/* ---- output ---- */
+
+static void enqueue(struct http_conn *c, struct http_buf *b, bool framed)
+{
+    struct out *o = malloc(sizeof *o);
+    PRE(o);
+    *o = (struct out){.buf = b, .framed = framed};
+    *c->out_tail = o;
+    c->out_tail = &o->next;
+    if (c->queued == 0)
+        c->progress_ms = clock_mono_ms();
+    c->queued += framed ? b->wire_len : b->len;
+    if (!loop_timer_is_set(&c->timer))
+        arm(c);
+    c->ops->need_flush(c->transport);
+}
+
+static void taken(struct http_conn *c, size_t n)
+{
+    c->queued -= n;
+    c->progress_ms = clock_mono_ms();
+    n += c->out_offset;
+    while (c->out) {
+        size_t len = c->out->framed ? c->out->buf->wire_len : c->out->buf->len;
+        if (n < len)
+            break;
+        n -= len;
+        out_pop(c);
+    }
+    c->out_offset = n;
+}
+
+void http_conn_flush(struct http_conn *c)
+{
+    size_t before = c->queued;
+    while (c->state != HTTP_CONN_CLOSED && c->out && !c->write_blocked) {
+        struct iovec iov[WRITE_PIECES];
+        int n = 0;
+        size_t offset = c->out_offset, total = 0;
+        for (struct out *o = c->out; o && n < WRITE_PIECES; o = o->next, offset = 0) {
+            char *p = o->framed ? o->buf->wire : o->buf->data;
+            size_t len = o->framed ? o->buf->wire_len : o->buf->len;
+            iov[n++] = (struct iovec){p + offset, len - offset};
+            total += len - offset;
+        }
+        ssize_t wrote = c->ops->writev(c->transport, iov, n);
+        if (wrote < 0) {
+            close_now(c, true);
+            return;
+        }
+        taken(c, (size_t)wrote);
+        c->write_blocked = (size_t)wrote < total;
+    }
+    if (c->state == HTTP_CONN_CLOSED)
+        return;
+    if (before > c->queued && c->queued == 0)
+        arm(c);
+    if (c->state == HTTP_CONN_FLUSHING)
+        finish_writing(c);
+    else if (c->state == HTTP_CONN_STREAM && c->stream->on_drain && before > c->low_water && c->queued <= c->low_water)
+        c->stream->on_drain(c->req);
+    else if (c->state == HTTP_CONN_HEAD && before > OUTPUT_PAUSE && c->queued <= OUTPUT_PAUSE)
+        process(c);
+    if (c->state != HTTP_CONN_CLOSED)
+        watch(c);
+}
+
+void http_conn_on_writable(struct http_conn *c)
+{
+    c->write_blocked = false;
+    http_conn_flush(c);
+}
+
+static void on_timer(void *ctx)
+{
+    struct http_conn *c = ctx;
+    int64_t stuck_ms = clock_mono_ms() - c->progress_ms;
+    switch (c->state) {
+    case HTTP_CONN_STREAM:
+    case HTTP_CONN_FLUSHING:
+    case HTTP_CONN_HANDLING:
+        if (c->queued > 0 && stuck_ms < LIMIT_WRITE_TIME_MS) { /* it took something meanwhile */
+            loop_timer_set(&c->timer, LIMIT_WRITE_TIME_MS - stuck_ms);
+        } else if (c->queued > 0) {
+            metric_add(METRIC_HTTP_REFUSED, 1);
+            close_now(c, true);
+        }
+        return;
+    case HTTP_CONN_HEAD:
+    case HTTP_CONN_BODY:
+        if (c->state == HTTP_CONN_HEAD && c->in.len == 0) { /* idle: closed without a word */
+            close_now(c, false);
+            return;
+        }
+        metric_add(METRIC_HTTP_REFUSED, 1);
+        if (!c->req)
+            c->req = req_new(c);
+        if (!c->req) {
+            close_now(c, true);
+            return;
+        }
+        c->close_after = c->linger_after = true;
+        c->app->on_error(c->app->ctx, c->req, ERR_REQUEST_TIMEOUT, NULL);
+        return;
+    case HTTP_CONN_LINGERING:
+        close_now(c, false);
+        return;
+    case HTTP_CONN_CLOSED:
+    case HTTP_CONN_STATE_COUNT:
+        return;
+    }
+}
+
+/* ---- input ---- */
+
+/* Answers an error found here; the connection ends behind it, because what follows can't be trusted. */
+static void refuse(struct http_conn *c, enum err err, const char *detail)
+{
+    metric_add(METRIC_HTTP_REFUSED, 1);
+    c->close_after = c->linger_after = true;
+    c->req->keep_alive = false;
+    c->app->on_error(c->app->ctx, c->req, err, detail);
+}
+
+static void dispatch(struct http_conn *c)
+{
+    struct http_req *req = c->req;
+    move(c, HTTP_CONN_HANDLING);
+    loop_timer_stop(&c->timer);
+    arm(c);
+    req->body = strbuf_str(&c->body);
+    if (c->body.len > 0) { /* into the request's memory, which outlives the connection */
+        req->body = arena_str(&req->arena, req->body);
+        strbuf_done(&c->body);
+    }
+    req->received_us = clock_mono_us();
+    if (c->draining)
+        req->keep_alive = false;
+    if (c->head.content_length > 0 && !req->body.ptr)
+        refuse(c, ERR_NO_MEMORY, NULL);
+    else
+        c->app->on_request(c->app->ctx, req);
+}
+
+static void send_continue(struct http_conn *c)
+{
+    static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    struct http_buf *b = http_buf_new(sizeof text - 1);
+    PRE(b);
+    memcpy(b->data, text, sizeof text - 1);
+    enqueue(c, b, false);
+}
+
+/* A head is whole: route it, and see what follows. */
+static void on_head(struct http_conn *c, struct str raw)
+{
+    const char *why = NULL;
+    struct http_req *req = c->req = req_new(c);
+    if (!req) {
+        close_now(c, true);
+        return;
+    }
+    enum err err = http_head_parse(req, raw, &c->head, &why);
+    c->http_1_0 = !req->keep_alive && !http_header(req, "connection").ptr;
+    size_t max_body = 0;
+    bool has_body = c->head.chunked || c->head.content_length > 0;
+    if (!err)
+        err = c->app->on_head(c->app->ctx, req, &max_body, &why);
+    if (!err && c->head.content_length > (int64_t)max_body)
+        err = ERR_BODY_TOO_LARGE;
+    if (err && !has_body && req->path.ptr && err != ERR_BAD_REQUEST && err != ERR_VERSION_NOT_SUPPORTED && err != ERR_NO_MEMORY) {
+        move(c, HTTP_CONN_HANDLING); /* well-formed HTTP: the connection stays good */
+        req->received_us = clock_mono_us();
+        c->app->on_error(c->app->ctx, req, err, why);
+        return;
+    }
+    if (err) {
+        refuse(c, err, why);
+        return;
+    }
+    req->arena.max = req->arena.used + 4 * max_body + ARENA_EXTRA;
+    c->max_body = max_body;
+    c->chunked = (struct http_chunked){0};
+    strbuf_init(&c->body, max_body);
+    if (!has_body) {
+        dispatch(c);
+        return;
+    }
+    if (c->head.expect_continue && c->in.len == 0)
+        send_continue(c);
+    move(c, HTTP_CONN_BODY);
+    loop_timer_stop(&c->timer);
+    arm(c);
+}
+
+/* Takes what is there of the body; true when it is whole. */
+static bool take_body(struct http_conn *c)
+{
+    if (!c->head.chunked) {
+        size_t left = (size_t)c->head.content_length - c->body.len, n = c->in.len < left ? c->in.len : left;
+        strbuf_add(&c->body, (struct str){c->in.ptr, n});
+        strbuf_consume(&c->in, n);
+        if (strbuf_failed(&c->body))
+            refuse(c, ERR_NO_MEMORY, NULL);
+        return c->state == HTTP_CONN_BODY && n == left;
+    }
+    struct str rest = strbuf_str(&c->in);
+    int status;
+    const char *why = NULL;
+    enum err err = http_chunked_feed(&c->chunked, &rest, &c->body, c->max_body, &status, &why);
+    strbuf_consume(&c->in, c->in.len - rest.len);
+    if (err)
+        refuse(c, err, why);
+    return !err && status == HTTP_CHUNKED_DONE;
+}
+
+static void take_head(struct http_conn *c)
+{
+    size_t skip = 0, len;
+    const char *why = NULL;
+    enum err err = http_head_length(strbuf_str(&c->in), &skip, &len, &why);
+    if (err) {
+        c->req = req_new(c);
+        if (c->req)
+            refuse(c, err, why);
+        else
+            close_now(c, true);
+        return;
+    }
+    if (len == 0) {
+        if (!loop_timer_is_set(&c->timer))
+            arm(c);
+        return;
+    }
+    struct str raw = {c->in.ptr + skip, len};
+    char *copy = malloc(len);
+    if (!copy) {
+        close_now(c, true);
+        return;
+    }
+    memcpy(copy, raw.ptr, len);
+    strbuf_consume(&c->in, skip + len);
+    on_head(c, (struct str){copy, len});
+    free(copy);
+}
+
+/* Goes on with what was read, as far as it reaches. One request is handled at a time. */
+static void process(struct http_conn *c)
+{
+    if (c->processing)
+        return;
+    c->processing = true;
+    for (bool more = true; more;) {
+        size_t had = c->in.len;
+        enum http_conn_state state = c->state;
+        if (state == HTTP_CONN_HEAD && c->in.len > 0 && c->queued <= OUTPUT_PAUSE)
+            take_head(c);
+        else if (state == HTTP_CONN_BODY && c->in.len > 0 && take_body(c))
+            dispatch(c);
+        more = c->state != HTTP_CONN_CLOSED && (c->state != state || c->in.len != had) && c->in.len > 0;
+    }
+    c->processing = false;
+    if (c->state == HTTP_CONN_CLOSED)
+        return;
+    if (c->in.len == 0 && c->in.cap > 0)
+        strbuf_done(&c->in);
+    watch(c);
+}
+
+void http_conn_on_bytes(struct http_conn *c, struct str bytes)
+{
+    switch (c->state) {
+    case HTTP_CONN_STREAM:
+    case HTTP_CONN_LINGERING:
+        c->ignored += bytes.len;
+        if (c->ignored > (c->state == HTTP_CONN_STREAM ? STREAM_IGNORED : LINGER_BYTES))
+            close_now(c, true);
+        return;
+    case HTTP_CONN_HEAD:
+        if (c->in.len == 0 && bytes.len > 0) /* the head's time begins with its first byte */
+            loop_timer_set(&c->timer, LIMIT_HEADER_TIME_MS);
+        break;
+    case HTTP_CONN_BODY:
+    case HTTP_CONN_HANDLING:
+        break;
+    case HTTP_CONN_FLUSHING:
+    case HTTP_CONN_CLOSED:
+    case HTTP_CONN_STATE_COUNT:
+        return;
+    }
+    strbuf_add(&c->in, bytes);
+    if (strbuf_failed(&c->in)) {
+        close_now(c, true);
+        return;
+    }
+    process(c);
+}
+
+void http_conn_on_eof(struct http_conn *c, bool failed)
+{
+    bool waits = c->state == HTTP_CONN_HANDLING && c->req && !c->req->on_gone;
+    if (!failed && (waits || c->state == HTTP_CONN_FLUSHING)) { /* it only ended its own side, and still listens for its answer */
+        c->half_closed = c->close_after = true;
+        watch(c);
+        return;
+    }
+    close_now(c, failed);
+}
+
+void http_conn_drain(struct http_conn *c)
+{
+    c->draining = true;
+    if (c->state == HTTP_CONN_HEAD && c->in.len == 0 && c->queued == 0)
+        close_now(c, false);
+    else if (c->state == HTTP_CONN_HEAD || c->state == HTTP_CONN_HANDLING)
+        c->close_after = true;
+}
+
+struct http_conn *http_conn_new(struct loop *l, const struct http_app *app, const struct http_transport *ops, void *transport, const char *peer)
+{
+    struct http_conn *c = calloc(1, sizeof *c);
+    if (!c)
+        return NULL;
+    c->loop = l;
+    c->app = app;
+    c->ops = ops;
+    c->transport = transport;
+    c->out_tail = &c->out;
+    strncpy(c->peer, peer, sizeof c->peer - 1);
+    strbuf_init(&c->in, LIMIT_HEADERS + PIPELINED_MAX * 2);
+    loop_timer_init(&c->timer, l, on_timer, c);
+    loop_timer_set(&c->timer, LIMIT_HEADER_TIME_MS);
+    return c;
+}
+
+/* ---- answers ---- */
+
+void http_reply_header(struct http_req *req, const char *name, struct str value)
+{
+    PRE(!memchr(value.ptr ? value.ptr : "", '\r', value.len) && !memchr(value.ptr ? value.ptr : "", '\n', value.len));
+    strbuf_addf(&req->reply_headers, "%s: %.*s\r\n", name, STR_ARG(value));
+}
+
+static const char *reason_of(int status)
+{
+    static const struct {
+        int status;
+        const char *reason;
+    } rows[] = {
+        {200, "OK"}, {201, "Created"}, {202, "Accepted"}, {204, "No Content"}, {400, "Bad Request"}, {401, "Unauthorized"}, {403, "Forbidden"},
+        {404, "Not Found"}, {405, "Method Not Allowed"}, {408, "Request Timeout"}, {409, "Conflict"}, {411, "Length Required"}, {413, "Content Too Large"},
+        {414, "URI Too Long"}, {415, "Unsupported Media Type"}, {417, "Expectation Failed"}, {422, "Unprocessable Content"}, {429, "Too Many Requests"},
+        {431, "Request Header Fields Too Large"}, {500, "Internal Server Error"}, {501, "Not Implemented"}, {502, "Bad Gateway"}, {503, "Service Unavailable"},
+        {504, "Gateway Timeout"}, {505, "HTTP Version Not Supported"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (rows[i].status == status)
+            return rows[i].reason;
+    return "Status";
+}
+
+static void count_status(const struct http_req *req, int status)
+{
+    metric_add(status < 300 ? METRIC_HTTP_REQUESTS_2XX : status < 400 ? METRIC_HTTP_REQUESTS_3XX : status < 500 ? METRIC_HTTP_REQUESTS_4XX : METRIC_HTTP_REQUESTS_5XX, 1);
+    if (req->received_us)
+        metric_observe_us(METRIC_HTTP_SECONDS, clock_mono_us() - req->received_us);
+}
+
+/* The head up to its empty line. body_len: -1 for a stream. */
+static void write_head(struct strbuf *out, const struct http_req *req, int status, const char *content_type, int64_t body_len, bool keep_alive, bool chunked)
+{
+    strbuf_addf(out, "HTTP/1.1 %d %s\r\n", status, reason_of(status));
+    if (content_type)
+        strbuf_addf(out, "Content-Type: %s\r\n", content_type);
+    if (body_len >= 0 && status != 204)
+        strbuf_addf(out, "Content-Length: %lld\r\n", (long long)body_len);
+    if (chunked)
+        strbuf_add(out, STR("Transfer-Encoding: chunked\r\n"));
+    strbuf_addf(out, "Connection: %s\r\nX-Request-Id: %016llx\r\nX-Content-Type-Options: nosniff\r\n", keep_alive ? "keep-alive" : "close",
+                (unsigned long long)req->id);
+    strbuf_add(out, STR("Cache-Control: no-store\r\n"));
+    strbuf_add(out, strbuf_str(&req->reply_headers));
+    strbuf_add(out, STR("\r\n"));
+}
+
+static void log_request(const struct http_req *req, int status)
+{
+    LOG_DEBUG("request", LOG_I("requestId", req->id), LOG_S("peer", req->peer), LOG_S("method", req->method_word), LOG_S("path", req->path), LOG_I("status", status));
+}
+
+void http_reply(struct http_req *req, int status, const char *content_type, struct str body)
+{
+    struct http_conn *c = req->conn;
+    count_status(req, status);
+    log_request(req, status);
+    if (!c || c->state == HTTP_CONN_CLOSED) { /* the client has gone: nobody reads it */
+        req_free(req);
+        return;
+    }
+    bool keep = req->keep_alive && !c->close_after && !c->draining;
+    struct strbuf head;
+    strbuf_init(&head, 4 * (size_t)LIMIT_HEADERS);
+    write_head(&head, req, status, content_type, (int64_t)body.len, keep, false);
+    bool with_body = req->method != HTTP_HEAD_ && status != 204;
+    struct http_buf *b = strbuf_failed(&head) ? NULL : http_buf_new(head.len + (with_body ? body.len : 0));
+    PRE(b);
+    memcpy(b->data, head.ptr, head.len);
+    if (with_body && body.len > 0)
+        memcpy(b->data + head.len, body.ptr, body.len);
+    strbuf_done(&head);
+    enqueue(c, b, false);
+    if (keep) {
+        move(c, HTTP_CONN_HEAD);
+        loop_timer_stop(&c->timer);
+        req_drop(c, req);
+        arm(c);
+        process(c);
+    } else {
+        move(c, HTTP_CONN_FLUSHING);
+        req_drop(c, req);
+        strbuf_done(&c->in);
+        watch(c);
+    }
+}
+
+/* ---- streams ---- */
+
+bool http_stream_begin(struct http_req *req, int status, const char *content_type, const struct http_stream_fns *fns, size_t low_water)
+{
+    struct http_conn *c = req->conn;
+    if (!c || c->state != HTTP_CONN_HANDLING || req->method == HTTP_HEAD_) {
+        http_reply(req, status, content_type, STR_NONE);
+        return false;
+    }
+    count_status(req, status);
+    log_request(req, status);
+    struct strbuf head;
+    strbuf_init(&head, 4 * (size_t)LIMIT_HEADERS);
+    write_head(&head, req, status, content_type, -1, false, !c->http_1_0);
+    struct http_buf *b = http_buf_new(head.len);
+    PRE(b && !strbuf_failed(&head));
+    memcpy(b->data, head.ptr, head.len);
+    strbuf_done(&head);
+    move(c, HTTP_CONN_STREAM);
+    c->stream = fns;
+    c->low_water = low_water;
+    c->close_after = true;
+    c->ops->bound_kernel(c->transport);
+    strbuf_done(&c->in);
+    strbuf_done(&c->body);
+    strbuf_done(&req->reply_headers);
+    arena_done(&req->arena);
+    req->path = req->query = req->target = req->body = req->method_word = STR_NONE;
+    memset(req->params, 0, sizeof req->params);
+    req->headers = NULL;
+    req->header_count = 0;
+    loop_timer_stop(&c->timer);
+    enqueue(c, b, false);
+    watch(c);
+    return true;
+}
+
+void http_stream_send(struct http_req *req, struct http_buf *b)
+{
+    struct http_conn *c = req->conn;
+    if (c && c->state == HTTP_CONN_STREAM)
+        enqueue(c, http_buf_ref(b), !c->http_1_0);
+}
+
+size_t http_stream_queued(const struct http_req *req)
+{
+    return req->conn ? req->conn->queued : 0;
+}
+
+int64_t http_stream_progress_ms(const struct http_req *req)
+{
+    return req->conn && req->conn->queued > 0 ? req->conn->progress_ms : clock_mono_ms();
+}
+
+void http_stream_end(struct http_req *req)
+{
+    struct http_conn *c = req->conn;
+    if (!c || c->state != HTTP_CONN_STREAM)
+        return;
+    if (!c->http_1_0) {
+        struct http_buf *b = http_buf_new(5);
+        PRE(b);
+        memcpy(b->data, "0\r\n\r\n", 5);
+        enqueue(c, b, false);
+    }
+    move(c, HTTP_CONN_FLUSHING);
+    c->linger_after = false;
+    req->on_gone = NULL;
+    req_drop(c, req);
+    c->ops->need_flush(c->transport);
+}
+
+void http_stream_cut(struct http_req *req)
+{
+    struct http_conn *c = req->conn;
+    if (!c)
+        return;
+    req->on_gone = NULL;
+    close_now(c, c->queued > 0);
+}
