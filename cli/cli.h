@@ -19,12 +19,13 @@ enum exit_status {
 struct client;
 
 struct cli {
-    const char *program; /* argv[0] */
-    bool json;           /* --json: one JSON value a line on standard output, nothing else there */
-    bool color;          /* standard output is a terminal, and NO_COLOR is not set */
-    bool live;           /* standard error is a terminal: a status line may stand there */
-    int width;           /* columns of that terminal, else 80 */
-    const char *url;     /* --url; NULL: look it up */
+    const char *program;   /* argv[0] */
+    bool json;             /* --json: one JSON value a line on standard output, nothing else there */
+    bool color;            /* standard output is a terminal, and NO_COLOR is not set */
+    bool live;             /* standard error is a terminal: a status line may stand there */
+    bool status_shown;     /* it does */
+    int width;             /* columns of that terminal, else 80 */
+    const char *url;       /* --url; NULL: look it up */
     struct client *client; /* made by cli_client */
 };
 
@@ -44,7 +45,8 @@ extern const struct command cli_commands[];
 int cli_main(int argc, char **argv);
 
 /* Parses a command's options together with those that each command takes (--json, --url). Returns true to go on; false with the exit status in *ret_status, after help or a complaint was printed. min_words: how many words it needs. */
-MUST_CHECK bool cli_options(struct cli *cli, const struct command *command, struct options *o, size_t min_words, int argc, char **argv, int *ret_status);
+MUST_CHECK bool cli_options(struct cli *cli, const struct command *command, struct options *o, size_t min_words,
+                            int argc, char **argv, int *ret_status);
 /* A usage complaint about this command on standard error. Returns EXIT_USAGE. */
 int cli_usage_error(const struct command *command, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* "errand: …" on standard error. */

@@ -12,8 +12,8 @@
 #include "common/version.h"
 
 #define CONNECT_TIMEOUT_MS 5000
-#define BUSY_MS 10000 /* how long answers 429 and 503 are waited out */
-#define TICK_MS 500
+#define BUSY_MS            10000 /* how long answers 429 and 503 are waited out */
+#define TICK_MS            500
 
 struct client {
     char *urls[CLIENT_URLS_MAX];
@@ -213,9 +213,15 @@ static void set_options(struct transfer *t, const char *url, struct curl_slist *
 }
 
 /* One node, one try. Returns curl's verdict; the response has the rest. */
-static CURLcode exchange(struct client *c, const char *path, const struct request *r, const struct stream_request *s, struct response *response)
+static CURLcode exchange(struct client *c, const char *path, const struct request *r, const struct stream_request *s,
+                         struct response *response)
 {
-    struct transfer t = {.client = c, .response = response, .stream = s, .last_byte_ms = clock_mono_ms(), .tick = s ? s->tick : r->tick, .tick_ctx = s ? s->ctx : r->tick_ctx};
+    struct transfer t = {.client = c,
+                         .response = response,
+                         .stream = s,
+                         .last_byte_ms = clock_mono_ms(),
+                         .tick = s ? s->tick : r->tick,
+                         .tick_ctx = s ? s->ctx : r->tick_ctx};
     char *url = NULL;
     if (asprintf(&url, "%s%s", c->urls[c->current], path) < 0)
         return CURLE_OUT_OF_MEMORY;
@@ -229,7 +235,8 @@ static CURLcode exchange(struct client *c, const char *path, const struct reques
             curl_easy_setopt(c->easy, CURLOPT_POSTFIELDS, r->body.ptr ? r->body.ptr : "");
         }
     }
-    CURLcode code = curl_multi_add_handle(c->multi, c->easy) == CURLM_OK ? drive(&t, s ? s->idle_ms : 0) : CURLE_OUT_OF_MEMORY;
+    CURLcode code =
+        curl_multi_add_handle(c->multi, c->easy) == CURLM_OK ? drive(&t, s ? s->idle_ms : 0) : CURLE_OUT_OF_MEMORY;
     long status = 0;
     curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
     (void)curl_multi_remove_handle(c->multi, c->easy);
@@ -245,7 +252,8 @@ static CURLcode exchange(struct client *c, const char *path, const struct reques
 
 static bool never_arrived(CURLcode code)
 {
-    return code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_RESOLVE_PROXY || code == CURLE_SSL_CONNECT_ERROR || code == CURLE_PEER_FAILED_VERIFICATION;
+    return code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_RESOLVE_PROXY ||
+           code == CURLE_SSL_CONNECT_ERROR || code == CURLE_PEER_FAILED_VERIFICATION;
 }
 
 void client_send(struct client *c, const struct request *request, struct response *ret_response)
@@ -271,6 +279,7 @@ void client_send(struct client *c, const struct request *request, struct respons
         int64_t wait = ret_response->retry_after_ms >= 0 ? ret_response->retry_after_ms : 500;
         if (!busy || clock_mono_ms() + wait >= busy_until)
             return;
+        failures = 0; /* somebody is there: another round */
         client_next_url(c);
         if (interrupt_wait(wait + (int64_t)crypto_uniform(200))) {
             ret_response->interrupted = true;
@@ -321,7 +330,8 @@ int client_complain(const struct client *c, const struct response *r)
     struct json *problem = NULL;
     if (json_parse(&arena, strbuf_str(&r->body), 128, 4, &problem, NULL) != ERR_OK)
         problem = NULL;
-    const struct json *detail = json_get(problem, "detail"), *title = json_get(problem, "title"), *code = json_get(problem, "code");
+    const struct json *detail = json_get(problem, "detail"), *title = json_get(problem, "title"),
+                      *code = json_get(problem, "code");
     if (!detail || detail->type != JSON_STRING || detail->string.len == 0)
         detail = title;
     if (detail && detail->type == JSON_STRING && code && code->type == JSON_STRING)

@@ -8,17 +8,17 @@
 #include "common/json.h"
 #include "common/strbuf.h"
 
-#define CLIENT_URLS_MAX 16
+#define CLIENT_URLS_MAX   16
 #define CLIENT_ANSWER_MAX (64U << 20)
 
 struct client;
 
 struct response {
-    int status;         /* 0: no node answered */
-    struct strbuf body; /* NUL-terminated when there is one */
+    int status;             /* 0: no node answered */
+    struct strbuf body;     /* NUL-terminated when there is one */
     int64_t retry_after_ms; /* -1 when it was not said */
-    bool interrupted;   /* given up because the person asked for it */
-    char why[256];      /* status 0: what went wrong with the last node, in words */
+    bool interrupted;       /* given up because the person asked for it */
+    char why[256];          /* status 0: what went wrong with the last node, in words */
 };
 
 /* urls: comma list, checked by where_find. key: "" for none. Both copied. NULL when memory is out. */
@@ -33,13 +33,14 @@ bool client_has_key(const struct client *c);
 
 struct request {
     const char *method;
-    const char *path;            /* with its query, percent-encoded */
-    struct str body;             /* JSON; {NULL, 0} for none */
-    const char *idempotency_key; /* NULL for none; a POST without one is not repeated once it may have arrived, unless it is repeatable */
-    int64_t timeout_ms;          /* for the answer; 0: 30 s */
-    bool repeatable;             /* a POST that may be sent twice without harm */
-    bool once;                   /* one node, one try */
-    void (*tick)(void *ctx);     /* called about twice a second while it waits; may be NULL */
+    const char *path; /* with its query, percent-encoded */
+    struct str body;  /* JSON; {NULL, 0} for none */
+    const char *
+        idempotency_key; /* NULL for none; a POST without one is not repeated once it may have arrived, unless it is repeatable */
+    int64_t timeout_ms;      /* for the answer; 0: 30 s */
+    bool repeatable;         /* a POST that may be sent twice without harm */
+    bool once;               /* one node, one try */
+    void (*tick)(void *ctx); /* called about twice a second while it waits; may be NULL */
     void *tick_ctx;
 };
 

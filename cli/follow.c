@@ -11,9 +11,9 @@
 #include "common/clock.h"
 #include "common/crypto.h"
 
-#define IDLE_MS 20000      /* four heartbeats of the stream */
-#define GIVE_UP_MS 600000  /* without any connection */
-#define FIRST_TRIES 3      /* rounds over all nodes before a first connection is given up */
+#define IDLE_MS      20000  /* four heartbeats of the stream */
+#define GIVE_UP_MS   600000 /* without any connection */
+#define FIRST_TRIES  3      /* rounds over all nodes before a first connection is given up */
 #define RECORD_ARENA (64U << 20)
 
 struct follow {
@@ -89,7 +89,8 @@ void print_outcome(const struct cli *cli, struct str record_json)
         struct cli look = *cli;
         look.color = color;
         enum tone tone = status_tone(status);
-        strbuf_addf(&out, "%s%s %.*s%s", tone_on(&look, tone), exit_of_status(status) == EXIT_OK ? "✔" : "✘", STR_ARG(status), tone_off(&look, tone));
+        strbuf_addf(&out, "%s%s %.*s%s", tone_on(&look, tone), exit_of_status(status) == EXIT_OK ? "✔" : "✘",
+                    STR_ARG(status), tone_off(&look, tone));
         int64_t from = json_time(record, "createdAt"), to = json_time(record, "completedAt");
         if (from && to) {
             strbuf_addz(&out, " in ");
@@ -125,9 +126,11 @@ static void show_status(void *ctx)
     int64_t since = f->started_wall_ms ? clock_wall_ms() - f->started_wall_ms : clock_mono_ms() - f->began_ms;
     duration_write(&elapsed, since);
     if (f->lost_ms)
-        status_show(f->cli, "connection lost %lld s ago, trying %s", (long long)((clock_mono_ms() - f->lost_ms) / 1000), client_url(f->client));
+        status_show(f->cli, "connection lost %lld s ago, trying %s", (long long)((clock_mono_ms() - f->lost_ms) / 1000),
+                    client_url(f->client));
     else
-        status_show(f->cli, "%s · %s · Ctrl-C leaves it running", f->status[0] ? f->status : "connecting", elapsed.ptr ? elapsed.ptr : "");
+        status_show(f->cli, "%s · %s · Ctrl-C leaves it running", f->status[0] ? f->status : "connecting",
+                    elapsed.ptr ? elapsed.ptr : "");
     strbuf_done(&elapsed);
 }
 
@@ -241,7 +244,8 @@ static bool try_again(struct follow *f, const struct response *response, int *re
     if (f->connected_once && !f->lost_ms) {
         f->lost_ms = clock_mono_ms();
         if (!f->cli->live)
-            cli_say("the connection to %s was lost (%s); going on by myself", client_url(f->client), response->why[0] ? response->why : "the node ended it");
+            cli_say("the connection to %s was lost (%s); going on by myself", client_url(f->client),
+                    response->why[0] ? response->why : "the node ended it");
     }
     bool never = !f->connected_once && f->failures + 1 >= FIRST_TRIES * client_url_count(f->client);
     bool too_long = f->lost_ms && clock_mono_ms() - f->lost_ms > GIVE_UP_MS;
@@ -262,7 +266,8 @@ static int detach(struct follow *f)
 {
     status_clear(f->cli);
     fflush(stdout);
-    fprintf(stderr, "%sdetached; the run goes on.  errand follow %s  |  errand stop %s\n", f->render.mid_line && f->render.terminal ? "\n" : "", f->run_id, f->run_id);
+    fprintf(stderr, "%sdetached; the run goes on.  errand follow %s  |  errand stop %s\n",
+            f->render.mid_line && f->render.terminal ? "\n" : "", f->run_id, f->run_id);
     return EXIT_DETACHED;
 }
 
@@ -272,7 +277,12 @@ static int read_stream(struct follow *f)
     snprintf(path, sizeof(path), "/v1/runs/%s/stream", f->run_id);
     for (;;) {
         snprintf(position, sizeof(position), "%lld", (long long)f->last_seq);
-        struct stream_request request = {.path = path, .last_event_id = f->last_seq >= 0 ? position : NULL, .idle_ms = IDLE_MS, .fn = on_bytes, .tick = show_status, .ctx = f};
+        struct stream_request request = {.path = path,
+                                         .last_event_id = f->last_seq >= 0 ? position : NULL,
+                                         .idle_ms = IDLE_MS,
+                                         .fn = on_bytes,
+                                         .tick = show_status,
+                                         .ctx = f};
         struct response response;
         int status = EXIT_OK;
         sse_reset(&f->sse);
@@ -320,7 +330,8 @@ static int report_end(struct follow *f)
 
 static bool follow_init(struct follow *f, struct cli *cli, const char *run_id, int64_t after)
 {
-    *f = (struct follow){.cli = cli, .client = cli_client(cli), .run_id = run_id, .last_seq = after, .began_ms = clock_mono_ms()};
+    *f = (struct follow){
+        .cli = cli, .client = cli_client(cli), .run_id = run_id, .last_seq = after, .began_ms = clock_mono_ms()};
     f->render = (struct render){.cli = cli, .terminal = isatty(STDOUT_FILENO)};
     if (!f->client)
         return false;
@@ -349,7 +360,10 @@ int follow_run(struct cli *cli, const char *run_id, int64_t after)
 static bool poll_once(struct follow *f, const char *path, int *ret_status)
 {
     struct response response;
-    client_send(f->client, &(struct request){.method = "GET", .path = path, .timeout_ms = 60000, .tick = show_status, .tick_ctx = f}, &response);
+    client_send(
+        f->client,
+        &(struct request){.method = "GET", .path = path, .timeout_ms = 60000, .tick = show_status, .tick_ctx = f},
+        &response);
     status_clear(f->cli);
     bool more = false;
     if (response.interrupted) {

@@ -8,9 +8,9 @@
 
 #include "common/clock.h"
 
-/* One-time set-up, and the flag that a signal sets. */
+/* One-time set-up, and the count of what came. */
 static int fd = -1;
-static bool came;
+static unsigned came;
 
 void interrupt_begin(void)
 {
@@ -33,8 +33,13 @@ int interrupt_fd(void)
 bool interrupted(void)
 {
     struct signalfd_siginfo info;
-    if (fd >= 0 && read(fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
-        came = true;
+    while (fd >= 0 && read(fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+        came++;
+    return came > 0;
+}
+
+unsigned interrupt_count(void)
+{
     return came;
 }
 

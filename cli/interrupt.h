@@ -10,6 +10,8 @@ void interrupt_begin(void);
 int interrupt_fd(void);
 /* Whether one came since the beginning; stays true. */
 bool interrupted(void);
+/* How many came so far: a second one means "now". */
+unsigned interrupt_count(void);
 /* Waits up to ms; true at once when interrupted. */
 bool interrupt_wait(int64_t ms);
 

@@ -92,11 +92,15 @@ static enum err set_number(const struct option *o, const char *value, struct str
     int64_t n;
     bool duration = o->type == OPTION_DURATION;
     if (!(duration ? duration_parse(value, &n) : int_parse(value, &n))) {
-        strbuf_addf(ret_message, duration ? "--%s takes a time like 500ms, 30s, 5m or 2h, not '%s'" : "--%s takes a whole number, not '%s'", o->name, value);
+        strbuf_addf(ret_message,
+                    duration ? "--%s takes a time like 500ms, 30s, 5m or 2h, not '%s'"
+                             : "--%s takes a whole number, not '%s'",
+                    o->name, value);
         return ERR_INVALID_PARAMETER;
     }
     if (n < o->min || n > o->max) {
-        strbuf_addf(ret_message, "--%s has to be between %lld and %lld%s", o->name, (long long)o->min, (long long)o->max, duration ? " ms" : "");
+        strbuf_addf(ret_message, "--%s has to be between %lld and %lld%s", o->name, (long long)o->min,
+                    (long long)o->max, duration ? " ms" : "");
         return ERR_INVALID_PARAMETER;
     }
     *(int64_t *)o->target = n;
@@ -167,7 +171,8 @@ static enum err parse_one(struct options *o, int argc, char *const *argv, int *i
     const char *arg = argv[*i], *value = NULL;
     bool letter = arg[1] != '-';
     const char *equals = letter ? NULL : strchr(arg, '=');
-    const struct option *t = letter ? (arg[2] == '\0' ? find(o, arg + 1, 1, true) : NULL) : find(o, arg + 2, equals ? (size_t)(equals - arg - 2) : strlen(arg + 2), false);
+    const struct option *t = letter ? (arg[2] == '\0' ? find(o, arg + 1, 1, true) : NULL)
+                                    : find(o, arg + 2, equals ? (size_t)(equals - arg - 2) : strlen(arg + 2), false);
     if (!t)
         return unknown(o, arg, ret_message);
     if (t->type == OPTION_FLAG) {
@@ -222,7 +227,7 @@ void options_help(const struct option *table, size_t count, struct strbuf *out)
             strbuf_addf(out, " %s", table[i].value);
         do
             strbuf_addc(out, ' ');
-        while (out->len - begin < 30 && !strbuf_failed(out));
+        while (out->len - begin < 32 && !strbuf_failed(out));
         strbuf_addf(out, "%s\n", table[i].help);
     }
 }

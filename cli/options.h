@@ -21,8 +21,8 @@ struct option_list {
 };
 
 struct option {
-    const char *name;  /* without the dashes */
-    char letter;       /* of the short form; '\0' for none */
+    const char *name; /* without the dashes */
+    char letter;      /* of the short form; '\0' for none */
     enum option_type type;
     void *target;      /* what type says; stays untouched when the option is not given */
     const char *value; /* how the help text calls its value; NULL for a flag */

@@ -22,7 +22,11 @@ enum tone status_tone(struct str status)
     static const struct {
         const char *status;
         enum tone tone;
-    } tones[] = {{"success", TONE_GOOD}, {"error", TONE_BAD}, {"stopped", TONE_WARN}, {"stopping", TONE_WARN}, {"running", TONE_TOOL}};
+    } tones[] = {{"success", TONE_GOOD},
+                 {"error", TONE_BAD},
+                 {"stopped", TONE_WARN},
+                 {"stopping", TONE_WARN},
+                 {"running", TONE_TOOL}};
     for (size_t i = 0; i < ARRAY_LEN(tones); i++) {
         if (str_eqz(status, tones[i].status))
             return tones[i].tone;
@@ -77,7 +81,7 @@ void safe_line(struct strbuf *out, struct str text, size_t max_width, bool termi
     add_safe(out, text, false, terminal, max_width);
 }
 
-void status_show(const struct cli *cli, const char *fmt, ...)
+void status_show(struct cli *cli, const char *fmt, ...)
 {
     if (!cli->live)
         return;
@@ -93,13 +97,16 @@ void status_show(const struct cli *cli, const char *fmt, ...)
     strbuf_addz(&line, "\033[0m");
     fflush(stdout);
     (void)!write(STDERR_FILENO, line.ptr, line.len);
+    cli->status_shown = true;
     strbuf_done(&line);
 }
 
-void status_clear(const struct cli *cli)
+void status_clear(struct cli *cli)
 {
-    if (cli->live)
+    /* Only what stands there: the line may hold an agent's text that has not ended. */
+    if (cli->status_shown)
         (void)!write(STDERR_FILENO, "\r\033[K", 4);
+    cli->status_shown = false;
 }
 
 void duration_write(struct strbuf *out, int64_t ms)
@@ -228,7 +235,8 @@ void table_print(struct table *t, const struct cli *cli, size_t status_column)
         struct strbuf safe;
         strbuf_init(&safe, 1U << 20);
         safe_text(&safe, str_of(cell), false, isatty(STDOUT_FILENO));
-        fprintf(stdout, "%s%s%s%*s%s", tone_on(cli, tone), safe.ptr ? safe.ptr : "", tone_off(cli, tone), last ? 0 : (int)(widths[column] - shown_width(cell) + 2), "", last ? "\n" : "");
+        fprintf(stdout, "%s%s%s%*s%s", tone_on(cli, tone), safe.ptr ? safe.ptr : "", tone_off(cli, tone),
+                last ? 0 : (int)(widths[column] - shown_width(cell) + 2), "", last ? "\n" : "");
         strbuf_done(&safe);
     }
     strbuf_done(&t->cells);

@@ -14,8 +14,8 @@ const char *tone_off(const struct cli *cli, enum tone tone);
 enum tone status_tone(struct str status);
 
 /* Shows a line on standard error that the next output replaces. Nothing happens unless cli->live. It is cut to the terminal's width. */
-void status_show(const struct cli *cli, const char *fmt, ...) PRINTF_LIKE(2, 3);
-void status_clear(const struct cli *cli);
+void status_show(struct cli *cli, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void status_clear(struct cli *cli);
 
 /* Copies what a terminal may be shown: printable text, tabs, and line ends if lines is true (else they become spaces). Without a terminal everything is kept but, when lines is false, line ends. */
 void safe_text(struct strbuf *out, struct str text, bool lines, bool terminal);

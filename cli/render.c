@@ -51,7 +51,7 @@ static void on_text(struct render *r, const struct json *data)
     strbuf_init(&out, 4U << 20);
     safe_text(&out, text, true, r->terminal);
     fwrite(out.ptr ? out.ptr : "", 1, out.len, stdout);
-    if (out.len)
+    if (out.ptr && out.len)
         r->mid_line = out.ptr[out.len - 1] != '\n';
     r->text_seen = true;
     strbuf_done(&out);
@@ -104,7 +104,9 @@ static void on_started(struct render *r, const struct json *data)
 {
     char text[160];
     struct str executor = json_text(data, "executor");
-    snprintf(text, sizeof(text), "attempt %lld started%s%.*s", (long long)json_number(data, "attempt", 0), executor.len ? ", executor " : "", (int)(executor.len < 64 ? executor.len : 64), executor.ptr ? executor.ptr : "");
+    snprintf(text, sizeof(text), "attempt %lld started%s%.*s", (long long)json_number(data, "attempt", 0),
+             executor.len ? ", executor " : "", (int)(executor.len < 64 ? executor.len : 64),
+             executor.ptr ? executor.ptr : "");
     line(r, TONE_DIM, "▶", STR_NONE, str_of(text));
 }
 
@@ -134,8 +136,9 @@ void render_event(struct render *r, struct str kind, const struct json *data)
     static const struct {
         const char *kind;
         void (*fn)(struct render *r, const struct json *data);
-    } kinds[] = {{"assistant_text", on_text},         {"tool_request", on_tool_request},   {"tool_response", on_tool_response},
-                 {"notification", on_notification}, {"runtime_started", on_started}, {"stream_error", on_stream_error}};
+    } kinds[] = {{"assistant_text", on_text},         {"tool_request", on_tool_request},
+                 {"tool_response", on_tool_response}, {"notification", on_notification},
+                 {"runtime_started", on_started},     {"stream_error", on_stream_error}};
     if (!data || data->type != JSON_OBJECT)
         return;
     if (str_eqz(kind, "runtime_terminal")) {

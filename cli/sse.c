@@ -64,7 +64,9 @@ static bool on_frame_end(struct sse *s)
 {
     bool go_on = true;
     if (s->has_data) {
-        struct sse_frame frame = {.event = s->event.len ? strbuf_str(&s->event) : STR("message"), .data = strbuf_str(&s->data), .id = strbuf_str(&s->id)};
+        struct sse_frame frame = {.event = s->event.len ? strbuf_str(&s->event) : STR("message"),
+                                  .data = strbuf_str(&s->data),
+                                  .id = strbuf_str(&s->id)};
         go_on = s->fn(s->ctx, &frame);
     }
     clear_frame(s);

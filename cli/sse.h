@@ -9,7 +9,7 @@
 struct sse_frame {
     struct str event; /* "message" when it names none */
     struct str data;
-    struct str id;    /* of this frame; empty when it has none */
+    struct str id; /* of this frame; empty when it has none */
 };
 
 /* Returns false to stop. The slices are valid during the call. */
@@ -19,8 +19,8 @@ struct sse {
     struct strbuf line; /* the incomplete line */
     struct strbuf event, data, id;
     bool has_data, has_id;
-    bool after_cr; /* a LF that follows belongs to that line's end */
-    bool begun;    /* past where a byte order mark may stand */
+    bool after_cr;    /* a LF that follows belongs to that line's end */
+    bool begun;       /* past where a byte order mark may stand */
     int64_t retry_ms; /* of the last `retry:`; -1 before one */
     sse_fn fn;
     void *ctx;

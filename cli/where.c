@@ -125,7 +125,8 @@ enum err where_find(const char *flag_url, struct where *ret_where, const char **
         w.url_from = ".errand/url";
     }
     if (!copy_urls(chosen, w.url, sizeof(w.url))) {
-        *ret_why = "the address of the API has to be http://HOST:PORT or https://HOST, or several of them separated by commas";
+        *ret_why =
+            "the address of the API has to be http://HOST:PORT or https://HOST, or several of them separated by commas";
         return ERR_CONFIG;
     }
     if (env_key && *env_key) {
@@ -135,7 +136,8 @@ enum err where_find(const char *flag_url, struct where *ret_where, const char **
         }
         snprintf(w.key, sizeof(w.key), "%s", env_key);
         w.key_from = "ERRAND_KEY";
-    } else if (w.folder[0] && dev_url[0] && urls_within(w.url, dev_url) && where_read_line(w.folder, "key", w.key, sizeof(w.key))) {
+    } else if (w.folder[0] && dev_url[0] && urls_within(w.url, dev_url) &&
+               where_read_line(w.folder, "key", w.key, sizeof(w.key))) {
         w.key_from = ".errand/key";
     }
     *ret_where = w;

@@ -9,10 +9,10 @@
 #define DEFAULT_URL "http://127.0.0.1:7070"
 
 struct where {
-    char url[1024];     /* comma list of base URLs, without trailing slashes */
-    char key[512];      /* "" when there is none */
+    char url[1024];        /* comma list of base URLs, without trailing slashes */
+    char key[512];         /* "" when there is none */
     char folder[PATH_MAX]; /* the .errand that served, or "" */
-    const char *url_from; /* in words, for doctor; static */
+    const char *url_from;  /* in words, for doctor; static */
     const char *key_from;
 };
 

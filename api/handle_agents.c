@@ -1,0 +1,140 @@
+#include "api/auth.h"
+#include "api/handlers.h"
+#include "api/validate.h"
+
+static bool name_valid(struct call *c)
+{
+    if (auth_name_valid(call_param(c, 0)))
+        return true;
+    call_problem(c, c->route->method == HTTP_PUT_ ? ERR_INVALID_FIELD : ERR_AGENT_NOT_FOUND,
+                 "an agent's name is letters, digits, '.', '_' and '-', beginning with a letter or digit, at most 128");
+    return false;
+}
+
+static struct shard *shard_of(struct call *c)
+{
+    return node_shard_of_workspace(c->node, c->workspace);
+}
+
+static void on_put(void *ctx, enum err err, const struct script_agent_put_reply *reply)
+{
+    struct call *c = ctx;
+    if (err) {
+        call_problem(c, err, err == ERR_LIMIT_EXCEEDED ? "this workspace has as many agents as it may; delete one first" : NULL);
+        return;
+    }
+    struct strbuf out;
+    strbuf_init(&out, 1024);
+    strbuf_addf(&out, "{\"name\":\"%.*s\",\"version\":%lld}", STR_ARG(call_param(c, 0)), (long long)reply->version);
+    if (reply->created)
+        http_reply_header(c->req, "Location", str_of(call_text(c, "/v1/agents/%.*s", STR_ARG(call_param(c, 0)))));
+    call_json(c, reply->created ? 201 : 200, &out);
+}
+
+void handle_agent_put(struct call *c)
+{
+    const struct json *root;
+    struct fault fault;
+    struct definition def;
+    if (!name_valid(c))
+        return;
+    if (!validate_body(&c->req->arena, c->req->body, &root, &fault) || !validate_definition(&c->req->arena, root, call_param(c, 0), "", &def, &fault)) {
+        call_problem(c, fault.err, fault.detail);
+        return;
+    }
+    struct script_agent_put_args args = {.ws = c->workspace, .name = def.name, .digest = str_of(def.digest), .def_fields = def.fields, .def_fields_len = def.field_count,
+                                         .max_agents = LIMIT_AGENTS, .max_versions = LIMIT_AGENT_VERSIONS};
+    script_call_agent_put(shard_of(c)->commands, shard_prefix(shard_of(c)), &args, on_put, c);
+}
+
+static void on_get(void *ctx, enum err err, const struct script_agent_get_reply *reply)
+{
+    struct call *c = ctx;
+    if (err) {
+        call_problem(c, err, NULL);
+        return;
+    }
+    struct strbuf out;
+    struct json_writer w;
+    strbuf_init(&out, 1 << 20);
+    json_writer_init(&w, &out);
+    json_object_begin(&w);
+    json_kv_str(&w, "name", call_param(c, 0));
+    json_kv_int(&w, "version", reply->version);
+    json_kv_str(&w, "digest", reply->digest);
+    json_kv_time(&w, "createdAt", reply->created_ms);
+    json_kv_time(&w, "updatedAt", reply->updated_ms);
+    json_kv_raw(&w, "definition", reply->def);
+    json_object_end(&w);
+    call_json(c, 200, &out);
+}
+
+void handle_agent_get(struct call *c)
+{
+    int64_t version;
+    if (!name_valid(c) || !call_query_int(c, "version", 1, INT32_MAX, 0, &version))
+        return;
+    struct script_agent_get_args args = {.ws = c->workspace, .name = call_param(c, 0), .version = version};
+    script_call_agent_get(shard_of(c)->commands, shard_prefix(shard_of(c)), &args, on_get, c);
+}
+
+static void on_delete(void *ctx, enum err err, const struct script_agent_delete_reply *reply)
+{
+    struct call *c = ctx;
+    (void)reply;
+    if (err)
+        call_problem(c, err, NULL);
+    else
+        http_reply(c->req, 204, NULL, STR_NONE);
+}
+
+void handle_agent_delete(struct call *c)
+{
+    if (!name_valid(c))
+        return;
+    struct script_agent_delete_args args = {.ws = c->workspace, .name = call_param(c, 0)};
+    script_call_agent_delete(shard_of(c)->commands, shard_prefix(shard_of(c)), &args, on_delete, c);
+}
+
+static void on_list(void *ctx, enum err err, const struct script_agent_list_reply *reply)
+{
+    struct call *c = ctx;
+    if (err) {
+        call_problem(c, err, NULL);
+        return;
+    }
+    struct strbuf out;
+    struct json_writer w;
+    strbuf_init(&out, 1 << 20);
+    json_writer_init(&w, &out);
+    json_object_begin(&w);
+    json_key(&w, "agents");
+    json_array_begin(&w);
+    for (size_t i = 0; i < reply->agents_len; i++) {
+        json_object_begin(&w);
+        json_kv_str(&w, "name", reply->agents[i].name);
+        json_kv_int(&w, "version", reply->agents[i].version);
+        json_kv_str(&w, "executor", reply->agents[i].executor);
+        json_kv_time(&w, "updatedAt", reply->agents[i].updated_ms);
+        json_object_end(&w);
+    }
+    json_array_end(&w);
+    json_key(&w, "cursor");
+    if (reply->next.len > 0)
+        json_str(&w, reply->next);
+    else
+        json_null(&w);
+    json_object_end(&w);
+    call_json(c, 200, &out);
+}
+
+void handle_agent_list(struct call *c)
+{
+    struct script_agent_list_args args = {.ws = c->workspace, .after = STR("")};
+    if (http_query(c->req, "after", 0, &args.after) && !auth_name_valid(args.after)) {
+        call_problem(c, ERR_INVALID_PARAMETER, "after must be the cursor of an earlier page");
+        return;
+    }
+    if (call_query_int(c, "limit", 1, LIMIT_PAGE, LIMIT_PAGE, &args.limit))
+        script_call_agent_list(shard_of(c)->commands, shard_prefix(shard_of(c)), &args, on_list, c);
+}

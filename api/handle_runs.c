@@ -1,0 +1,459 @@
+#include "api/handlers.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "api/record.h"
+#include "api/sse.h"
+#include "api/submit.h"
+#include "api/wait.h"
+#include "common/clock.h"
+
+enum { STOP_TREE = LIMIT_STOP_TREE, WAIT_DEFAULT_S = 50, EXAMINE_STEP = 250 };
+
+/* ---- submit, and what may follow it ---- */
+
+enum after_submit { THEN_ANSWER, THEN_STREAM, THEN_WAIT, THEN_REST };
+
+struct submit_call {
+    struct call *call;
+    enum after_submit then;
+    int64_t wait_s;
+};
+
+static void add_location(struct call *c, const struct submitted *s, const char *suffix)
+{
+    http_reply_header(c->req, "Location", str_of(call_text(c, "/v1/runs/%s%s", s->run_id.s, suffix)));
+    if (s->replayed)
+        http_reply_header(c->req, "Idempotency-Replayed", STR("true"));
+}
+
+static void on_submitted(void *ctx, enum err err, const struct submitted *s)
+{
+    struct submit_call *sc = ctx;
+    struct call *c = sc->call;
+    struct strbuf out;
+    struct json_writer w;
+    if (err) {
+        call_problem(c, err, submit_detail(err));
+        return;
+    }
+    add_location(c, s, sc->then == THEN_STREAM ? "/stream" : "");
+    switch (sc->then) {
+    case THEN_ANSWER:
+        strbuf_init(&out, 8192);
+        json_writer_init(&w, &out);
+        submit_write(&w, c, s);
+        call_json(c, 202, &out);
+        break;
+    case THEN_STREAM:
+        sse_open(c, str_of(s->run_id.s), -1, false);
+        break;
+    case THEN_WAIT:
+        wait_for_end(c, str_of(s->run_id.s), sc->wait_s, WAIT_SUBMIT);
+        break;
+    case THEN_REST:
+        wait_for_end(c, str_of(s->run_id.s), sc->wait_s, WAIT_REST);
+        break;
+    }
+}
+
+static void submit(struct call *c, const struct submission *sub, const char *kind, enum after_submit then, int64_t wait_s)
+{
+    struct submit_call *sc = arena_zalloc(&c->req->arena, sizeof *sc);
+    struct fault fault;
+    char digest[65];
+    struct submit_order order = {.call = c, .sub = sub, .idem_digest = digest, .fn = on_submitted, .ctx = sc};
+    if (!sc) {
+        call_problem(c, ERR_NO_MEMORY, NULL);
+    } else if (!submit_idempotency(c, kind, &order.idem_key, digest, &fault)) {
+        call_problem(c, fault.err, fault.detail);
+    } else {
+        *sc = (struct submit_call){c, then, wait_s};
+        submit_run(&order);
+    }
+}
+
+static void submit_body(struct call *c, const char *kind, enum after_submit then, int64_t wait_s)
+{
+    const struct json *root;
+    struct fault fault;
+    struct submission sub;
+    bool aliases = c->route->id == NULL;
+    if (!validate_body(&c->req->arena, c->req->body, &root, &fault) || !validate_submission(&c->req->arena, root, "", aliases, &sub, &fault))
+        call_problem(c, fault.err, fault.detail);
+    else
+        submit(c, &sub, kind, then, wait_s);
+}
+
+void handle_submit(struct call *c)
+{
+    submit_body(c, "submit", THEN_ANSWER, 0);
+}
+
+void handle_submit_stream(struct call *c)
+{
+    submit_body(c, "submit", THEN_STREAM, 0);
+}
+
+void handle_submit_wait(struct call *c)
+{
+    int64_t wait_s;
+    if (call_query_int(c, "wait", 0, LIMIT_WAIT_S, WAIT_DEFAULT_S, &wait_s))
+        submit_body(c, "submit", THEN_WAIT, wait_s);
+}
+
+/* POST /rest/{agent}: the body is the input. */
+void handle_rest(struct call *c)
+{
+    struct submission sub = {.agent = call_param(c, 0), .input = STR("null"), .priority = STR("normal")};
+    const struct json *root;
+    struct fault fault;
+    int64_t wait_s;
+    if (!call_query_int(c, "wait", 0, LIMIT_WAIT_S, WAIT_DEFAULT_S, &wait_s))
+        return;
+    if (c->req->body.len > 0 && !validate_body(&c->req->arena, c->req->body, &root, &fault)) {
+        call_problem(c, fault.err, fault.detail);
+        return;
+    }
+    if (c->req->body.len > 0)
+        sub.input = root->raw;
+    submit(c, &sub, call_text(c, "rest %.*s", STR_ARG(sub.agent)), THEN_REST, wait_s);
+}
+
+/* ---- one run ---- */
+
+/* The shard of the run in the path; NULL when there is none (answered then). */
+static struct shard *shard_of_call(struct call *c)
+{
+    struct shard *s = node_shard_of_run(c->node, call_param(c, 0));
+    if (!s)
+        call_problem(c, ERR_RUN_NOT_FOUND, NULL);
+    return s;
+}
+
+void handle_show(struct call *c)
+{
+    int64_t wait_s;
+    if (call_query_int(c, "wait", 0, LIMIT_WAIT_S, 0, &wait_s))
+        wait_for_end(c, call_param(c, 0), wait_s, WAIT_SHOW);
+}
+
+struct stop_call {
+    struct call *call;
+    int64_t wait_s;
+};
+
+static void on_stopped(void *ctx, enum err err, const struct script_stop_reply *reply)
+{
+    struct stop_call *s = ctx;
+    if (err)
+        call_problem(s->call, err, NULL);
+    else if (s->wait_s > 0 && !reply->already)
+        wait_for_end(s->call, call_param(s->call, 0), s->wait_s, WAIT_STOP);
+    else {
+        struct strbuf out;
+        strbuf_init(&out, 1024);
+        strbuf_addf(&out, "{\"runId\":\"%.*s\",\"status\":\"%.*s\"}", STR_ARG(call_param(s->call, 0)), STR_ARG(reply->status));
+        call_json(s->call, reply->already ? 200 : 202, &out);
+    }
+}
+
+void handle_stop(struct call *c)
+{
+    struct stop_call *s = arena_zalloc(&c->req->arena, sizeof *s);
+    struct shard *shard;
+    if (!s) {
+        call_problem(c, ERR_NO_MEMORY, NULL);
+        return;
+    }
+    s->call = c;
+    if (!call_query_int(c, "wait", 0, LIMIT_WAIT_S, 0, &s->wait_s) || !(shard = shard_of_call(c)))
+        return;
+    struct script_stop_args args = {.ws = c->workspace, .run = call_param(c, 0), .max = STOP_TREE, .rid = str_of(redis_run_id(shard->commands)), .retention_ms = c->node->config->retention_ms};
+    script_call_stop(shard->commands, shard_prefix(shard), &args, on_stopped, s);
+}
+
+static void on_deleted(void *ctx, enum err err, const struct script_delete_reply *reply)
+{
+    struct call *c = ctx;
+    (void)reply;
+    if (err)
+        call_problem(c, err, err == ERR_RUN_ACTIVE ? "stop the run first, and wait for its end" : NULL);
+    else
+        http_reply(c->req, 204, NULL, STR_NONE);
+}
+
+void handle_delete(struct call *c)
+{
+    struct shard *shard = shard_of_call(c);
+    if (!shard)
+        return;
+    struct script_delete_args args = {.ws = c->workspace, .run = call_param(c, 0)};
+    script_call_delete(shard->commands, shard_prefix(shard), &args, on_deleted, c);
+}
+
+/* ---- rerun ---- */
+
+static void on_rerun_source(void *ctx, enum err err, const struct script_show_reply *reply)
+{
+    struct call *c = ctx;
+    struct arena *a = &c->req->arena;
+    if (err) {
+        call_problem(c, err, NULL);
+        return;
+    }
+    const redisReply *f = reply->record;
+    struct submission *sub = arena_zalloc(a, sizeof *sub);
+    struct submit_call *sc = arena_zalloc(a, sizeof *sc);
+    struct fault fault;
+    char digest[65];
+    struct submit_order order = {.call = c, .sub = sub, .idem_digest = digest, .fn = on_submitted, .ctx = sc, .rerun_of = call_param(c, 0)};
+    if (!sub || !sc) {
+        call_problem(c, ERR_NO_MEMORY, NULL);
+        return;
+    }
+    *sc = (struct submit_call){c, THEN_ANSWER, 0};
+    sub->agent = arena_str(a, record_field(f, "agent"));
+    sub->input = arena_str(a, record_field(f, "input"));
+    sub->env = arena_str(a, record_field(f, "env"));
+    sub->queue = arena_str(a, record_field(f, "queue"));
+    sub->priority = arena_str(a, record_field(f, "priority"));
+    sub->labels = arena_str(a, record_field(f, "labels"));
+    sub->session = arena_str(a, record_field(f, "sessionId"));
+    sub->timeout_ms = redis_int(redis_field(f, "timeoutMs"), 0);
+    sub->max_attempts = redis_int(redis_field(f, "maxAttempts"), 0);
+    order.def_digest = arena_str(a, record_field(f, "def"));
+    if (!submit_idempotency(c, call_text(c, "rerun %.*s", STR_ARG(call_param(c, 0))), &order.idem_key, digest, &fault))
+        call_problem(c, fault.err, fault.detail);
+    else
+        submit_run(&order);
+}
+
+void handle_rerun(struct call *c)
+{
+    struct shard *shard = shard_of_call(c);
+    if (!shard)
+        return;
+    struct script_show_args args = {.ws = c->workspace, .run = call_param(c, 0), .after = -1};
+    script_call_show(shard->commands, shard_prefix(shard), &args, on_rerun_source, c);
+}
+
+/* ---- logs ---- */
+
+struct logs_call {
+    struct call *call;
+    struct shard *shard;
+    int64_t lines;
+};
+
+static void on_logs(void *ctx, enum err err, const redisReply *reply)
+{
+    struct logs_call *l = ctx;
+    struct json *root = NULL;
+    struct strbuf out;
+    struct json_writer w;
+    if (err) {
+        call_problem(l->call, err, NULL);
+        return;
+    }
+    struct str text = redis_str(reply);
+    strbuf_init(&out, 1 << 20);
+    json_writer_init(&w, &out);
+    json_object_begin(&w);
+    json_key(&w, "lines");
+    json_array_begin(&w);
+    if (text.len > 0 && json_parse(&l->call->req->arena, text, 8, 2, &root, NULL) == ERR_OK) {
+        size_t skip = root->count > (size_t)l->lines ? root->count - (size_t)l->lines : 0;
+        for (const struct json *line = root->child; line; line = line->next)
+            if (skip == 0 || skip-- == 0)
+                json_raw(&w, line->raw);
+    }
+    json_array_end(&w);
+    json_object_end(&w);
+    call_json(l->call, 200, &out);
+}
+
+static void on_logs_run(void *ctx, enum err err, const struct script_show_reply *reply)
+{
+    struct logs_call *l = ctx;
+    (void)reply;
+    if (err) {
+        call_problem(l->call, err, NULL);
+        return;
+    }
+    struct key key = keys_logs(shard_prefix(l->shard), call_param(l->call, 0));
+    redis_command(l->shard->commands, 2, (const struct str[]){STR("GET"), key_str(&key)}, on_logs, l);
+}
+
+void handle_logs(struct call *c)
+{
+    struct logs_call *l = arena_zalloc(&c->req->arena, sizeof *l);
+    if (!l) {
+        call_problem(c, ERR_NO_MEMORY, NULL);
+        return;
+    }
+    l->call = c;
+    if (!call_query_int(c, "lines", 1, LIMIT_LOG_LINES, 100, &l->lines) || !(l->shard = shard_of_call(c)))
+        return;
+    struct script_show_args args = {.ws = c->workspace, .run = call_param(c, 0), .after = -1};
+    script_call_show(l->shard->commands, shard_prefix(l->shard), &args, on_logs_run, l);
+}
+
+/* ---- list ---- */
+
+static const char *const status_names[] = {"scheduled", "queued", "provisioning", "running", "stopping", "success", "error", "stopped"};
+enum { LIST_MAX = 32 };
+
+/* A list under way: pages of the script are put together until the limit, the examined bound, or the end. */
+struct list_call {
+    struct call *call;
+    struct shard *shard;
+    struct str agent, created_by, cursor;
+    struct str statuses[LIST_MAX], labels[LIST_MAX];
+    size_t status_count, label_count;
+    int64_t since_ms, until_ms, limit, found, examined;
+    struct strbuf out;
+    struct json_writer w;
+};
+
+static void list_step(struct list_call *l);
+
+static void list_end(struct list_call *l, struct str next)
+{
+    json_array_end(&l->w);
+    json_key(&l->w, "cursor");
+    if (next.len > 0)
+        json_str(&l->w, next);
+    else
+        json_null(&l->w);
+    json_object_end(&l->w);
+    call_json(l->call, 200, &l->out);
+}
+
+static void on_list(void *ctx, enum err err, const struct script_list_reply *reply)
+{
+    struct list_call *l = ctx;
+    if (err) {
+        strbuf_done(&l->out);
+        call_problem(l->call, err, NULL);
+        return;
+    }
+    for (size_t i = 0; i < reply->runs_len; i++) {
+        const struct script_list_runs *row = &reply->runs[i];
+        struct record r = {row->run, row->record, row->last_seq, row->event_count, row->event_bytes};
+        record_write(&l->w, &r, RECORD_SUMMARY);
+    }
+    l->found += (int64_t)reply->runs_len;
+    l->examined += EXAMINE_STEP;
+    if (reply->next.len == 0 || l->found >= l->limit || l->examined >= LIMIT_PAGE_EXAMINED) {
+        list_end(l, reply->next);
+        return;
+    }
+    l->cursor = arena_str(&l->call->req->arena, reply->next);
+    list_step(l);
+}
+
+static void list_step(struct list_call *l)
+{
+    struct script_list_args args = {
+        .ws = l->call->workspace, .agent = l->agent, .statuses = l->statuses, .statuses_len = l->status_count, .labels = l->labels, .labels_len = l->label_count,
+        .created_by = l->created_by, .since_ms = l->since_ms, .until_ms = l->until_ms, .cursor = l->cursor, .limit = l->limit - l->found, .examine = EXAMINE_STEP,
+    };
+    script_call_list(l->shard->commands, shard_prefix(l->shard), &args, on_list, l);
+}
+
+static bool refuse_parameter(struct call *c, const char *detail)
+{
+    call_problem(c, ERR_INVALID_PARAMETER, detail);
+    return false;
+}
+
+static bool read_statuses(struct list_call *l)
+{
+    struct str v;
+    for (size_t i = 0; http_query(l->call->req, "status", i, &v); i++) {
+        bool known = false;
+        for (size_t k = 0; k < ARRAY_LEN(status_names); k++)
+            known = known || str_eqz(v, status_names[k]);
+        if (!known || l->status_count >= LIST_MAX)
+            return refuse_parameter(l->call, "status must be scheduled, queued, provisioning, running, stopping, success, error or stopped");
+        l->statuses[l->status_count++] = v;
+    }
+    return true;
+}
+
+/* `label=key:value` → how it is stored: `"key":"value"`. */
+static bool read_labels(struct list_call *l)
+{
+    struct str v;
+    for (size_t i = 0; http_query(l->call->req, "label", i, &v); i++) {
+        const char *colon = v.len ? memchr(v.ptr, ':', v.len) : NULL;
+        if (!colon || l->label_count >= LIST_MAX)
+            return refuse_parameter(l->call, "label must be key:value");
+        struct strbuf needle;
+        strbuf_init(&needle, 8192);
+        json_quote(&needle, (struct str){v.ptr, (size_t)(colon - v.ptr)});
+        strbuf_addc(&needle, ':');
+        json_quote(&needle, (struct str){colon + 1, v.len - (size_t)(colon + 1 - v.ptr)});
+        l->labels[l->label_count++] = arena_str(&l->call->req->arena, strbuf_str(&needle));
+        strbuf_done(&needle);
+    }
+    return true;
+}
+
+static bool read_time(struct call *c, const char *name, int64_t *ret_ms)
+{
+    struct str v;
+    if (http_query(c->req, name, 0, &v) && !clock_parse_iso(v, ret_ms))
+        return refuse_parameter(c, call_text(c, "%s must be a time like 2026-01-02T03:04:05.678Z", name));
+    return true;
+}
+
+static bool cursor_valid(struct str s)
+{
+    const char *colon = s.len ? memchr(s.ptr, ':', s.len) : NULL;
+    struct id id;
+    if (!colon || colon == s.ptr || colon - s.ptr > 17)
+        return false;
+    for (const char *p = s.ptr; p < colon; p++)
+        if (*p < '0' || *p > '9')
+            return false;
+    return id_parse((struct str){colon + 1, s.len - (size_t)(colon + 1 - s.ptr)}, &id);
+}
+
+static bool read_list(struct list_call *l)
+{
+    struct call *c = l->call;
+    struct str v;
+    if (http_query(c->req, "agent", 0, &v) || http_query(c->req, "agent_id", 0, &v))
+        l->agent = v;
+    if (http_query(c->req, "createdBy", 0, &v))
+        l->created_by = str_eqz(v, "me") ? c->created_by : v;
+    if (http_query(c->req, "cursor", 0, &v)) {
+        if (!cursor_valid(v))
+            return refuse_parameter(c, "cursor must be what an earlier page gave");
+        l->cursor = v;
+    }
+    return call_query_int(c, "limit", 1, LIMIT_PAGE, 50, &l->limit) && read_statuses(l) && read_labels(l) && read_time(c, "since", &l->since_ms) &&
+           read_time(c, "until", &l->until_ms);
+}
+
+void handle_list(struct call *c)
+{
+    struct list_call *l = arena_zalloc(&c->req->arena, sizeof *l);
+    if (!l) {
+        call_problem(c, ERR_NO_MEMORY, NULL);
+        return;
+    }
+    l->call = c;
+    l->shard = node_shard_of_workspace(c->node, c->workspace);
+    if (!read_list(l))
+        return;
+    strbuf_init(&l->out, 8 << 20);
+    json_writer_init(&l->w, &l->out);
+    json_object_begin(&l->w);
+    json_key(&l->w, "runs");
+    json_array_begin(&l->w);
+    list_step(l);
+}

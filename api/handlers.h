@@ -1,0 +1,40 @@
+/* The handlers of the route table, one file a theme. Each answers its call exactly once. */
+#ifndef ERRAND_API_HANDLERS_H
+#define ERRAND_API_HANDLERS_H
+
+#include "api/routes.h"
+#include "lua/scripts.h"
+
+/* handle_runs.c */
+void handle_submit(struct call *c);
+void handle_submit_stream(struct call *c);
+void handle_submit_wait(struct call *c);
+void handle_rest(struct call *c);
+void handle_list(struct call *c);
+void handle_show(struct call *c);
+void handle_stop(struct call *c);
+void handle_rerun(struct call *c);
+void handle_delete(struct call *c);
+void handle_logs(struct call *c);
+/* handle_batch.c */
+void handle_batch(struct call *c);
+/* handle_agents.c */
+void handle_agent_put(struct call *c);
+void handle_agent_get(struct call *c);
+void handle_agent_delete(struct call *c);
+void handle_agent_list(struct call *c);
+/* handle_ingress.c */
+void handle_ingress(struct call *c);
+void handle_manifest(struct call *c);
+/* handle_ops.c */
+void handle_healthz(struct call *c);
+void handle_readyz(struct call *c);
+void handle_metrics(struct call *c);
+void handle_openapi(struct call *c);
+void handle_runners(struct call *c);
+void handle_queues(struct call *c);
+/* sse.c */
+void handle_stream(struct call *c);
+void handle_events(struct call *c);
+
+#endif

@@ -1,0 +1,54 @@
+/* Live reading of runs: whoever wants a run's events, replayed or live, attaches here. Per run and thread there is one subscription, confirmed before the first read, and one read in flight,
+ * however many readers there are; a message only says "read on". What was read is parsed and encoded once and shared. Design: docs/architecture.md, "Read". */
+#ifndef ERRAND_API_LIVE_H
+#define ERRAND_API_LIVE_H
+
+#include "api/node.h"
+
+struct live_run;
+struct live_reader;
+
+/* One entry of a run's stream, encoded as SSE frames when first wanted. Valid during the delivery. */
+struct live_entry {
+    int64_t id_ms, id_seq; /* the stream id */
+    int64_t first, last;   /* seq */
+    struct str lines;      /* the events, one a line */
+    struct http_buf *frames; /* of the whole entry; NULL until somebody asked */
+};
+/* The entry's frames; a reader that has events up to `after` gets a copy of its own without them. A reference for the caller, NULL when nothing is left or memory is out. */
+struct http_buf *live_entry_frames(struct live_entry *e, int64_t after);
+
+struct live_reader_fns {
+    /* Whether it takes entries now. A reader that was not ready calls live_resume when it is again. */
+    bool (*ready)(struct live_reader *r);
+    /* An entry behind its position. False: it takes no more of this read (its position stays behind this entry). May detach. */
+    bool (*deliver)(struct live_reader *r, struct live_entry *e);
+    /* The run's terminal entry was delivered: nothing more comes. Detached already. */
+    void (*ended)(struct live_reader *r);
+    /* The run is gone, or this node shuts down. Detached already. */
+    void (*lost)(struct live_reader *r);
+};
+
+/* Embedded in its owner. */
+struct live_reader {
+    const struct live_reader_fns *fns;
+    struct live_run *run; /* NULL when detached */
+    struct live_reader *prev, *next;
+    int64_t pos_ms, pos_seq; /* stream id it has read up to */
+    bool caught_up;          /* it has seen all there was at the last read */
+};
+
+struct live *live_new(struct node *n);
+void live_free(struct live *l);
+/* Begins to read behind the stream id `start` ("ms-seq"). ERR_NO_MEMORY. */
+MUST_CHECK enum err live_attach(struct live *l, struct shard *s, struct str run_id, struct str start, const struct live_reader_fns *fns, struct live_reader *r);
+/* Where only the terminal entry is wanted. */
+#define LIVE_START_AT_END STR("9007199254740991-0")
+void live_detach(struct live_reader *r);
+void live_resume(struct live_reader *r);
+/* The shard's command connection is back. */
+void live_on_reconnect(struct live *l, struct shard *s);
+/* A node that shuts down: every reader is lost. */
+void live_cut_all(struct live *l);
+
+#endif

@@ -1,0 +1,191 @@
+/* errand-api: configuration, threads, signals. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "api/node.h"
+#include "common/crypto.h"
+#include "common/log.h"
+#include "common/version.h"
+
+enum { ROOT_KEY_MIN = 32 };
+
+struct thread {
+    struct node node;
+    uv_thread_t id;
+    uv_async_t drain; /* the signal comes to the first thread only */
+};
+
+struct process {
+    struct config config;
+    struct thread *threads;
+    int count;
+    uv_signal_t term, interrupt;
+};
+
+static void on_drain(uv_async_t *h)
+{
+    struct thread *t = h->data;
+    node_drain(&t->node);
+}
+
+static void on_signal(uv_signal_t *h, int number)
+{
+    struct process *p = h->data;
+    LOG_INFO("signal", LOG_I("number", number));
+    if (p->threads[0].node.draining) /* asked twice: at once */
+        _exit(0);
+    for (int i = 0; i < p->count; i++)
+        uv_async_send(&p->threads[i].drain);
+}
+
+static void run_thread(void *ctx)
+{
+    struct thread *t = ctx;
+    loop_run(t->node.loop);
+}
+
+static bool write_port_file(const char *path, int port)
+{
+    char temporary[4200];
+    snprintf(temporary, sizeof temporary, "%.4096s.tmp", path);
+    FILE *f = fopen(temporary, "we");
+    if (!f)
+        return false;
+    fprintf(f, "%d\n", port);
+    return fclose(f) == 0 && rename(temporary, path) == 0;
+}
+
+/* Readers are descriptors: as many as the hard limit allows. */
+static void raise_file_limit(void)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+        r.rlim_cur = r.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &r);
+    }
+}
+
+static int usage_error(const char *message)
+{
+    fprintf(stderr, "errand-api: %s\n", message);
+    return 2;
+}
+
+static const char *check_root_key(const struct config *c)
+{
+    if (strlen(c->root_key) >= ROOT_KEY_MIN)
+        return NULL;
+    return c->root_key[0] ? "ERRAND_ROOT_KEY must have at least 32 characters; `errand keygen` makes one"
+                          : "there is no root key: set ERRAND_ROOT_KEY (or ERRAND_ROOT_KEY_FILE); `errand keygen` makes one";
+}
+
+static enum err start_threads(struct process *p, struct strbuf *msg)
+{
+    static char address[256]; /* port 0: the first thread's port is everybody's */
+    for (int i = 0; i < p->count; i++) {
+        struct thread *t = &p->threads[i];
+        enum err err = node_start(&t->node, &p->config, msg);
+        if (err)
+            return err;
+        uv_async_init(loop_uv(t->node.loop), &t->drain, on_drain);
+        t->drain.data = t;
+        if (i == 0) {
+            const char *colon = strrchr(p->config.listen, ':');
+            snprintf(address, sizeof address, "%.*s:%d", (int)(colon - p->config.listen), p->config.listen, http_server_port(t->node.server));
+            p->config.listen = address;
+        }
+    }
+    return ERR_OK;
+}
+
+static void watch_signals(struct process *p)
+{
+    uv_loop_t *uv = loop_uv(p->threads[0].node.loop);
+    signal(SIGPIPE, SIG_IGN);
+    uv_signal_init(uv, &p->term);
+    uv_signal_init(uv, &p->interrupt);
+    p->term.data = p->interrupt.data = p;
+    uv_signal_start(&p->term, on_signal, SIGTERM);
+    uv_signal_start(&p->interrupt, on_signal, SIGINT);
+}
+
+static int serve(struct process *p)
+{
+    struct strbuf msg;
+    strbuf_init(&msg, 4096);
+    enum err err = start_threads(p, &msg);
+    int port = err ? 0 : http_server_port(p->threads[0].node.server);
+    if (!err && p->config.port_file[0] && !write_port_file(p->config.port_file, port)) {
+        strbuf_addf(&msg, "can't write port-file %s", p->config.port_file);
+        err = ERR_IO;
+    }
+    if (err) {
+        usage_error(msg.len ? msg.ptr : err_sentence(err));
+        _exit(err == ERR_CONFIG ? 2 : 1); /* half-started threads are not worth unwinding */
+    }
+    strbuf_done(&msg);
+    watch_signals(p);
+    LOG_INFO("serving", LOG_Z("address", p->config.listen), LOG_I("port", port), LOG_I("threads", p->count), LOG_I("pid", getpid()));
+    for (int i = 1; i < p->count; i++)
+        PRE(uv_thread_create(&p->threads[i].id, run_thread, &p->threads[i]) == 0);
+    loop_run(p->threads[0].node.loop);
+    uv_close((uv_handle_t *)&p->term, NULL);
+    uv_close((uv_handle_t *)&p->interrupt, NULL);
+    for (int i = 0; i < p->count; i++) {
+        if (i > 0)
+            uv_thread_join(&p->threads[i].id);
+        uv_close((uv_handle_t *)&p->threads[i].drain, NULL);
+        node_done(&p->threads[i].node);
+    }
+    LOG_INFO("stopped");
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct process p = {.count = 0};
+    struct strbuf msg;
+    enum config_action action;
+    strbuf_init(&msg, 65536);
+    enum err err = config_load(&p.config, FOR_API, argc, argv, &action, &msg);
+    if (err)
+        return usage_error(msg.len ? msg.ptr : err_sentence(err));
+    if (action == CONFIG_HELP)
+        config_help(FOR_API, "errand-api", &msg);
+    if (action == CONFIG_VERSION)
+        strbuf_addz(&msg, "errand-api " ERRAND_VERSION "\n");
+    if (action != CONFIG_RUN) {
+        fputs(msg.ptr, stdout);
+        strbuf_done(&msg);
+        return 0;
+    }
+    const char *why = check_root_key(&p.config);
+    enum log_level level;
+    if (!why && !log_level_parse(str_of(p.config.log_level), &level))
+        why = "log-level must be debug, info, warn or error";
+    if (!why && strlen(p.config.prefix) > KEYS_PREFIX_MAX)
+        why = "prefix must be at most 64 bytes";
+    if (!why && strcmp(p.config.log_format, "json") != 0 && strcmp(p.config.log_format, "logfmt") != 0)
+        why = "log-format must be json or logfmt";
+    if (!why && crypto_start() != ERR_OK)
+        why = "the system has no randomness";
+    if (why)
+        return usage_error(why);
+    char host[65] = "";
+    gethostname(host, sizeof host - 1);
+    if (!p.config.node[0])
+        p.config.node = host;
+    log_setup(level, strcmp(p.config.log_format, "json") == 0 ? LOG_FORMAT_JSON : LOG_FORMAT_LOGFMT, "api", str_of(p.config.node));
+    raise_file_limit();
+    p.count = (int)p.config.threads;
+    p.threads = calloc((size_t)p.count, sizeof *p.threads);
+    PRE(p.threads);
+    int status = serve(&p);
+    free(p.threads);
+    config_done(&p.config);
+    strbuf_done(&msg);
+    return status;
+}

@@ -1,0 +1,223 @@
+#include "api/node.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "api/live.h"
+#include "api/routes.h"
+#include "common/crypto.h"
+#include "common/log.h"
+#include "lua/scripts.h"
+
+enum { POLL_MS = 1000, PRESSURE_PERCENT = 90 };
+
+/* ---- what is asked of Redis now and then ---- */
+
+static void on_secret_set(void *ctx, enum err err, const redisReply *reply);
+
+static void on_secret(void *ctx, enum err err, const redisReply *reply)
+{
+    struct node *n = ctx;
+    struct str s = err ? STR_NONE : redis_str(reply);
+    if (s.len > 0 && s.len < sizeof n->secret) {
+        memcpy(n->secret, s.ptr, s.len);
+        n->secret[s.len] = 0;
+    } else if (!err && reply->type == REDIS_REPLY_NIL) { /* the first node of a deployment makes it; SET NX lets one win */
+        char token[44];
+        struct key global = keys_global(str_of(n->config->prefix)), key = keys_signing_secret(key_str(&global));
+        crypto_token(token);
+        redis_command(n->shards[0].commands, 4, (const struct str[]){STR("SET"), key_str(&key), str_of(token), STR("NX")}, on_secret_set, n);
+    }
+}
+
+static void ask_secret(struct node *n)
+{
+    struct key global = keys_global(str_of(n->config->prefix)), key = keys_signing_secret(key_str(&global));
+    redis_command(n->shards[0].commands, 2, (const struct str[]){STR("GET"), key_str(&key)}, on_secret, n);
+}
+
+static void on_secret_set(void *ctx, enum err err, const redisReply *reply)
+{
+    (void)reply;
+    if (!err)
+        ask_secret(ctx);
+}
+
+/* `field:123` in INFO's text; -1 when it is not there. */
+static int64_t info_number(struct str info, const char *field)
+{
+    const char *at = info.len ? memmem(info.ptr, info.len, field, strlen(field)) : NULL;
+    return at ? strtoll(at + strlen(field), NULL, 10) : -1;
+}
+
+static void on_memory(void *ctx, enum err err, const redisReply *reply)
+{
+    struct shard *s = ctx;
+    if (err)
+        return;
+    struct str info = redis_str(reply);
+    int64_t used = info_number(info, "\nused_memory:"), max = info_number(info, "\nmaxmemory:");
+    bool pressure = max > 0 && used >= max / 100 * PRESSURE_PERCENT;
+    bool evicting = !memmem(info.ptr, info.len, "maxmemory_policy:noeviction", 27) && !s->node->config->allow_eviction;
+    if (pressure != s->memory_pressure)
+        LOG_WARN(pressure ? "redis is nearly full: submits are refused" : "redis has room again", LOG_I("shard", s->number), LOG_I("used", used), LOG_I("max", max));
+    if (evicting && !s->evicting)
+        LOG_ERROR("redis may evict keys, which would lose runs; set maxmemory-policy noeviction, or allow-eviction", LOG_I("shard", s->number));
+    s->memory_pressure = pressure;
+    s->evicting = evicting;
+}
+
+static void on_poll(void *ctx)
+{
+    struct node *n = ctx;
+    if (!n->secret[0] && redis_is_up(n->shards[0].commands))
+        ask_secret(n);
+    for (unsigned i = 0; i < n->shard_count; i++)
+        if (redis_is_up(n->shards[i].commands))
+            redis_command(n->shards[i].commands, 2, (const struct str[]){STR("INFO"), STR("memory")}, on_memory, &n->shards[i]);
+    loop_timer_set(&n->poll, POLL_MS);
+}
+
+static void on_state(void *ctx, struct redis *r, bool up)
+{
+    struct shard *s = ctx;
+    if (!up)
+        return;
+    if (r == s->commands) {
+        script_load_all(r, scripts_all, scripts_all_len);
+        redis_command(r, 2, (const struct str[]){STR("INFO"), STR("memory")}, on_memory, s);
+        if (s->number == 0 && !s->node->secret[0])
+            ask_secret(s->node);
+        live_on_reconnect(s->node->live, s);
+    }
+}
+
+/* ---- start and end ---- */
+
+/* The URL of shard i: the list's i mod n-th, NUL-terminated in buf. */
+static bool url_of(const char *list, unsigned shard, char *buf, size_t size)
+{
+    unsigned count = 1;
+    for (const char *p = list; *p; p++)
+        count += *p == ',';
+    const char *begin = list;
+    for (unsigned skip = shard % count; skip > 0; skip--)
+        begin = strchr(begin, ',') + 1;
+    size_t len = strcspn(begin, ",");
+    if (len >= size)
+        return false;
+    memcpy(buf, begin, len);
+    buf[len] = 0;
+    return true;
+}
+
+static enum err connect_shard(struct node *n, unsigned i, struct strbuf *msg)
+{
+    char url[1100], name[128];
+    const char *why = "it is too long";
+    if (!url_of(n->config->redis_url, i, url, sizeof url) || redis_url_check(url, &why)) {
+        strbuf_addf(msg, "redis-url: %s", why);
+        return ERR_CONFIG;
+    }
+    struct shard *s = &n->shards[i];
+    s->node = n;
+    s->number = i;
+    s->prefix = keys_shard(str_of(n->config->prefix), i);
+    snprintf(name, sizeof name, "errand-api:%.60s:%u", n->config->node, i);
+    struct redis_options o = {.loop = n->loop, .kind = REDIS_COMMANDS, .url = url, .password = n->config->redis_password, .name = name, .on_state = on_state, .ctx = s};
+    s->commands = redis_new(&o);
+    o.kind = REDIS_SUBSCRIBE;
+    s->subscriptions = redis_new(&o);
+    o.kind = REDIS_COMMANDS;
+    if (n->config->min_replicas > 0)
+        s->durability = redis_new(&o);
+    return s->commands && s->subscriptions ? ERR_OK : ERR_NO_MEMORY;
+}
+
+enum err node_start(struct node *n, const struct config *config, struct strbuf *ret_message)
+{
+    *n = (struct node){.config = config, .shard_count = (unsigned)config->shards};
+    n->loop = loop_new();
+    n->shards = calloc(n->shard_count, sizeof *n->shards);
+    n->live = n->loop ? live_new(n) : NULL;
+    if (!n->shards || !n->live)
+        return ERR_NO_MEMORY;
+    loop_timer_init(&n->poll, n->loop, on_poll, n);
+    for (unsigned i = 0; i < n->shard_count; i++) {
+        enum err err = connect_shard(n, i, ret_message);
+        if (err)
+            return err;
+    }
+    struct http_app app = routes_app(n);
+    const char *why = "";
+    enum err err = http_server_new(n->loop, config->listen, config->threads > 1, &app, &n->server, &why);
+    if (err) {
+        strbuf_addf(ret_message, "can't listen on %s: %s", config->listen, why);
+        return err;
+    }
+    loop_timer_set(&n->poll, POLL_MS);
+    return ERR_OK;
+}
+
+static void stop_now(void *ctx)
+{
+    struct node *n = ctx;
+    loop_timer_stop(&n->drain_limit);
+    loop_stop(n->loop);
+}
+
+void node_drain(struct node *n)
+{
+    if (n->draining)
+        return;
+    n->draining = true;
+    LOG_INFO("draining", LOG_I("connections", http_server_connections(n->server)));
+    live_cut_all(n->live);
+    loop_timer_init(&n->drain_limit, n->loop, stop_now, n);
+    loop_timer_set(&n->drain_limit, n->config->drain_ms);
+    http_server_drain(n->server, stop_now, n);
+}
+
+void node_done(struct node *n)
+{
+    loop_timer_stop(&n->poll);
+    loop_timer_stop(&n->drain_limit);
+    http_server_free(n->server);
+    live_free(n->live);
+    for (unsigned i = 0; i < n->shard_count; i++) {
+        redis_free(n->shards[i].commands);
+        redis_free(n->shards[i].subscriptions);
+        redis_free(n->shards[i].durability);
+    }
+    loop_free(n->loop); /* runs what was deferred: callbacks of the connections above still see the shards */
+    free(n->shards);
+}
+
+bool node_ready(const struct node *n, const char **ret_why)
+{
+    *ret_why = NULL;
+    if (n->draining)
+        *ret_why = "this node is shutting down";
+    else if (!n->secret[0])
+        *ret_why = "the signing secret was not read from Redis yet";
+    for (unsigned i = 0; i < n->shard_count && !*ret_why; i++) {
+        if (!redis_is_up(n->shards[i].commands) || !redis_is_up(n->shards[i].subscriptions))
+            *ret_why = "Redis can't be reached";
+        else if (n->shards[i].evicting)
+            *ret_why = "Redis may evict keys";
+    }
+    return !*ret_why;
+}
+
+struct shard *node_shard_of_workspace(struct node *n, struct str workspace)
+{
+    return &n->shards[id_workspace_shard(workspace, n->shard_count)];
+}
+
+struct shard *node_shard_of_run(struct node *n, struct str run_id)
+{
+    struct id id;
+    if (!id_parse(run_id, &id) || id_shard(&id) >= n->shard_count)
+        return NULL;
+    return &n->shards[id_shard(&id)];
+}

@@ -1,0 +1,52 @@
+/* One thread of an API node: its loop, server, Redis connections and live subscriptions. Holds no run state. Nothing is shared between threads but the read-only configuration. */
+#ifndef ERRAND_API_NODE_H
+#define ERRAND_API_NODE_H
+
+#include "api/http.h"
+#include "common/config.h"
+#include "common/id.h"
+#include "common/keys.h"
+#include "common/redis.h"
+
+struct live;
+
+struct shard {
+    struct node *node;
+    unsigned number;
+    struct key prefix;
+    struct redis *commands;
+    struct redis *subscriptions;
+    struct redis *durability; /* WAIT only; NULL without min_replicas */
+    bool memory_pressure;
+    bool evicting; /* Redis may evict keys, and that is not allowed */
+};
+
+struct node {
+    const struct config *config;
+    struct loop *loop;
+    struct http_server *server;
+    struct shard *shards;
+    unsigned shard_count;
+    struct live *live;
+    struct loop_timer poll;
+    struct loop_timer drain_limit;
+    char secret[65]; /* signs stream tokens; "" until it was read from Redis */
+    bool draining;
+    void (*stopped)(struct node *n);
+};
+
+/* Starts connecting and serving. ERR_CONFIG or ERR_IO, with a sentence. */
+MUST_CHECK enum err node_start(struct node *n, const struct config *config, struct strbuf *ret_message);
+/* Graceful: not ready any more, readers cut without `done`, requests under way finish, at most drain_ms; then the loop stops. */
+void node_drain(struct node *n);
+/* After the loop has stopped. */
+void node_done(struct node *n);
+/* All shards reachable, secret known, not evicting, not draining; *ret_why (static) says what is missing. */
+bool node_ready(const struct node *n, const char **ret_why);
+
+struct shard *node_shard_of_workspace(struct node *n, struct str workspace);
+/* NULL when the id is no UUID, or names a shard that is not there. */
+struct shard *node_shard_of_run(struct node *n, struct str run_id);
+static inline struct str shard_prefix(const struct shard *s) { return key_str(&s->prefix); }
+
+#endif

@@ -1,0 +1,36 @@
+#include "api/problem.h"
+
+#include "common/json.h"
+
+void problem_reply_with(struct http_req *req, enum err err, int status, const char *detail, const char *members)
+{
+    struct strbuf out;
+    struct json_writer w;
+    strbuf_init(&out, 65536);
+    json_writer_init(&w, &out);
+    json_object_begin(&w);
+    char *type = arena_printf(&req->arena, "https://errand.example/problems/%s", err_code(err));
+    json_kv_str(&w, "type", str_of(type ? type : "about:blank"));
+    json_kv_str(&w, "title", str_of(err_sentence(err)));
+    json_kv_int(&w, "status", status);
+    json_kv_str(&w, "detail", str_of(detail ? detail : err_sentence(err)));
+    json_kv_str(&w, "code", str_of(err_code(err)));
+    if (req->path.len > 0)
+        json_kv_str(&w, "instance", req->path.len > 512 ? (struct str){req->path.ptr, 512} : req->path);
+    if (members) {
+        strbuf_addc(&out, ',');
+        strbuf_addz(&out, members);
+    }
+    json_object_end(&w);
+    if (err_retryable(err))
+        http_reply_header(req, "Retry-After", STR("1"));
+    if (status == 401)
+        http_reply_header(req, "WWW-Authenticate", STR("Bearer"));
+    http_reply(req, status, "application/problem+json", strbuf_str(&out));
+    strbuf_done(&out);
+}
+
+void problem_reply(struct http_req *req, enum err err, const char *detail)
+{
+    problem_reply_with(req, err, err_status(err), detail, NULL);
+}

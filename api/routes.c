@@ -1,0 +1,270 @@
+#include "api/routes.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "api/auth.h"
+#include "api/handlers.h"
+#include "api/problem.h"
+
+#define GET HTTP_GET_
+#undef POST /* base.h's postcondition is not needed here */
+#define POST HTTP_POST_
+#define PUT HTTP_PUT_
+#define DELETE HTTP_DELETE_
+#define LIST_PARAMETERS "agent agent_id status label createdBy since until limit cursor "
+
+const struct route routes[] = {
+    {POST, "/v1/runs", handle_submit, AUTH_KEY, LIMIT_BODY, "", "submitRun", "Submit a run"},
+    {POST, "/v1/runs/batch", handle_batch, AUTH_KEY, LIMIT_BATCH_RUNS_BODY, "", "submitRuns", "Submit up to 1,000 runs"},
+    {POST, "/v1/runs/stream", handle_submit_stream, AUTH_KEY, LIMIT_BODY, "", "submitAndStream", "Submit a run and stream its events"},
+    {POST, "/v1/runs/wait", handle_submit_wait, AUTH_KEY, LIMIT_BODY, "wait ", "submitAndWait", "Submit a run and wait for its end"},
+    {GET, "/v1/runs", handle_list, AUTH_KEY, 0, LIST_PARAMETERS, "listRuns", "List runs, newest first"},
+    {GET, "/v1/runs/{id}", handle_show, AUTH_KEY, 0, "wait ", "getRun", "Get a run's record"},
+    {DELETE, "/v1/runs/{id}", handle_delete, AUTH_KEY, 0, "", "deleteRun", "Delete an ended run"},
+    {GET, "/v1/runs/{id}/stream", handle_stream, AUTH_STREAM, 0, "after token ", "streamRun", "Stream a run's events (Server-Sent Events)"},
+    {GET, "/v1/runs/{id}/events", handle_events, AUTH_KEY, 0, "after limit ", "listEvents", "Get a page of a run's events"},
+    {POST, "/v1/runs/{id}/stop", handle_stop, AUTH_KEY, LIMIT_BODY, "wait ", "stopRun", "Stop a run and its children"},
+    {POST, "/v1/runs/{id}/rerun", handle_rerun, AUTH_KEY, LIMIT_BODY, "", "rerunRun", "Submit a run again with the same input"},
+    {GET, "/v1/runs/{id}/logs", handle_logs, AUTH_KEY, 0, "lines ", "getLogs", "Get the log tail of a run"},
+    {POST, "/v1/runs/{id}/runner/events", handle_ingress, AUTH_RUNNER, LIMIT_BATCH_BODY, "", "postEvents", "Post a batch of events (remote runtimes)"},
+    {GET, "/v1/runs/{id}/runner/manifest", handle_manifest, AUTH_RUNNER, 0, "", "getManifest", "Get what a remote runtime needs"},
+    {PUT, "/v1/agents/{name}", handle_agent_put, AUTH_KEY, LIMIT_BODY, "", "putAgent", "Create an agent or a new version of it"},
+    {GET, "/v1/agents/{name}", handle_agent_get, AUTH_KEY, 0, "version ", "getAgent", "Get an agent's definition"},
+    {DELETE, "/v1/agents/{name}", handle_agent_delete, AUTH_KEY, 0, "", "deleteAgent", "Delete an agent"},
+    {GET, "/v1/agents", handle_agent_list, AUTH_KEY, 0, "after limit ", "listAgents", "List agents"},
+    {GET, "/v1/runners", handle_runners, AUTH_KEY, 0, "", "listRunners", "List runners"},
+    {GET, "/v1/queues", handle_queues, AUTH_KEY, 0, "", "listQueues", "List queues"},
+    {GET, "/healthz", handle_healthz, AUTH_NONE, 0, "", "getHealth", "Whether the process lives"},
+    {GET, "/readyz", handle_readyz, AUTH_NONE, 0, "", "getReadiness", "Whether the node can serve"},
+    {GET, "/metrics", handle_metrics, AUTH_NONE, 0, "", "getMetrics", "Prometheus metrics"},
+    {GET, "/openapi.json", handle_openapi, AUTH_NONE, 0, "", "getOpenapi", "This description"},
+    /* The unversioned paths that answer the same. */
+    {POST, "/agents/run-code/start", handle_submit, AUTH_KEY, LIMIT_BODY, "", NULL, NULL},
+    {POST, "/agents/run-code/stream", handle_submit_stream, AUTH_KEY, LIMIT_BODY, "", NULL, NULL},
+    {POST, "/rest/{agent}", handle_rest, AUTH_KEY, LIMIT_INPUT, "wait ", NULL, NULL},
+    {GET, "/runs", handle_list, AUTH_KEY, 0, LIST_PARAMETERS, NULL, NULL},
+    {GET, "/runs/{id}", handle_show, AUTH_KEY, 0, "wait ", NULL, NULL},
+    {DELETE, "/runs/{id}", handle_delete, AUTH_KEY, 0, "", NULL, NULL},
+    {GET, "/runs/{id}/stream", handle_stream, AUTH_STREAM, 0, "after token ", NULL, NULL},
+    {POST, "/runs/{id}/stop", handle_stop, AUTH_KEY, LIMIT_BODY, "wait ", NULL, NULL},
+};
+const size_t routes_len = ARRAY_LEN(routes);
+
+#undef GET
+#undef POST
+#undef PUT
+#undef DELETE
+
+/* ---- finding a route ---- */
+
+static struct str next_segment(struct str *path)
+{
+    struct str s = {path->ptr + 1, 0};
+    while (s.len + 1 < path->len && s.ptr[s.len] != '/')
+        s.len++;
+    path->ptr += s.len + 1;
+    path->len -= s.len + 1;
+    return s;
+}
+
+static bool matches(const char *pattern, struct str path, struct str params[4])
+{
+    struct str p = str_of(pattern);
+    size_t n = 0;
+    while (p.len > 0 && path.len > 0) {
+        struct str want = next_segment(&p), have = next_segment(&path);
+        if (want.len > 0 && want.ptr[0] == '{') {
+            if (have.len == 0 || n >= 4)
+                return false;
+            params[n++] = have;
+        } else if (!str_eq(want, have)) {
+            return false;
+        }
+    }
+    return p.len == 0 && path.len == 0;
+}
+
+static const struct route *find_route(struct http_req *req, bool *ret_path_known)
+{
+    enum http_method method = req->method == HTTP_HEAD_ ? HTTP_GET_ : req->method;
+    *ret_path_known = false;
+    for (size_t i = 0; i < routes_len; i++) {
+        struct str params[4] = {{NULL, 0}};
+        if (!matches(routes[i].pattern, req->path, params))
+            continue;
+        *ret_path_known = true;
+        if (routes[i].method == method) {
+            memcpy(req->params, params, sizeof params);
+            return &routes[i];
+        }
+    }
+    return NULL;
+}
+
+static const char *const method_names[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", ""};
+
+static void add_allow(struct http_req *req)
+{
+    struct strbuf allow;
+    strbuf_init(&allow, 256);
+    strbuf_addz(&allow, "OPTIONS");
+    for (size_t i = 0; i < routes_len; i++) {
+        struct str params[4];
+        if (matches(routes[i].pattern, req->path, params))
+            strbuf_addf(&allow, ", %s%s", method_names[routes[i].method], routes[i].method == HTTP_GET_ ? ", HEAD" : "");
+    }
+    http_reply_header(req, "Allow", strbuf_str(&allow));
+    strbuf_done(&allow);
+}
+
+/* ---- CORS ---- */
+
+static bool origin_allowed(const char *list, struct str origin)
+{
+    while (*list) {
+        size_t len = strcspn(list, ",");
+        struct str item = {list, len};
+        while (item.len > 0 && item.ptr[0] == ' ')
+            item.ptr++, item.len--;
+        if (str_eq(item, origin) || str_eqz(item, "*"))
+            return true;
+        list += len + (list[len] == ',');
+    }
+    return false;
+}
+
+static void add_cors(struct node *n, struct http_req *req)
+{
+    struct str origin = http_header(req, "origin");
+    if (!n->config->cors_origins[0])
+        return;
+    http_reply_header(req, "Vary", STR("Origin"));
+    if (!origin.ptr || origin.len > 256 || !origin_allowed(n->config->cors_origins, origin))
+        return;
+    http_reply_header(req, "Access-Control-Allow-Origin", origin);
+    http_reply_header(req, "Access-Control-Expose-Headers", STR("Location, Content-Location, Idempotency-Replayed, Retry-After, X-Request-Id"));
+}
+
+static void reply_options(struct http_req *req)
+{
+    add_allow(req);
+    if (http_header(req, "access-control-request-method").ptr) {
+        http_reply_header(req, "Access-Control-Allow-Methods", STR("GET, HEAD, POST, PUT, DELETE"));
+        http_reply_header(req, "Access-Control-Allow-Headers", STR("Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Api-Key, X-Errand-Workspace"));
+        http_reply_header(req, "Access-Control-Max-Age", STR("600"));
+    }
+    http_reply(req, 204, NULL, STR_NONE);
+}
+
+/* ---- the app of the connection layer ---- */
+
+static enum err on_head(void *ctx, struct http_req *req, size_t *ret_max_body, const char **ret_detail)
+{
+    struct node *n = ctx;
+    bool path_known;
+    add_cors(n, req);
+    const struct route *route = find_route(req, &path_known);
+    req->route = route;
+    *ret_max_body = route ? route->max_body : 0;
+    if (req->method == HTTP_OPTIONS_)
+        return ERR_OK;
+    if (!path_known) {
+        *ret_detail = "no route has this path; /openapi.json lists them";
+        return ERR_NOT_FOUND;
+    }
+    if (!route) {
+        add_allow(req);
+        *ret_detail = "the Allow header lists the methods of this path";
+        return ERR_METHOD_NOT_ALLOWED;
+    }
+    struct call *c = arena_zalloc(&req->arena, sizeof *c);
+    if (!c)
+        return ERR_NO_MEMORY;
+    c->req = req;
+    c->node = n;
+    c->route = route;
+    req->user = c;
+    return auth_check(c, ret_detail); /* before the body: nobody unknown sends us megabytes */
+}
+
+static bool parameters_known(struct call *c)
+{
+    struct str name;
+    for (size_t i = 0; http_query_name(c->req, i, &name); i++) {
+        const char *word = call_text(c, "%.*s ", STR_ARG(name));
+        const char *at = strstr(c->route->parameters, word);
+        if (!at || (at != c->route->parameters && at[-1] != ' ') || name.len == 0) {
+            call_problem(c, ERR_INVALID_PARAMETER, call_text(c, "the query parameter \"%.*s\" is not known here", (int)(name.len > 64 ? 64 : name.len), name.ptr));
+            return false;
+        }
+    }
+    return true;
+}
+
+static void on_request(void *ctx, struct http_req *req)
+{
+    (void)ctx;
+    struct call *c = req->user;
+    if (req->method == HTTP_OPTIONS_)
+        reply_options(req);
+    else if (parameters_known(c))
+        c->route->fn(c);
+}
+
+static void on_error(void *ctx, struct http_req *req, enum err err, const char *detail)
+{
+    (void)ctx;
+    problem_reply(req, err, detail);
+}
+
+struct http_app routes_app(struct node *n)
+{
+    return (struct http_app){.ctx = n, .on_head = on_head, .on_request = on_request, .on_error = on_error};
+}
+
+/* ---- for handlers ---- */
+
+const char *call_text(struct call *c, const char *fmt, ...)
+{
+    char text[2048];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    const char *copy = arena_strdup(&c->req->arena, str_of(text));
+    return copy ? copy : "";
+}
+
+void call_problem(struct call *c, enum err err, const char *detail)
+{
+    problem_reply(c->req, err, detail);
+}
+
+void call_json(struct call *c, int status, struct strbuf *body_take)
+{
+    if (strbuf_failed(body_take))
+        call_problem(c, ERR_NO_MEMORY, NULL);
+    else
+        http_reply(c->req, status, "application/json", strbuf_str(body_take));
+    strbuf_done(body_take);
+}
+
+bool call_query_int(struct call *c, const char *name, int64_t min, int64_t max, int64_t otherwise, int64_t *ret_n)
+{
+    struct str v;
+    *ret_n = otherwise;
+    if (!http_query(c->req, name, 0, &v))
+        return true;
+    bool ok = v.len > 0 && v.len <= 16;
+    for (size_t i = 0; ok && i < v.len; i++)
+        ok = (v.ptr[i] >= '0' && v.ptr[i] <= '9') || (i == 0 && v.ptr[i] == '-' && v.len > 1);
+    int64_t n = ok ? strtoll(v.ptr, NULL, 10) : 0;
+    if (!ok || n < min || n > max) {
+        call_problem(c, ERR_INVALID_PARAMETER, call_text(c, "%s must be an integer from %lld to %lld", name, (long long)min, (long long)max));
+        return false;
+    }
+    *ret_n = n;
+    return true;
+}

@@ -1,0 +1,52 @@
+/* THE table of routes: what this node answers, with which right, how large a body. The OpenAPI description is made from it. */
+#ifndef ERRAND_API_ROUTES_H
+#define ERRAND_API_ROUTES_H
+
+#include "api/node.h"
+
+enum route_auth {
+    AUTH_NONE,
+    AUTH_KEY,    /* an API key */
+    AUTH_STREAM, /* an API key, or a run's stream token in ?token= */
+    AUTH_RUNNER, /* an attempt's runner token */
+};
+
+struct call;
+typedef void (*route_fn)(struct call *c);
+
+struct route {
+    enum http_method method;
+    const char *pattern; /* `{name}` takes one segment */
+    route_fn fn;
+    enum route_auth auth;
+    size_t max_body; /* 0: takes none */
+    const char *parameters; /* allowed query parameters, each followed by a space */
+    const char *id;      /* operationId; NULL: an alias that the description does not list */
+    const char *summary;
+};
+extern const struct route routes[];
+extern const size_t routes_len;
+
+/* One request as a handler sees it; lives in its request's arena. */
+struct call {
+    struct http_req *req;
+    struct node *node;
+    const struct route *route;
+    struct str workspace;
+    struct str created_by;   /* key id */
+    struct str runner_token; /* AUTH_RUNNER: the whole token */
+    int64_t runner_attempt;
+    void *user; /* the handler's own */
+};
+
+/* The first (second …) `{…}` of the path. */
+static inline struct str call_param(const struct call *c, size_t i) { return c->req->params[i]; }
+struct http_app routes_app(struct node *n);
+/* A query parameter as a number from min to max; otherwise when it is not there. False (answered already) when it is something else. */
+bool call_query_int(struct call *c, const char *name, int64_t min, int64_t max, int64_t otherwise, int64_t *ret_n);
+/* Formats into the request's arena; never NULL. */
+const char *call_text(struct call *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void call_problem(struct call *c, enum err err, const char *detail);
+void call_json(struct call *c, int status, struct strbuf *body_take);
+
+#endif

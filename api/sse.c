@@ -1,0 +1,398 @@
+#include "api/sse.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "api/handlers.h"
+#include "api/live.h"
+#include "api/record.h"
+#include "common/clock.h"
+#include "common/event.h"
+#include "common/log.h"
+#include "common/metrics.h"
+
+enum { HEARTBEAT_MS = 5000, LOW_WATER = 65536, PAGE_DEFAULT = 100, PAGE_MAX = 1000, PAGE_BYTES = 8388608 };
+
+/* One reader. It outlives its call's arena: what it needs is in here. */
+struct sse {
+    struct live_reader reader;
+    struct http_req *req; /* NULL once the client is gone */
+    struct node *node;
+    struct shard *shard;
+    struct id run_id;
+    char workspace[LIMIT_NAME + 1];
+    int64_t after; /* last seq it has */
+    int64_t sent_ms;
+    struct loop_timer heartbeat;
+    bool done_asked;
+};
+
+static struct http_buf *buf_of(const struct strbuf *text)
+{
+    struct http_buf *b = strbuf_failed(text) ? NULL : http_buf_new(text->len);
+    if (b)
+        memcpy(b->data, text->ptr, text->len);
+    return b;
+}
+
+static void sse_free(struct sse *s)
+{
+    live_detach(&s->reader);
+    loop_timer_stop(&s->heartbeat);
+    metric_add(METRIC_READERS, -1);
+    loop_defer_free(s->node->loop, free, s);
+}
+
+static void sse_cut(struct sse *s)
+{
+    http_stream_cut(s->req);
+    s->req = NULL;
+    sse_free(s);
+}
+
+static void send_buf(struct sse *s, struct http_buf *b)
+{
+    http_stream_send(s->req, b);
+    s->sent_ms = loop_now_ms(s->node->loop);
+}
+
+static void send_text(struct sse *s, struct strbuf *text)
+{
+    struct http_buf *b = buf_of(text);
+    if (b)
+        send_buf(s, b);
+    http_buf_unref(b);
+}
+
+static void on_heartbeat(void *ctx)
+{
+    struct sse *s = ctx;
+    int64_t idle = loop_now_ms(s->node->loop) - s->sent_ms;
+    if (idle >= HEARTBEAT_MS) {
+        struct strbuf text;
+        strbuf_init(&text, 64);
+        strbuf_addz(&text, ": heartbeat\n");
+        if (http_stream_queued(s->req) == 0) /* one that is stuck gets no more */
+            send_text(s, &text);
+        strbuf_done(&text);
+        idle = 0;
+    }
+    loop_timer_set(&s->heartbeat, HEARTBEAT_MS - idle);
+}
+
+/* ---- as a live reader ---- */
+
+/* One that replays is paced by its own socket; one that is live takes all (and is cut where it can't keep up). */
+static bool on_ready(struct live_reader *r)
+{
+    struct sse *s = CONTAINER_OF(r, struct sse, reader);
+    return r->caught_up || http_stream_queued(s->req) <= (size_t)s->node->config->reader_buffer / 2;
+}
+
+static bool on_deliver(struct live_reader *r, struct live_entry *e)
+{
+    struct sse *s = CONTAINER_OF(r, struct sse, reader);
+    size_t queued = http_stream_queued(s->req);
+    if (queued > (size_t)s->node->config->reader_buffer) {
+        if (!r->caught_up)
+            return false;
+        metric_add(METRIC_READERS_CUT, 1);
+        sse_cut(s);
+        return false;
+    }
+    struct http_buf *b = live_entry_frames(e, s->after);
+    if (b) {
+        send_buf(s, b);
+        http_buf_unref(b);
+        metric_add(METRIC_FRAMES, 1);
+    }
+    if (e->last > s->after)
+        s->after = e->last;
+    return true;
+}
+
+static void ask_done(struct sse *s);
+
+static void on_done_record(void *ctx, enum err err, const struct script_show_reply *reply)
+{
+    struct sse *s = ctx;
+    s->done_asked = false;
+    if (!s->req) {
+        sse_free(s);
+        return;
+    }
+    if (err) { /* without its `done` the reader comes back, here or elsewhere */
+        sse_cut(s);
+        return;
+    }
+    struct strbuf text;
+    struct json_writer w;
+    strbuf_init(&text, 8 << 20);
+    strbuf_addz(&text, "event: done\ndata: ");
+    json_writer_init(&w, &text);
+    struct record r = {str_of(s->run_id.s), reply->record, reply->last_seq, reply->event_count, reply->event_bytes};
+    record_write(&w, &r, RECORD_NO_INPUT);
+    strbuf_addz(&text, "\n\n");
+    send_text(s, &text);
+    strbuf_done(&text);
+    http_stream_end(s->req);
+    s->req = NULL;
+    sse_free(s);
+}
+
+static void ask_done(struct sse *s)
+{
+    s->done_asked = true;
+    loop_timer_stop(&s->heartbeat);
+    struct script_show_args args = {.ws = str_of(s->workspace), .run = str_of(s->run_id.s), .after = -1};
+    script_call_show(s->shard->commands, shard_prefix(s->shard), &args, on_done_record, s);
+}
+
+static void on_ended(struct live_reader *r)
+{
+    ask_done(CONTAINER_OF(r, struct sse, reader));
+}
+
+static void on_lost(struct live_reader *r)
+{
+    sse_cut(CONTAINER_OF(r, struct sse, reader));
+}
+
+static const struct live_reader_fns sse_fns = {on_ready, on_deliver, on_ended, on_lost};
+
+/* ---- as a stream ---- */
+
+static void on_drain(struct http_req *req)
+{
+    struct sse *s = req->user;
+    live_resume(&s->reader);
+}
+
+static const struct http_stream_fns stream_fns = {on_drain};
+
+static void on_gone(struct http_req *req)
+{
+    struct sse *s = req->user;
+    s->req = NULL;
+    if (s->done_asked) /* its answer ends it */
+        return;
+    sse_free(s);
+}
+
+/* ---- opening ---- */
+
+struct opening {
+    struct call *call;
+    struct shard *shard;
+    struct id run_id;
+    int64_t after;
+    bool from_header;
+};
+
+static void first_frames(struct sse *s, const struct opening *o, const struct script_show_reply *reply)
+{
+    struct strbuf text;
+    struct json_writer w;
+    strbuf_init(&text, 1 << 20);
+    strbuf_addz(&text, "retry: 1000\n\nevent: run\ndata: ");
+    json_writer_init(&w, &text);
+    struct record r = {str_of(o->run_id.s), reply->record, reply->last_seq, reply->event_count, reply->event_bytes};
+    record_write(&w, &r, RECORD_SUMMARY);
+    strbuf_addz(&text, "\n\n");
+    int64_t dropped_to = redis_int(redis_field(reply->record, "droppedTo"), 0);
+    if (dropped_to > o->after && dropped_to > 0) {
+        strbuf_addf(&text, "event: gap\ndata: {\"from\":%lld,\"to\":%lld}\n\n", (long long)o->after + 1, (long long)dropped_to);
+        s->after = dropped_to;
+    }
+    send_text(s, &text);
+    strbuf_done(&text);
+}
+
+static void start(struct opening *o, const struct script_show_reply *reply)
+{
+    struct call *c = o->call;
+    struct http_req *req = c->req;
+    struct node *n = c->node;
+    struct sse *s = calloc(1, sizeof *s);
+    if (!s) {
+        call_problem(c, ERR_NO_MEMORY, NULL);
+        return;
+    }
+    s->req = req;
+    s->node = n;
+    s->shard = o->shard;
+    s->run_id = o->run_id;
+    s->after = o->after;
+    memcpy(s->workspace, c->workspace.ptr, c->workspace.len);
+    struct opening saved = *o; /* its memory goes with the request's head */
+    http_reply_header(req, "X-Accel-Buffering", STR("no"));
+    if (!http_stream_begin(req, 200, "text/event-stream", &stream_fns, LOW_WATER)) {
+        free(s);
+        return;
+    }
+    req->user = s;
+    req->on_gone = on_gone;
+    metric_add(METRIC_READERS, 1);
+    loop_timer_init(&s->heartbeat, n->loop, on_heartbeat, s);
+    loop_timer_set(&s->heartbeat, HEARTBEAT_MS);
+    first_frames(s, &saved, reply);
+    if (live_attach(n->live, s->shard, str_of(s->run_id.s), reply->start, &sse_fns, &s->reader) != ERR_OK)
+        sse_cut(s);
+}
+
+static void on_open(void *ctx, enum err err, const struct script_show_reply *reply)
+{
+    struct opening *o = ctx;
+    if (!err && o->call->node->draining)
+        err = ERR_DRAINING;
+    if (err)
+        call_problem(o->call, err, NULL);
+    else if (o->from_header && record_ended(reply->record) && o->after >= reply->last_seq)
+        http_reply(o->call->req, 204, NULL, STR_NONE);
+    else
+        start(o, reply);
+}
+
+void sse_open(struct call *c, struct str run_id, int64_t after, bool from_header)
+{
+    struct opening *o = arena_zalloc(&c->req->arena, sizeof *o);
+    struct shard *shard = node_shard_of_run(c->node, run_id);
+    if (!o || !shard || !id_parse(run_id, &o->run_id)) {
+        call_problem(c, shard ? ERR_NO_MEMORY : ERR_RUN_NOT_FOUND, NULL);
+        return;
+    }
+    o->call = c;
+    o->shard = shard;
+    o->after = after;
+    o->from_header = from_header;
+    struct script_show_args args = {.ws = c->workspace, .run = str_of(o->run_id.s), .after = after};
+    script_call_show(shard->commands, shard_prefix(shard), &args, on_open, o);
+}
+
+/* A position as the contract has it: -1 or a non-negative integer up to 2^53. */
+static bool parse_position(struct str s, int64_t *ret_after)
+{
+    if (str_eqz(s, "-1")) {
+        *ret_after = -1;
+        return true;
+    }
+    if (s.len == 0 || s.len > 16)
+        return false;
+    int64_t n = 0;
+    for (size_t i = 0; i < s.len; i++) {
+        if (s.ptr[i] < '0' || s.ptr[i] > '9')
+            return false;
+        n = n * 10 + (s.ptr[i] - '0');
+    }
+    *ret_after = n;
+    return n <= SEQ_CLOSED;
+}
+
+void handle_stream(struct call *c)
+{
+    struct str header = http_header(c->req, "last-event-id"), text = header;
+    int64_t after = -1;
+    bool given = header.ptr || http_query(c->req, "after", 0, &text);
+    if (given && !parse_position(text, &after)) {
+        call_problem(c, ERR_INVALID_PARAMETER, header.ptr ? "Last-Event-ID must be the last seq you have, a non-negative integer" : "after must be the last seq you have, a non-negative integer");
+        return;
+    }
+    sse_open(c, call_param(c, 0), after, header.ptr != NULL);
+}
+
+/* ---- pages of events ---- */
+
+struct page {
+    struct call *call;
+    struct shard *shard;
+    struct id run_id;
+    int64_t after, limit;
+    bool terminal;
+};
+
+static void write_page(struct page *p, const redisReply *reply)
+{
+    struct strbuf out;
+    struct json_writer w;
+    strbuf_init(&out, 4 * PAGE_BYTES);
+    json_writer_init(&w, &out);
+    json_object_begin(&w);
+    json_key(&w, "events");
+    json_array_begin(&w);
+    int64_t count = 0, last = p->after;
+    bool full = false, saw_end = false;
+    for (size_t i = 0; i < reply->elements && !full; i++) {
+        struct str rest = redis_str(redis_field(redis_at(redis_at(reply, i), 1), "b"));
+        while (rest.len > 0 && !full) {
+            const char *newline = memchr(rest.ptr, '\n', rest.len);
+            struct str line = {rest.ptr, newline ? (size_t)(newline - rest.ptr) : rest.len};
+            rest.len -= line.len + (newline ? 1 : 0);
+            rest.ptr += line.len + 1;
+            struct event_head h;
+            if (event_peek(line, &h) != ERR_OK || h.seq <= p->after)
+                continue;
+            full = count >= p->limit || (count > 0 && out.len + line.len > PAGE_BYTES);
+            if (full)
+                break;
+            json_raw(&w, line);
+            count++;
+            last = h.seq;
+            saw_end = h.kind == EVENT_RUNTIME_TERMINAL;
+        }
+    }
+    json_array_end(&w);
+    bool more = full || (reply->elements > 0 && !saw_end && count > 0);
+    json_key(&w, "next");
+    if (more)
+        json_int(&w, last);
+    else
+        json_null(&w);
+    json_kv_bool(&w, "terminal", saw_end || (p->terminal && !more));
+    json_object_end(&w);
+    call_json(p->call, 200, &out);
+}
+
+static void on_page(void *ctx, enum err err, const redisReply *reply)
+{
+    struct page *p = ctx;
+    if (err || reply->type != REDIS_REPLY_ARRAY)
+        call_problem(p->call, err ? err : ERR_INTERNAL, NULL);
+    else
+        write_page(p, reply);
+}
+
+static void on_page_start(void *ctx, enum err err, const struct script_show_reply *reply)
+{
+    struct page *p = ctx;
+    if (err) {
+        call_problem(p->call, err, NULL);
+        return;
+    }
+    p->terminal = record_ended(reply->record);
+    /* An entry is at most 64 KiB, or one event: so many hold a page, whatever their size, without reading the whole run. */
+    const char *start = call_text(p->call, "(%.*s", STR_ARG(reply->start)), *count = call_text(p->call, "%d", p->limit < 64 ? (int)p->limit + 1 : 65);
+    struct key key = keys_events(shard_prefix(p->shard), str_of(p->run_id.s));
+    redis_command(p->shard->commands, 6, (const struct str[]){STR("XRANGE"), key_str(&key), str_of(start), STR("+"), STR("COUNT"), str_of(count)}, on_page, p);
+}
+
+void handle_events(struct call *c)
+{
+    struct page *p = arena_zalloc(&c->req->arena, sizeof *p);
+    struct shard *shard = node_shard_of_run(c->node, call_param(c, 0));
+    struct str text;
+    if (!p || !shard || !id_parse(call_param(c, 0), &p->run_id)) {
+        call_problem(c, p ? ERR_RUN_NOT_FOUND : ERR_NO_MEMORY, NULL);
+        return;
+    }
+    p->call = c;
+    p->shard = shard;
+    p->after = -1;
+    if (http_query(c->req, "after", 0, &text) && !parse_position(text, &p->after)) {
+        call_problem(c, ERR_INVALID_PARAMETER, "after must be the last seq you have, a non-negative integer");
+        return;
+    }
+    if (!call_query_int(c, "limit", 1, PAGE_MAX, PAGE_DEFAULT, &p->limit))
+        return;
+    struct script_show_args args = {.ws = c->workspace, .run = str_of(p->run_id.s), .after = p->after};
+    script_call_show(shard->commands, shard_prefix(shard), &args, on_page_start, p);
+}

@@ -1,0 +1,152 @@
+#include "api/submit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "api/auth.h"
+#include "common/crypto.h"
+#include "common/metrics.h"
+#include "lua/scripts.h"
+
+enum { WAIT_MS = 1000, FIELDS_MAX = 20 };
+
+struct pending_submit {
+    struct submit_order order;
+    struct shard *shard;
+    struct submitted result;
+    char status[16];
+};
+
+bool submit_idempotency(struct call *c, const char *kind, struct str *ret_key, char ret_digest[65], struct fault *ret_fault)
+{
+    struct str key = http_header(c->req, "idempotency-key");
+    *ret_key = key.ptr ? key : STR("");
+    if (key.ptr && (key.len == 0 || key.len > LIMIT_IDEMPOTENCY_KEY || memchr(key.ptr, ' ', key.len))) {
+        *ret_fault = (struct fault){ERR_INVALID_PARAMETER, "Idempotency-Key must be 1 to 255 characters without a space"};
+        return false;
+    }
+    const struct str parts[] = {str_of(kind), c->workspace, c->req->body};
+    crypto_sha256_hex_parts(parts, ARRAY_LEN(parts), ret_digest);
+    return true;
+}
+
+const char *submit_detail(enum err err)
+{
+    if (err == ERR_AGENT_NOT_FOUND)
+        return "no agent of that name is in this workspace; PUT /v1/agents/{name} makes one";
+    if (err == ERR_RUN_NOT_FOUND)
+        return "parentRunId names no run of this workspace";
+    if (err == ERR_PARENT_STOPPED)
+        return "the run that parentRunId names was stopped, so it gets no more children";
+    return NULL;
+}
+
+struct str submit_stream_url(struct call *c, struct str run_id)
+{
+    struct str token = auth_stream_token(c->node, &c->req->arena, c->workspace, run_id);
+    const char *base = c->node->config->public_url;
+    return str_of(call_text(c, "%s/v1/runs/%.*s/stream%s%.*s", base, STR_ARG(run_id), token.len ? "?token=" : "", STR_ARG(token)));
+}
+
+void submit_write(struct json_writer *w, struct call *c, const struct submitted *s)
+{
+    json_object_begin(w);
+    json_kv_str(w, "runId", str_of(s->run_id.s));
+    json_kv_str(w, "status", s->status);
+    json_kv_str(w, "streamUrl", submit_stream_url(c, str_of(s->run_id.s)));
+    if (!s->durable)
+        json_kv_bool(w, "durable", false);
+    json_object_end(w);
+}
+
+static void done(struct pending_submit *p, enum err err)
+{
+    metric_add(err ? METRIC_RUNS_REFUSED : METRIC_RUNS_SUBMITTED, p->result.replayed ? 0 : 1);
+    p->result.status = str_of(p->status);
+    p->order.fn(p->order.ctx, err, err ? NULL : &p->result);
+    free(p);
+}
+
+static void on_wait(void *ctx, enum err err, const redisReply *reply)
+{
+    struct pending_submit *p = ctx;
+    p->result.durable = !err && redis_int(reply, 0) >= p->order.call->node->config->min_replicas;
+    done(p, ERR_OK);
+}
+
+static void on_submit(void *ctx, enum err err, const struct script_submit_reply *reply)
+{
+    struct pending_submit *p = ctx;
+    if (!err && (!id_parse(reply->run, &p->result.run_id) || reply->status.len >= sizeof p->status))
+        err = ERR_INTERNAL;
+    if (err) {
+        done(p, err);
+        return;
+    }
+    memcpy(p->status, reply->status.ptr, reply->status.len);
+    p->result.replayed = reply->replayed != 0;
+    p->result.durable = true;
+    int64_t replicas = p->order.call->node->config->min_replicas;
+    if (replicas == 0 || !p->shard->durability) {
+        done(p, ERR_OK);
+        return;
+    }
+    /* WAIT speaks of the writes of its own connection, and would hold up the shared one: so it has one for itself, with a write of its own behind the submit's. */
+    char count[24], ms[24];
+    int count_len = snprintf(count, sizeof count, "%lld", (long long)replicas), ms_len = snprintf(ms, sizeof ms, "%d", WAIT_MS);
+    struct key key = keys_run(shard_prefix(p->shard), str_of(p->result.run_id.s));
+    redis_command(p->shard->durability, 4, (const struct str[]){STR("HSET"), key_str(&key), STR("durable"), STR("1")}, NULL, NULL);
+    redis_command(p->shard->durability, 3, (const struct str[]){STR("WAIT"), {count, (size_t)count_len}, {ms, (size_t)ms_len}}, on_wait, p);
+}
+
+struct fields {
+    struct str kv[FIELDS_MAX];
+    size_t n;
+};
+
+static void add(struct fields *f, const char *name, struct str value)
+{
+    if (value.len == 0)
+        return;
+    PRE(f->n + 2 <= FIELDS_MAX);
+    f->kv[f->n++] = str_of(name);
+    f->kv[f->n++] = value;
+}
+
+static void refuse_later(void *ctx)
+{
+    done(ctx, ERR_MEMORY_PRESSURE);
+}
+
+void submit_run(const struct submit_order *order)
+{
+    struct call *c = order->call;
+    struct pending_submit *p = calloc(1, sizeof *p);
+    PRE(p);
+    p->order = *order;
+    p->shard = node_shard_of_workspace(c->node, c->workspace);
+    if (p->shard->memory_pressure) {
+        loop_defer(c->node->loop, refuse_later, p);
+        return;
+    }
+    const struct submission *s = order->sub;
+    struct fields fields = {.n = 0};
+    add(&fields, "input", s->input);
+    add(&fields, "env", s->env);
+    add(&fields, "labels", s->labels);
+    add(&fields, "createdBy", c->created_by);
+    add(&fields, "sessionId", s->session);
+    add(&fields, "rerunOf", order->rerun_of);
+    struct str trace = http_header(c->req, "traceparent");
+    if (trace.len <= 128)
+        add(&fields, "traceparent", trace);
+    struct id run = id_new_run(p->shard->number);
+    struct script_submit_args args = {
+        .run = str_of(run.s), .ws = c->workspace, .idem_key = order->idem_key, .idem_digest = str_of(order->idem_digest), .agent = s->agent,
+        .def_digest = s->is_inline ? str_of(s->def.digest) : order->def_digest, .def_fields = s->is_inline ? s->def.fields : NULL,
+        .def_fields_len = s->is_inline ? s->def.field_count : 0, .queue = s->queue, .priority = s->priority, .delay_ms = s->delay_ms, .scheduled_ms = s->scheduled_ms,
+        .timeout_ms = s->timeout_ms, .max_attempts = s->max_attempts, .parent = s->parent, .fields = fields.kv, .fields_len = fields.n,
+        .queue_max = c->node->config->queue_max,
+    };
+    script_call_submit(p->shard->commands, shard_prefix(p->shard), &args, on_submit, p);
+}

@@ -1,0 +1,40 @@
+/* From a validated submission to the `submit` script, for every route that makes runs. */
+#ifndef ERRAND_API_SUBMIT_H
+#define ERRAND_API_SUBMIT_H
+
+#include "api/routes.h"
+#include "api/validate.h"
+
+struct submitted {
+    struct id run_id;
+    struct str status;
+    bool replayed;
+    bool durable; /* false: min_replicas did not confirm in time */
+};
+typedef void (*submit_fn)(void *ctx, enum err err, const struct submitted *s);
+
+struct submit_order {
+    struct call *call;
+    const struct submission *sub;
+    struct str idem_key;    /* "" for none */
+    const char *idem_digest; /* hex */
+    struct str def_digest;  /* a rerun: the stored definition; "" otherwise */
+    struct str agent_version;
+    struct str rerun_of;
+    submit_fn fn;
+    void *ctx;
+};
+
+/* Runs the script; fn is called once, later. order is copied. */
+void submit_run(const struct submit_order *order);
+/* Reads Idempotency-Key into *ret_key ("" for none) and makes the digest of what is asked (kind, workspace, body). False when the header is malformed (*ret_fault). */
+MUST_CHECK bool submit_idempotency(struct call *c, const char *kind, struct str *ret_key, char ret_digest[65], struct fault *ret_fault);
+/* What to tell for an error of submit. */
+const char *submit_detail(enum err err);
+/* Where the run's stream is read without a header: a path with a token, behind public_url. In the arena. */
+struct str submit_stream_url(struct call *c, struct str run_id);
+/* Writes {runId, status, streamUrl, durable?}. */
+
+void submit_write(struct json_writer *w, struct call *c, const struct submitted *s);
+
+#endif

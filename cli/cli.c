@@ -1,0 +1,304 @@
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "cli/client.h"
+#include "cli/where.h"
+#include "common/crypto.h"
+#include "common/version.h"
+
+#define OPTIONS_MAX 40
+
+const struct command cli_commands[] = {
+    {"run", "AGENT", "submit a run of an agent",
+     "AGENT is the name of a registered agent; --file gives a definition of its own instead.\n"
+     "Without --follow and --wait the id of the run is printed and the command ends.\n\n"
+     "Examples:\n"
+     "  errand run hello --follow\n"
+     "  errand run repo-report --input '{\"path\": \".\"}' --follow\n"
+     "  errand run log-triage --input @input.json --wait > result.json\n"
+     "  errand run --file agent.json --env DEPTH=3 --label team=core\n"
+     "  echo '{\"x\": 1}' | errand run mine --input - --priority high --delay 10m\n",
+     cmd_run},
+    {"follow", "ID", "show a run's events, live, until it ends",
+     "Events that are past are shown first. A lost connection is taken up again by itself, also by another node,\n"
+     "without a gap or a repetition. Ctrl-C leaves the run running.\n\n"
+     "Examples:\n"
+     "  errand follow ID\n"
+     "  errand follow ID --after 120 --json\n",
+     cmd_follow},
+    {"show", "ID", "show a run's record", "Examples:\n  errand show ID\n  errand show ID --json | jq .result\n",
+     cmd_show},
+    {"list", "", "list runs, newest first",
+     "Examples:\n"
+     "  errand list\n"
+     "  errand list --status error --since 24h\n"
+     "  errand list --agent repo-report --label team=core --limit 500 --json\n",
+     cmd_list},
+    {"stop", "ID...", "stop runs, with their process trees and child runs",
+     "The agent gets SIGTERM, and after its grace time SIGKILL. A waiting run never starts.\n\n"
+     "Examples:\n"
+     "  errand stop ID\n"
+     "  errand stop ID --wait\n",
+     cmd_stop},
+    {"rerun", "ID", "submit a run again, with the same input", "Examples:\n  errand rerun ID --follow\n", cmd_rerun},
+    {"delete", "ID...", "delete runs that have ended", "Examples:\n  errand delete ID\n", cmd_delete},
+    {"logs", "ID", "show the tail of a run's output", "Examples:\n  errand logs ID\n  errand logs ID --lines 20\n",
+     cmd_logs},
+    {"agents", "list | show NAME | put FILE | delete NAME", "the registered agents",
+     "put registers a definition, or a new version of it. A \"workdir\" in the file that is not absolute is taken "
+     "from\n"
+     "the file's own folder. A run keeps the version it was submitted with.\n\n"
+     "Examples:\n"
+     "  errand agents list\n"
+     "  errand agents put examples/hello/agent.json\n"
+     "  errand agents show hello --json\n"
+     "  errand agents delete hello\n",
+     cmd_agents},
+    {"runners", "", "list the runner nodes", "Examples:\n  errand runners\n", cmd_runners},
+    {"queues", "", "list the queues and what waits in them", "Examples:\n  errand queues\n", cmd_queues},
+    {"limits", "", "list every bound on what is accepted", "Examples:\n  errand limits\n  errand limits --json\n",
+     cmd_limits},
+    {"doctor", "", "check a deployment and say what to do",
+     "Looks at Redis (ERRAND_REDIS_URL, or that of 'errand dev'), at the API, and at this machine.\n"
+     "Ends with 1 when something is wrong.\n\n"
+     "Examples:\n"
+     "  errand doctor\n"
+     "  ERRAND_REDIS_URL=redis://10.0.0.5:6379/0 errand doctor\n",
+     cmd_doctor},
+    {"keygen", "", "make a root key",
+     "Give it to every API node as ERRAND_ROOT_KEY, and to clients as ERRAND_KEY. It is not stored "
+     "anywhere.\n\nExamples:\n  errand keygen > /etc/errand/root-key\n",
+     cmd_keygen},
+    {"dev", "", "run everything on this machine: Redis, API nodes, runners",
+     "Keeps data, logs and the key in .errand/ in this folder, where the other commands find them. Registers the\n"
+     "examples, runs one on this repository and shows it. Ctrl-C ends everything.\n\n"
+     "Examples:\n"
+     "  errand dev\n"
+     "  errand dev --once\n"
+     "  errand dev --port 8080 --runners 4\n",
+     cmd_dev},
+    {0},
+};
+
+void cli_say(const char *fmt, ...)
+{
+    char text[2048];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    fflush(stdout);
+    fprintf(stderr, "errand: %s\n", text);
+}
+
+int cli_usage_error(const struct command *command, const char *fmt, ...)
+{
+    char text[2048];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    fprintf(stderr, "errand %s: %s\n'errand %s --help' says more.\n", command->name, text, command->name);
+    return EXIT_USAGE;
+}
+
+static void print_command_help(const struct command *command, const struct option *table, size_t count)
+{
+    struct strbuf out;
+    strbuf_init(&out, 65536);
+    strbuf_addf(&out, "usage: errand %s%s%s [options]\n\n%c%s.\n\noptions:\n", command->name,
+                *command->arguments ? " " : "", command->arguments, command->summary[0] & ~0x20, command->summary + 1);
+    options_help(table, count, &out);
+    strbuf_addf(&out, "\n%s", command->text);
+    fwrite(out.ptr, 1, out.len, stdout);
+    strbuf_done(&out);
+}
+
+bool cli_options(struct cli *cli, const struct command *command, struct options *o, size_t min_words, int argc,
+                 char **argv, int *ret_status)
+{
+    const struct option common[] = {
+        {.name = "json", .type = OPTION_FLAG, .target = &cli->json, .help = "JSON, one value a line"},
+        {.name = "url",
+         .type = OPTION_STRING,
+         .target = &cli->url,
+         .value = "URL[,URL...]",
+         .help = "where the API is (else ERRAND_URL, or what 'errand dev' left here)"},
+    };
+    struct option table[OPTIONS_MAX];
+    PRE(o->count + ARRAY_LEN(common) < OPTIONS_MAX);
+    if (o->count)
+        memcpy(table, o->table, o->count * sizeof(*table));
+    memcpy(table + o->count, common, sizeof(common));
+    table[o->count + ARRAY_LEN(common)] =
+        (struct option){.name = "help", .letter = 'h', .type = OPTION_FLAG, .help = "this text"};
+    struct options all = *o;
+    all.table = table;
+    all.count = o->count + ARRAY_LEN(common) + 1;
+    struct strbuf message;
+    strbuf_init(&message, 2048);
+    bool go_on = false;
+    if (options_parse(&all, argc, argv, &message) != ERR_OK) {
+        *ret_status = cli_usage_error(command, "%s", message.ptr ? message.ptr : "bad options");
+    } else if (all.help) {
+        print_command_help(command, all.table, all.count);
+        *ret_status = EXIT_OK;
+    } else if (all.word_count < min_words) {
+        *ret_status = cli_usage_error(command, "%s is missing: errand %s %s",
+                                      min_words > all.word_count + 1 ? "something" : "an argument", command->name,
+                                      command->arguments);
+    } else {
+        o->word_count = all.word_count;
+        go_on = true;
+    }
+    if (cli->json)
+        cli->live = cli->color = false;
+    strbuf_done(&message);
+    return go_on;
+}
+
+struct client *cli_client(struct cli *cli)
+{
+    if (cli->client)
+        return cli->client;
+    struct where w;
+    const char *why = NULL;
+    if (where_find(cli->url, &w, &why) != ERR_OK) {
+        cli_say("%s", why);
+        return NULL;
+    }
+    cli->client = client_new(w.url, w.key);
+    explicit_bzero(w.key, sizeof(w.key));
+    if (!cli->client)
+        cli_say("out of memory");
+    return cli->client;
+}
+
+char *cli_read_file(const char *path, size_t max, size_t *ret_len)
+{
+    bool standard = strcmp(path, "-") == 0;
+    FILE *f = standard ? stdin : fopen(path, "re");
+    if (!f) {
+        cli_say("%s can't be read: %s", path, strerror(errno));
+        return NULL;
+    }
+    struct strbuf text;
+    strbuf_init(&text, max);
+    char buf[65536];
+    size_t n;
+    while ((n = fread(buf, 1, sizeof(buf), f)) > 0)
+        strbuf_add(&text, (struct str){buf, n});
+    bool broken = ferror(f) != 0;
+    int error = errno;
+    if (!standard)
+        fclose(f);
+    if (broken || strbuf_failed(&text)) {
+        if (broken)
+            cli_say("%s can't be read: %s", standard ? "standard input" : path, strerror(error));
+        else
+            cli_say("%s is longer than %zu bytes", standard ? "standard input" : path, max);
+        strbuf_done(&text);
+        return NULL;
+    }
+    strbuf_addz(&text, "");
+    *ret_len = text.len;
+    char *taken = strbuf_take(&text);
+    return taken ? taken : strdup("");
+}
+
+static void print_help(void)
+{
+    printf("usage: errand COMMAND [options]\n\nErrand runs agents: submit a run, watch it live from any node, stop it "
+           "from anywhere.\n\ncommands:\n");
+    for (const struct command *c = cli_commands; c->name; c++)
+        printf("  %-9s %s\n", c->name, c->summary);
+    printf("\n'errand COMMAND --help' explains a command and shows examples.\n\n"
+           "  ERRAND_URL   where the API is; several addresses separated by commas (default %s)\n"
+           "  ERRAND_KEY   the key to it\n"
+           "Below a folder where 'errand dev' runs neither is needed.\n\n"
+           "exit status: 0 success, 1 the run ended in error, 2 usage, 3 stopped, 4 unreachable or unauthorised,\n"
+           "130 detached (Ctrl-C while following leaves the run running).\n",
+           DEFAULT_URL);
+}
+
+static const struct command *find_command(const char *name)
+{
+    for (const struct command *c = cli_commands; c->name; c++) {
+        if (strcmp(c->name, name) == 0)
+            return c;
+    }
+    return NULL;
+}
+
+static int unknown_command(const char *name)
+{
+    const char *names[ARRAY_LEN(cli_commands)];
+    size_t n = 0;
+    for (const struct command *c = cli_commands; c->name; c++)
+        names[n++] = c->name;
+    const char *near = nearest_word(name, names, n);
+    fprintf(stderr, "errand: unknown %s '%s'%s%s%s\n'errand --help' lists the commands.\n",
+            *name == '-' ? "option" : "command", name, near ? "; did you mean '" : "", near ? near : "",
+            near ? "'?" : "");
+    return EXIT_USAGE;
+}
+
+static void look_at_terminal(struct cli *cli)
+{
+    const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
+    bool dumb = !term || strcmp(term, "dumb") == 0;
+    cli->color = isatty(STDOUT_FILENO) && !dumb && !(no_color && *no_color);
+    cli->live = isatty(STDERR_FILENO) && !dumb;
+    struct winsize size;
+    cli->width = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+static int run_command(struct cli *cli, int argc, char **argv)
+{
+    if (argc < 2) {
+        print_help();
+        return EXIT_USAGE;
+    }
+    const char *name = argv[1];
+    if (strcmp(name, "--version") == 0) {
+        printf("errand %s\n", ERRAND_VERSION);
+        return EXIT_OK;
+    }
+    bool help = strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0;
+    if (help && argc < 3) {
+        print_help();
+        return EXIT_OK;
+    }
+    const struct command *command = find_command(help ? argv[2] : name);
+    if (!command)
+        return unknown_command(help ? argv[2] : name);
+    static char help_word[] = "--help";
+    char *help_argv[] = {help_word, NULL};
+    return help ? command->run(cli, command, 1, help_argv) : command->run(cli, command, argc - 2, argv + 2);
+}
+
+int cli_main(int argc, char **argv)
+{
+    /* A reader that has enough (errand list | head) ends us quietly by an error of write, not by a signal. */
+    (void)signal(SIGPIPE, SIG_IGN);
+    struct cli cli = {.program = argv[0]};
+    look_at_terminal(&cli);
+    if (crypto_start() != ERR_OK) {
+        cli_say("the system gives no random numbers");
+        return EXIT_RUN_ERROR;
+    }
+    int status = run_command(&cli, argc, argv);
+    client_free(cli.client);
+    /* What could not be written (a full disk) is a failure; a reader that went away is not. */
+    if (fflush(stdout) != 0 && errno != EPIPE && status == EXIT_OK) {
+        cli_say("standard output can't be written: %s", strerror(errno));
+        return EXIT_RUN_ERROR;
+    }
+    return status;
+}

@@ -1,0 +1,293 @@
+/* errand doctor: looks at what a deployment depends on, and says for each thing that is not right what to do. */
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+#include "cli/cli.h"
+#include "cli/client.h"
+#include "cli/output.h"
+#include "cli/redis_sync.h"
+#include "cli/where.h"
+#include "common/clock.h"
+#include "common/json.h"
+
+#define REDIS_DEFAULT_URL "redis://127.0.0.1:6379/0"
+#define FILES_WANTED      4096
+#define CLOCK_WARN_MS     1000
+
+enum verdict { FINE, WARN, BAD };
+
+struct doctor {
+    struct cli *cli;
+    int bad, warned;
+};
+
+/* One line: what was looked at, what was found, and, unless it is fine, what to do. */
+static void verdict(struct doctor *d, enum verdict v, const char *check, const char *found, const char *todo)
+{
+    static const struct {
+        const char *mark, *word;
+        enum tone tone;
+    } looks[] = {{"✔", "ok", TONE_GOOD}, {"!", "warning", TONE_WARN}, {"✘", "failed", TONE_BAD}};
+    d->bad += v == BAD;
+    d->warned += v == WARN;
+    if (d->cli->json) {
+        struct strbuf line;
+        struct json_writer w;
+        strbuf_init(&line, 16384);
+        json_writer_init(&w, &line);
+        json_object_begin(&w);
+        json_kv_str(&w, "check", str_of(check));
+        json_kv_str(&w, "status", str_of(looks[v].word));
+        json_kv_str(&w, "found", str_of(found));
+        json_kv_str_opt(&w, "todo", v == FINE ? STR_NONE : str_of(todo));
+        json_object_end(&w);
+        printf("%.*s\n", (int)line.len, line.ptr);
+        strbuf_done(&line);
+        return;
+    }
+    printf("%s%s%s %-18s %s\n", tone_on(d->cli, looks[v].tone), looks[v].mark, tone_off(d->cli, looks[v].tone), check,
+           found);
+    if (v != FINE && *todo)
+        printf("  %-18s → %s\n", "", todo);
+}
+
+/* ---- Redis ---- */
+
+/* One CONFIG GET value; false where the server does not tell. */
+static bool config_get(redisContext *c, const char *name, char *buf, size_t cap)
+{
+    const char *argv[] = {"CONFIG", "GET", name};
+    redisReply *r = redisCommandArgv(c, 3, argv, NULL);
+    bool ok = r && r->type == REDIS_REPLY_ARRAY && r->elements == 2 && r->element[1]->type == REDIS_REPLY_STRING;
+    if (ok)
+        snprintf(buf, cap, "%s", r->element[1]->str);
+    freeReplyObject(r);
+    return ok;
+}
+
+static void check_version(struct doctor *d, struct str info)
+{
+    char version[64] = "?";
+    (void)redis_info_value(info, "redis_version", version, sizeof(version));
+    verdict(d, strtol(version, NULL, 10) >= 7 ? FINE : BAD, "Redis version", version,
+            "Errand needs Redis 7.0 or newer (scripts with flags): upgrade Redis");
+}
+
+static void check_eviction(struct doctor *d, struct str info)
+{
+    char policy[64] = "?";
+    if (!redis_info_value(info, "maxmemory_policy", policy, sizeof(policy)))
+        verdict(d, WARN, "eviction", "unknown", "make sure that maxmemory-policy is noeviction");
+    else
+        verdict(d, strcmp(policy, "noeviction") == 0 ? FINE : BAD, "eviction", policy,
+                "Redis may drop runs when it is full: set 'maxmemory-policy noeviction'");
+}
+
+static void check_memory(struct doctor *d, struct str info)
+{
+    char max[32] = "0", used[32] = "0", found[128];
+    (void)redis_info_value(info, "maxmemory", max, sizeof(max));
+    (void)redis_info_value(info, "used_memory", used, sizeof(used));
+    double limit = strtod(max, NULL), now = strtod(used, NULL);
+    if (limit <= 0) {
+        snprintf(found, sizeof(found), "%.0f MiB used, no bound", now / 1048576);
+        verdict(d, WARN, "memory", found,
+                "set 'maxmemory' below what the machine can spare: past 90 % of it new runs are refused instead of "
+                "Redis being killed");
+        return;
+    }
+    snprintf(found, sizeof(found), "%.0f of %.0f MiB used", now / 1048576, limit / 1048576);
+    verdict(d, now < 0.8 * limit ? FINE : WARN, "memory", found,
+            "past 90 % new runs are refused: raise 'maxmemory', or lower ERRAND_RETENTION_MS");
+}
+
+static void check_persistence(struct doctor *d, redisContext *c, struct str info)
+{
+    char aof[16] = "?", status[32] = "ok", fsync_policy[32] = "?", found[128];
+    (void)redis_info_value(info, "aof_enabled", aof, sizeof(aof));
+    (void)redis_info_value(info, "aof_last_write_status", status, sizeof(status));
+    (void)config_get(c, "appendfsync", fsync_policy, sizeof(fsync_policy));
+    if (strcmp(aof, "1") != 0) {
+        verdict(d, BAD, "persistence", "no append-only file",
+                "accepted runs are lost when Redis restarts: set 'appendonly yes' and 'appendfsync everysec'");
+        return;
+    }
+    snprintf(found, sizeof(found), "append-only file, appendfsync %s, last write %s", fsync_policy, status);
+    if (strcmp(status, "ok") != 0)
+        verdict(d, BAD, "persistence", found,
+                "Redis can't write its file: look at its log and at the free space of its disk");
+    else if (strcmp(fsync_policy, "no") == 0)
+        verdict(d, WARN, "persistence", found,
+                "the loss of the machine may cost half a minute: set 'appendfsync everysec' (or 'always')");
+    else
+        verdict(d, FINE, "persistence", found, "");
+}
+
+static void check_clock(struct doctor *d, redisContext *c)
+{
+    int64_t before = clock_wall_ms();
+    redisReply *r = redisCommand(c, "TIME");
+    int64_t after = clock_wall_ms();
+    if (!r || r->type != REDIS_REPLY_ARRAY || r->elements != 2) {
+        verdict(d, BAD, "clock", "Redis does not tell its time", "allow the command TIME to Errand's Redis user");
+    } else {
+        int64_t theirs = strtoll(r->element[0]->str, NULL, 10) * 1000 + strtoll(r->element[1]->str, NULL, 10) / 1000;
+        int64_t off = theirs - (before + (after - before) / 2);
+        char found[96];
+        snprintf(found, sizeof(found), "Redis is %lld ms %s", (long long)(off < 0 ? -off : off),
+                 off < 0 ? "behind" : "ahead");
+        verdict(d, off < CLOCK_WARN_MS && off > -CLOCK_WARN_MS ? FINE : WARN, "clock", found,
+                "leases follow Redis' clock, but event times follow this machine's: let both be set by NTP");
+    }
+    freeReplyObject(r);
+}
+
+static void check_clients(struct doctor *d, redisContext *c)
+{
+    char max[32], found[64];
+    if (!config_get(c, "maxclients", max, sizeof(max)))
+        return;
+    snprintf(found, sizeof(found), "maxclients %s", max);
+    verdict(d, strtol(max, NULL, 10) >= 200 ? FINE : WARN, "connections", found,
+            "each node keeps a few connections: raise 'maxclients' and the file limit of Redis");
+}
+
+static void check_redis(struct doctor *d)
+{
+    char url[1024] = "", folder[PATH_MAX], from[64] = "ERRAND_REDIS_URL", found[1400];
+    const char *given = getenv("ERRAND_REDIS_URL");
+    if (given && *given) {
+        /* Of a list each shard would have to be looked at; the first holds what is global. */
+        snprintf(url, sizeof(url), "%.*s", (int)strcspn(given, ","), given);
+    } else if (where_dev_folder(folder) && where_read_line(folder, "redis-url", url, sizeof(url))) {
+        snprintf(from, sizeof(from), ".errand/redis-url");
+    } else {
+        snprintf(url, sizeof(url), "%s", REDIS_DEFAULT_URL);
+        snprintf(from, sizeof(from), "the default");
+    }
+    struct strbuf why;
+    strbuf_init(&why, 1024);
+    redisContext *c = redis_sync_connect(url, getenv("ERRAND_REDIS_PASSWORD"), 3000, &why);
+    const char *at = strrchr(url, '@');
+    snprintf(found, sizeof(found), "%s%s (from %s)%s%s", at ? "…" : "", at ? at : url, from, c ? "" : ": ",
+             c || !why.ptr ? "" : why.ptr);
+    verdict(d, c ? FINE : BAD, "Redis", found, "start Redis, or set ERRAND_REDIS_URL to where it is");
+    redisReply *info = c ? redisCommand(c, "INFO") : NULL;
+    if (info && info->type == REDIS_REPLY_STRING) {
+        struct str text = {info->str, info->len};
+        check_version(d, text);
+        check_persistence(d, c, text);
+        check_eviction(d, text);
+        check_memory(d, text);
+        check_clock(d, c);
+        check_clients(d, c);
+    } else if (c) {
+        verdict(d, BAD, "Redis", "INFO is refused", "allow the command INFO to Errand's Redis user");
+    }
+    freeReplyObject(info);
+    if (c)
+        redisFree(c);
+    strbuf_done(&why);
+}
+
+/* ---- this machine ---- */
+
+static void check_machine(struct doctor *d)
+{
+    char found[PATH_MAX + 64], path[PATH_MAX];
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        snprintf(found, sizeof(found), "%llu open files", (unsigned long long)files.rlim_cur);
+        verdict(d, files.rlim_cur >= FILES_WANTED ? FINE : WARN, "file limit", found,
+                "each reader takes one: raise it with 'ulimit -n 65536', or LimitNOFILE= of the service");
+    }
+    static const char *const programs[] = {"errand-api", "errand-runner", "errand-exec"};
+    for (size_t i = 0; i < ARRAY_LEN(programs); i++) {
+        bool there = where_program(programs[i], path);
+        verdict(d, there ? FINE : WARN, programs[i], there ? path : "not found beside this program nor in PATH",
+                "build it (./dev build), or install all of Errand's programs into one folder; a machine that has only "
+                "the client does without");
+    }
+}
+
+/* ---- the API ---- */
+
+static int ask(struct client *client, const char *path, struct response *r)
+{
+    client_send(client, &(struct request){.method = "GET", .path = path, .timeout_ms = 5000, .once = true}, r);
+    return r->status;
+}
+
+static void check_node(struct doctor *d, struct client *client)
+{
+    char found[1200];
+    struct response r;
+    int status = ask(client, "/readyz", &r);
+    snprintf(found, sizeof(found), "%s: %s", client_url(client),
+             status == 0     ? r.why
+             : status == 200 ? "ready"
+                             : "not ready");
+    verdict(d, status == 200 ? FINE : BAD, "API node", found,
+            status == 0 ? "start a node (errand-api, or 'errand dev'), or set ERRAND_URL"
+                        : "it can't reach Redis, or is shutting down: look at its log");
+    response_done(&r);
+}
+
+static void check_runners(struct doctor *d, const struct response *r)
+{
+    struct arena arena;
+    arena_init(&arena, 16U << 20);
+    struct json *root = NULL;
+    if (json_parse(&arena, strbuf_str(&r->body), 128, 8, &root, NULL) == ERR_OK) {
+        const struct json *list = json_get(root, "runners");
+        char found[64];
+        snprintf(found, sizeof(found), "%zu", list ? list->count : 0);
+        verdict(d, list && list->count > 0 ? FINE : WARN, "runners", found,
+                "runs wait until there is one: start errand-runner with the same ERRAND_REDIS_URL and ERRAND_PREFIX");
+    }
+    arena_done(&arena);
+}
+
+static void check_api(struct doctor *d)
+{
+    struct where w;
+    const char *why = NULL;
+    if (where_find(d->cli->url, &w, &why) != ERR_OK) {
+        verdict(d, BAD, "API address", why, "set ERRAND_URL");
+        return;
+    }
+    struct client *client = client_new(w.url, w.key);
+    explicit_bzero(w.key, sizeof(w.key));
+    if (!client)
+        return;
+    for (size_t i = 0; i < client_url_count(client); i++, client_next_url(client))
+        check_node(d, client);
+    struct response r;
+    int status = ask(client, "/v1/runners", &r);
+    if (status == 200) {
+        verdict(d, FINE, "key", w.key_from, "");
+        check_runners(d, &r);
+    } else if (status == 401 || status == 403) {
+        verdict(d, BAD, "key", client_has_key(client) ? "refused" : "none",
+                "set ERRAND_KEY to the deployment's root key, or work below the folder of 'errand dev'");
+    }
+    response_done(&r);
+    client_free(client);
+}
+
+int cmd_doctor(struct cli *cli, const struct command *command, int argc, char **argv)
+{
+    struct options o = {0};
+    int status;
+    if (!cli_options(cli, command, &o, 0, argc, argv, &status))
+        return status;
+    struct doctor d = {.cli = cli};
+    check_redis(&d);
+    check_api(&d);
+    check_machine(&d);
+    if (!cli->json)
+        printf("\n%s\n", d.bad ? "Something is wrong." : d.warned ? "It works; see the warnings." : "All is well.");
+    return d.bad ? EXIT_RUN_ERROR : EXIT_OK;
+}

@@ -1,0 +1,84 @@
+#include "cli/definition.h"
+
+#include <limits.h>
+#include <stdlib.h>
+
+#include "cli/cli.h"
+#include "cli/output.h"
+#include "common/limits.h"
+
+/* The absolute path of a folder named in the definition; false after a complaint. */
+static bool resolve_workdir(const char *file, struct str workdir, char ret_path[PATH_MAX])
+{
+    char folder[PATH_MAX], path[PATH_MAX * 2];
+    if (!realpath(file, folder)) {
+        cli_say("%s can't be found", file);
+        return false;
+    }
+    char *slash = strrchr(folder, '/');
+    if (slash)
+        slash[slash == folder ? 1 : 0] = '\0';
+    snprintf(path, sizeof(path), "%s/%.*s", folder, (int)(workdir.len < PATH_MAX ? workdir.len : PATH_MAX),
+             workdir.ptr);
+    if (!realpath(path, ret_path)) {
+        cli_say("the workdir of %s does not exist: %s", file, path);
+        return false;
+    }
+    return true;
+}
+
+static bool write_definition(const char *path, const struct json *root, const char *name, struct strbuf *out)
+{
+    struct json_writer w;
+    json_writer_init(&w, out);
+    json_object_begin(&w);
+    if (name)
+        json_kv_str(&w, "name", str_of(name));
+    for (const struct json *m = root->child; m; m = m->next) {
+        bool relative =
+            str_eqz(m->key, "workdir") && m->type == JSON_STRING && m->string.len > 0 && m->string.ptr[0] != '/';
+        char absolute[PATH_MAX];
+        if (name && str_eqz(m->key, "name"))
+            continue;
+        if (relative && strcmp(path, "-") == 0) {
+            cli_say("a definition from standard input needs an absolute workdir");
+            return false;
+        }
+        if (relative && !resolve_workdir(path, m->string, absolute))
+            return false;
+        json_key_str(&w, m->key);
+        if (relative)
+            json_str(&w, str_of(absolute));
+        else
+            json_raw(&w, m->raw);
+    }
+    json_object_end(&w);
+    return true;
+}
+
+bool definition_read(const char *path, const char *name, struct strbuf *out, char *ret_name, size_t name_cap)
+{
+    size_t len = 0;
+    char *text = cli_read_file(path, LIMIT_DEFINITION, &len);
+    if (!text)
+        return false;
+    struct arena arena;
+    arena_init(&arena, 16U << 20);
+    struct json *root = NULL;
+    const char *why = NULL;
+    bool ok = false;
+    if (json_parse(&arena, (struct str){text, len}, LIMIT_JSON_DEPTH, 2, &root, &why) != ERR_OK)
+        cli_say("%s is not valid JSON: %s", path, why ? why : "it can't be read");
+    else if (root->type != JSON_OBJECT)
+        cli_say("%s is no agent definition: it has to be a JSON object", path);
+    else
+        ok = write_definition(path, root, name, out);
+    if (ok) {
+        struct str found = name ? str_of(name) : json_text(root, "name");
+        snprintf(ret_name, name_cap, "%.*s", (int)(found.len < name_cap ? found.len : name_cap - 1),
+                 found.ptr ? found.ptr : "");
+    }
+    arena_done(&arena);
+    free(text);
+    return ok;
+}

@@ -1,0 +1,7 @@
+/* errand: the command-line client. What it can do stands in cli.c. */
+#include "cli/cli.h"
+
+int main(int argc, char **argv)
+{
+    return cli_main(argc, argv);
+}

@@ -1,0 +1,206 @@
+"""`errand dev`: everything on one machine with one command, and nothing of it left behind."""
+import os
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import uuid
+
+import pytest
+
+from harness import http_client
+from harness.nodes import ROOT, build_dir
+from harness.processes import process_state, with_environment
+from harness.wait import wait_until
+
+ERRAND = os.path.join(build_dir(), "errand")
+
+
+class Dev:
+    """One `errand dev` in a folder of its own. Everything it starts carries a mark in its environment."""
+
+    def __init__(self, folder, *args, env=None):
+        self.folder, self.mark = folder, uuid.uuid4().hex
+        self.env = {k: os.environ[k] for k in ("PATH", "ASAN_OPTIONS", "UBSAN_OPTIONS") if k in os.environ}
+        self.env.update(HOME=folder, LC_ALL="C.UTF-8", ERRAND_TEST_MARK=self.mark, ERRAND_EXAMPLES=os.path.join(ROOT, "examples"), **(env or {}))
+        self.out, self.err = os.path.join(folder, "out"), os.path.join(folder, "err")
+        with open(self.out, "wb") as out, open(self.err, "wb") as err:
+            self.process = subprocess.Popen([ERRAND, "dev", "--port", "0", *args], stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=self.env, cwd=folder, start_new_session=True)
+
+    def text(self, path):
+        with open(path, encoding="utf-8") as f:
+            return f.read()
+
+    def errand(self, *args, cwd=None):
+        """The client in this folder, without a variable."""
+        env = {k: v for k, v in self.env.items() if not k.startswith("ERRAND_")}
+        return subprocess.run([ERRAND, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, cwd=cwd or self.folder, timeout=60)
+
+    def wait_up(self):
+        def up():
+            assert self.process.poll() is None, self.text(self.err)
+            return "Ctrl-C ends all" in self.text(self.out)
+        wait_until(up, 120, "errand dev is up and its example has run")
+        return self
+
+    def ports(self):
+        return [int(p) for p in re.findall(r"http://127\.0\.0\.1:(\d+)$", self.text(self.out), re.M)]
+
+    def pids(self, name):
+        """Its children of that program."""
+        found = []
+        for pid in with_environment("ERRAND_TEST_MARK", self.mark):
+            try:
+                with open(f"/proc/{pid}/comm", encoding="utf-8") as f:
+                    if f.read().strip() == name:
+                        found.append(pid)
+            except OSError:
+                pass
+        return found
+
+    def end(self, sig=signal.SIGINT, timeout=60):
+        if self.process.poll() is None:
+            self.process.send_signal(sig)
+        self.process.wait(timeout)
+        assert with_environment("ERRAND_TEST_MARK", self.mark) == []
+        return self.process.returncode
+
+
+@pytest.fixture
+def dev(folder):
+    made = []
+
+    def make(*args, **kwargs):
+        path = os.path.join(folder, f"d{len(made)}")
+        os.makedirs(path, exist_ok=True)
+        made.append(Dev(kwargs.pop("path", path), *args, **kwargs))
+        return made[-1]
+    yield make
+    for one in made:
+        if one.process.poll() is None:
+            one.process.send_signal(signal.SIGTERM)
+            try:
+                one.process.wait(60)
+            except subprocess.TimeoutExpired:
+                one.process.kill()
+                one.process.wait()
+
+
+def test_once(dev):
+    """The first five minutes: one command shows a run's events and its result, and ends with its status."""
+    d = dev("--once")
+    assert d.process.wait(180) == 0, d.text(d.err)
+    out, err = d.text(d.out), d.text(d.err)
+    assert len(d.ports()) == 2
+    for part in ("attempt 1 started", "→ count_languages", "← count_languages", "Languages", '"languages": ['):
+        assert part in out, part
+    assert "✔ success" in err
+    assert with_environment("ERRAND_TEST_MARK", d.mark) == []
+    home = os.path.join(d.folder, ".errand")
+    assert stat.S_IMODE(os.stat(home).st_mode) == 0o700
+    key = os.path.join(home, "key")
+    assert stat.S_IMODE(os.stat(key).st_mode) == 0o600 and re.fullmatch(r"errand_root_[\w-]{43}\n", d.text(key))
+    assert not os.path.exists(os.path.join(home, "url")), "nothing serves there any more"
+    for folder, _, files in os.walk(home):
+        assert all(stat.S_IMODE(os.lstat(os.path.join(folder, f)).st_mode) & 0o077 == 0 for f in files), folder
+
+
+def test_stays_up_serves_heals_and_ends(dev):
+    d = dev().wait_up()
+    key = d.text(os.path.join(d.folder, ".errand/key")).strip()
+    # The client finds it without any variable, also from a folder below.
+    below = os.path.join(d.folder, "a/b")
+    os.makedirs(below)
+    done = d.errand("run", "hello", "--input", '{"name": "Ada"}', "--follow", cwd=below)
+    assert done.returncode == 0 and "Hello, Ada!" in done.stdout, done
+    assert d.errand("run", "log-triage", "--wait").returncode == 0
+    assert d.errand("doctor").returncode == 0
+    assert d.errand("list").stdout.count("success") == 3
+    # No secret stands on a command line.
+    for pid in with_environment("ERRAND_TEST_MARK", d.mark):
+        with open(f"/proc/{pid}/cmdline", "rb") as f:
+            assert key.encode() not in f.read()
+    # The runners know no key.
+    for pid in d.pids("errand-runner"):
+        with open(f"/proc/{pid}/environ", "rb") as f:
+            assert key.encode() not in f.read()
+    # What dies is started again: a runner, a node, Redis.
+    for name in ("errand-runner", "errand-api", "redis-server"):
+        before = d.pids(name)
+        os.kill(before[0], signal.SIGKILL)
+        wait_until(lambda name=name, before=before: len(d.pids(name)) == len(before) and before[0] not in d.pids(name), 30, f"another {name}")
+    wait_until(lambda: all(_ready(port) for port in d.ports()), 30, "both nodes are ready again")
+    done = d.errand("run", "hello", "--follow")
+    assert done.returncode == 0, done
+    assert "starting it again" in d.text(d.err)
+    # A second one in the same folder is refused, and does not disturb the first.
+    second = subprocess.run([ERRAND, "dev", "--port", "0"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=d.env, cwd=d.folder, timeout=30)
+    assert second.returncode == 2 and str(d.process.pid) in second.stderr
+    assert d.errand("list").returncode == 0
+    # A run that goes on when Ctrl-C comes is ended with the rest.
+    agent = os.path.join(d.folder, "agent.json")
+    with open(agent, "w", encoding="utf-8") as f:
+        f.write('{"name":"long","executor":"process","command":["sh","-c","trap \\"\\" TERM; setsid sleep 1000 & sleep 1000"],"protocol":"text","graceMs":500}')
+    run_id = d.errand("run", "--file", agent).stdout.strip()
+    wait_until(lambda: with_environment("ERRAND_RUN_ID", run_id), 20, "the long run executes")
+    assert d.end() == 0
+    assert with_environment("ERRAND_RUN_ID", run_id) == []
+    # Data and key stay.
+    again = dev(path=d.folder).wait_up()
+    assert again.text(os.path.join(d.folder, ".errand/key")).strip() == key
+    assert again.errand("list").stdout.count("success") == 5
+    assert again.end() == 0
+
+
+def _ready(port):
+    try:
+        return http_client.request(port, "GET", "/readyz", timeout=5).status == 200
+    except OSError:
+        return False
+
+
+def test_its_own_death_leaves_nothing(dev):
+    d = dev("--no-example").wait_up()
+    d.process.kill()
+    d.process.wait()
+    wait_until(lambda: with_environment("ERRAND_TEST_MARK", d.mark) == [], 30, "all children are gone")
+    again = dev("--no-example", path=d.folder).wait_up()
+    assert again.end() == 0
+
+
+def test_ctrl_c_while_it_starts(dev):
+    for stage in ("redis-server", "errand-api", "errand-runner"):
+        d = dev()
+        wait_until(lambda d=d, stage=stage: d.pids(stage), 60, stage)
+        assert d.end() == 0, d.text(d.err)
+
+
+def test_a_busy_port_is_named(dev, folder):
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        d = dev("--once", "--port", str(port))
+        assert d.process.wait(60) == 2
+    text = d.text(d.err)
+    assert str(port) in text and f"process {os.getpid()}" in text and "--port" in text
+
+
+def test_missing_redis_is_said(dev, folder):
+    tools = os.path.join(folder, "bin")
+    os.mkdir(tools)
+    for name in ("sh", "git"):
+        os.symlink(shutil.which(name), os.path.join(tools, name))
+    d = dev("--once", env={"PATH": tools})
+    assert d.process.wait(60) == 2
+    assert "apt-get install redis-server" in d.text(d.err)
+
+
+def test_a_folder_with_a_long_path(dev, folder):
+    """Longer than a Unix socket's address may be."""
+    deep = os.path.join(folder, "x" * 60, "y" * 60)
+    os.makedirs(deep)
+    d = dev("--once", path=deep)
+    assert d.process.wait(180) == 0, d.text(d.err)
+    assert with_environment("ERRAND_TEST_MARK", d.mark) == []
+    assert process_state(d.process.pid) is None
