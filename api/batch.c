@@ -1,0 +1,225 @@
+#include "api/batch.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+enum { ENVELOPE_LEVELS = 4 }; /* envelope, events, event, and the members of data (for a terminal's) */
+
+struct parse {
+    struct arena *arena;
+    const char **detail;
+    struct strbuf lines; /* of the entry being filled */
+    struct batch_entry entry;
+    struct event_batch *out;
+};
+
+static enum err refuse(struct parse *p, enum err err, const char *fmt, ...) PRINTF_LIKE(3, 4);
+static enum err refuse(struct parse *p, enum err err, const char *fmt, ...)
+{
+    char text[256];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    *p->detail = arena_strdup(p->arena, str_of(text));
+    return err;
+}
+
+static enum err entry_close(struct parse *p)
+{
+    if (p->entry.n == 0)
+        return ERR_OK;
+    p->entry.lines = arena_str(p->arena, strbuf_str(&p->lines));
+    if (!p->entry.lines.ptr || strbuf_failed(&p->lines))
+        return ERR_NO_MEMORY;
+    p->out->entries[p->out->entry_count++] = p->entry;
+    p->entry = (struct batch_entry){0};
+    strbuf_reset(&p->lines);
+    return ERR_OK;
+}
+
+/* Puts an event into the present entry: at most 64 KiB, or one event. */
+static enum err entry_add(struct parse *p, int64_t seq, int64_t t_ms, struct str line)
+{
+    if (p->entry.n > 0 && p->lines.len + 1 + line.len > LIMIT_ENTRY) {
+        enum err err = entry_close(p);
+        if (err)
+            return err;
+    }
+    if (p->entry.n == 0)
+        p->entry.first = seq;
+    else
+        strbuf_addc(&p->lines, '\n');
+    strbuf_add(&p->lines, line);
+    p->entry.last = seq;
+    p->entry.t = t_ms;
+    p->entry.n++;
+    return ERR_OK;
+}
+
+/* What a runtime_terminal's data claims: {status, result?, error?}. */
+static enum err read_claim(struct parse *p, size_t i, const struct json *data, int64_t seq, int64_t t_ms, struct str line)
+{
+    struct event_batch *b = p->out;
+    const struct json *status = json_get(data, "status"), *result = json_get(data, "result"), *error = json_get(data, "error");
+    bool known = status && status->type == JSON_STRING && (str_eqz(status->string, "success") || str_eqz(status->string, "error") || str_eqz(status->string, "stopped"));
+    if (!known)
+        return refuse(p, ERR_INVALID_EVENT, "events[%zu].data.status must be \"success\", \"error\" or \"stopped\"", i);
+    b->claim_line = arena_str(p->arena, line);
+    b->claim_seq = seq;
+    b->claim_t = t_ms;
+    b->claim_status = status->string;
+    b->claim_result = result ? result->raw : STR("");
+    b->claim_error = STR("");
+    if (!str_eqz(status->string, "error"))
+        return ERR_OK;
+    const struct json *message = json_get(error, "message");
+    struct strbuf text;
+    struct json_writer w;
+    strbuf_init(&text, 2 * LIMIT_EVENT);
+    json_writer_init(&w, &text);
+    json_object_begin(&w);
+    json_kv_str(&w, "class", STR("agent_error")); /* the agent said so itself */
+    json_kv_str(&w, "message", message && message->type == JSON_STRING ? message->string : STR("the agent reported an error"));
+    json_object_end(&w);
+    b->claim_error = arena_str(p->arena, strbuf_str(&text));
+    strbuf_done(&text);
+    return b->claim_error.ptr ? ERR_OK : ERR_NO_MEMORY;
+}
+
+static bool integer_in(const struct json *v, int64_t max)
+{
+    return v && v->type == JSON_INT && v->integer >= 0 && v->integer <= max;
+}
+
+/* One event through all of its own rules. */
+static enum err take_event(struct parse *p, size_t i, const struct json *e)
+{
+    struct event_batch *b = p->out;
+    if (e->type != JSON_OBJECT)
+        return refuse(p, ERR_INVALID_EVENT, "events[%zu] must be an object", i);
+    if (e->repeated_key)
+        return refuse(p, ERR_INVALID_EVENT, "events[%zu] repeats one of its keys", i);
+    const struct json *seq = json_get(e, "seq"), *t = json_get(e, "tMs"), *kind = json_get(e, "kind"), *data = json_get(e, "data");
+    if (!integer_in(seq, SEQ_MAX))
+        return refuse(p, ERR_INVALID_EVENT, "events[%zu].seq must be a non-negative integer", i);
+    if (!integer_in(t, SEQ_CLOSED))
+        return refuse(p, ERR_INVALID_EVENT, "events[%zu].tMs must be a non-negative integer", i);
+    enum event_kind k = kind && kind->type == JSON_STRING ? event_kind_of(kind->string) : EVENT_KIND_COUNT;
+    if (k == EVENT_KIND_COUNT)
+        return refuse(p, ERR_INVALID_EVENT, "events[%zu].kind must be one of the nine kinds", i);
+    if (!data || data->type != JSON_OBJECT)
+        return refuse(p, ERR_INVALID_EVENT, "events[%zu].data must be an object", i);
+    if (b->claim_line.len > 0)
+        return refuse(p, ERR_INVALID_EVENT, "events[%zu] stands behind a runtime_terminal", i);
+    struct strbuf line;
+    strbuf_init(&line, LIMIT_EVENT);
+    event_write(&line, seq->integer, t->integer, k, data->raw);
+    enum err err = ERR_OK;
+    if (strbuf_failed(&line))
+        err = refuse(p, ERR_EVENT_TOO_LARGE, "events[%zu] is over %d bytes", i, LIMIT_EVENT);
+    else if (b->count > 0 && seq->integer <= b->last)
+        err = refuse(p, ERR_SEQ_NOT_MONOTONIC, "events[%zu].seq must be above the one before", i);
+    else if (b->count > 0 && t->integer < b->last_t)
+        err = refuse(p, ERR_T_MS_NOT_MONOTONIC, "events[%zu].tMs must not be below the one before", i);
+    else if (k == EVENT_RUNTIME_TERMINAL)
+        err = read_claim(p, i, data, seq->integer, t->integer, strbuf_str(&line));
+    else
+        err = entry_add(p, seq->integer, t->integer, strbuf_str(&line));
+    strbuf_done(&line);
+    if (b->count == 0) {
+        b->first = seq->integer;
+        b->first_t = t->integer;
+    }
+    b->last = seq->integer;
+    b->last_t = t->integer;
+    b->count++;
+    return err;
+}
+
+static enum err parse_envelope(struct parse *p, struct str body, struct str run_id)
+{
+    struct json *root;
+    const char *why = "it is malformed";
+    enum err err = json_parse(p->arena, body, LIMIT_JSON_DEPTH, ENVELOPE_LEVELS, &root, &why);
+    if (err)
+        return err == ERR_NO_MEMORY ? err : refuse(p, ERR_INVALID_ENVELOPE, "the body is not valid JSON: %s", why);
+    if (root->type != JSON_OBJECT)
+        return refuse(p, ERR_INVALID_ENVELOPE, "the body must be an object");
+    if (root->repeated_key)
+        return refuse(p, ERR_INVALID_ENVELOPE, "the envelope repeats one of its keys");
+    const struct json *v = json_get(root, "v"), *run = json_get(root, "runId"), *events = json_get(root, "events");
+    if (!v || v->type != JSON_INT || v->integer != 1)
+        return refuse(p, ERR_VERSION_MISMATCH, "v must be 1");
+    if (!run || run->type != JSON_STRING || run->string.len == 0 || !str_eq(run->string, run_id))
+        return refuse(p, ERR_MISSING_RUN_ID, "runId must be the run's id, the same as the path's");
+    if (!events || events->type != JSON_ARRAY || events->count == 0)
+        return refuse(p, ERR_EMPTY_BATCH, "events must be an array of 1 to %d events", LIMIT_BATCH_EVENTS);
+    if (events->count > LIMIT_BATCH_EVENTS)
+        return refuse(p, ERR_BATCH_TOO_LARGE, "events must be an array of 1 to %d events", LIMIT_BATCH_EVENTS);
+    size_t i = 0;
+    for (const struct json *e = events->child; e && !err; e = e->next)
+        err = take_event(p, i++, e);
+    return err;
+}
+
+static struct str trim(struct str s)
+{
+    while (s.len > 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t' || s.ptr[0] == '\r'))
+        s.ptr++, s.len--;
+    while (s.len > 0 && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t' || s.ptr[s.len - 1] == '\r'))
+        s.len--;
+    return s;
+}
+
+/* The next line that is not empty; false at the end. */
+static bool next_line(struct str *rest, struct str *ret_line)
+{
+    while (rest->len > 0) {
+        const char *newline = memchr(rest->ptr, '\n', rest->len);
+        struct str line = {rest->ptr, newline ? (size_t)(newline - rest->ptr) : rest->len};
+        rest->ptr += line.len + (newline ? 1 : 0);
+        rest->len -= line.len + (newline ? 1 : 0);
+        *ret_line = trim(line);
+        if (ret_line->len > 0)
+            return true;
+    }
+    return false;
+}
+
+static enum err parse_lines(struct parse *p, struct str body)
+{
+    struct str rest = body, line;
+    size_t count = 0;
+    while (next_line(&rest, &line))
+        count++;
+    if (count == 0)
+        return refuse(p, ERR_EMPTY_BATCH, "the body holds no event");
+    if (count > LIMIT_BATCH_EVENTS)
+        return refuse(p, ERR_BATCH_TOO_LARGE, "a batch has at most %d events", LIMIT_BATCH_EVENTS);
+    rest = body;
+    enum err err = ERR_OK;
+    for (size_t i = 0; !err && next_line(&rest, &line); i++) {
+        struct json *e;
+        /* Two levels less: the same data must pass in an envelope, too. */
+        err = json_parse(p->arena, line, LIMIT_JSON_DEPTH - 2, ENVELOPE_LEVELS - 2, &e, NULL);
+        if (err == ERR_INVALID_JSON)
+            err = refuse(p, ERR_INVALID_EVENT, "events[%zu] is not valid JSON", i);
+        else if (!err)
+            err = take_event(p, i, e);
+    }
+    return err;
+}
+
+enum err batch_parse(struct arena *a, struct str body, bool ndjson, struct str run_id, struct event_batch *ret_batch, const char **ret_detail)
+{
+    struct parse p = {.arena = a, .detail = ret_detail, .out = ret_batch};
+    *ret_batch = (struct event_batch){.claim_line = STR("")};
+    *ret_detail = NULL;
+    strbuf_init(&p.lines, LIMIT_ENTRY + LIMIT_EVENT);
+    enum err err = ndjson ? parse_lines(&p, body) : parse_envelope(&p, body, run_id);
+    if (!err)
+        err = entry_close(&p);
+    strbuf_done(&p.lines);
+    return err;
+}

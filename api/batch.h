@@ -1,0 +1,30 @@
+/* Batches of events from remote runtimes, validated and cut to stream entries. Pure: no I/O; fuzzed. Contract: runner-events.md, "Batch envelope" and "Validation", in its order. */
+#ifndef ERRAND_API_BATCH_H
+#define ERRAND_API_BATCH_H
+
+#include "common/event.h"
+#include "common/json.h"
+#include "common/limits.h"
+
+struct batch_entry {
+    int64_t first, last, t;
+    int64_t n;
+    struct str lines; /* canonical events, one a line */
+};
+
+struct event_batch {
+    int64_t first, last;     /* seq, a claim included */
+    int64_t first_t, last_t;
+    size_t count;            /* events, a claim included */
+    struct batch_entry entries[LIMIT_BATCH_EVENTS];
+    size_t entry_count;
+    /* a runtime_terminal: kept as the claim */
+    struct str claim_line; /* "" for none */
+    int64_t claim_seq, claim_t;
+    struct str claim_status, claim_result, claim_error; /* raw JSON but the status */
+};
+
+/* Everything of *ret_batch is in the arena. ndjson: events alone, one a line. On a refusal *ret_detail (in the arena) names the index and the field. */
+MUST_CHECK enum err batch_parse(struct arena *a, struct str body, bool ndjson, struct str run_id, struct event_batch *ret_batch, const char **ret_detail);
+
+#endif

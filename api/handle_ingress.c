@@ -1,0 +1,126 @@
+#include <strings.h>
+
+#include "api/batch.h"
+#include "api/handlers.h"
+#include "common/crypto.h"
+#include "common/metrics.h"
+#include "api/problem.h"
+
+static struct shard *shard_of_call(struct call *c)
+{
+    struct shard *s = node_shard_of_run(c->node, call_param(c, 0));
+    if (!s)
+        call_problem(c, ERR_RUN_NOT_FOUND, NULL);
+    return s;
+}
+
+/* Every answer, refusals too, tells where the stream stands. */
+static const char *standing(struct call *c, const struct script_append_reply *r)
+{
+    return call_text(c, "\"runId\":\"%.*s\",\"accepted\":%lld,\"nextSeq\":%lld,\"lastTMs\":%lld,\"stop\":%s", STR_ARG(call_param(c, 0)), (long long)r->accepted,
+                     (long long)r->next_seq, (long long)r->last_t_ms, r->stop ? "true" : "false");
+}
+
+static void on_append(void *ctx, enum err err, const struct script_append_reply *reply)
+{
+    struct call *c = ctx;
+    if (err) {
+        problem_reply_with(c->req, err, err_status(err), NULL, reply ? standing(c, reply) : NULL);
+        return;
+    }
+    struct strbuf out;
+    strbuf_init(&out, 4096);
+    strbuf_addf(&out, "{%s%s}", standing(c, reply), reply->duplicate ? ",\"duplicate\":true" : "");
+    metric_add(METRIC_EVENTS_INGESTED, reply->accepted);
+    call_json(c, reply->duplicate ? 200 : 202, &out);
+}
+
+static void append(struct call *c, struct shard *s, const struct event_batch *b)
+{
+    struct script_append_entries *entries = arena_alloc(&c->req->arena, (b->entry_count + 1) * sizeof *entries);
+    char sha[SHA256_HEX_LEN + 1];
+    if (!entries) {
+        call_problem(c, ERR_NO_MEMORY, NULL);
+        return;
+    }
+    for (size_t i = 0; i < b->entry_count; i++) {
+        const struct batch_entry *e = &b->entries[i];
+        /* bytes: of the events, without the newlines between them */
+        entries[i] = (struct script_append_entries){e->first, e->last, e->t, e->n, (int64_t)e->lines.len - (e->n - 1), e->lines};
+    }
+    crypto_sha256_hex(c->runner_token, sha);
+    struct script_append_args args = {
+        .run = call_param(c, 0), .attempt = c->runner_attempt, .token_sha = str_of(sha), .first = b->first, .last = b->last, .first_t = b->first_t, .last_t = b->last_t,
+        .entries = entries, .entries_len = b->entry_count, .claim_line = b->claim_line, .claim_seq = b->claim_seq, .claim_t = b->claim_t, .claim_status = b->claim_status,
+        .claim_result = b->claim_result, .claim_error = b->claim_error, .events_max = c->node->config->run_events_max, .bytes_max = c->node->config->run_bytes_max,
+    };
+    script_call_append(s->commands, shard_prefix(s), &args, on_append, c);
+}
+
+void handle_ingress(struct call *c)
+{
+    struct event_batch *b = arena_alloc(&c->req->arena, sizeof *b);
+    struct str type = http_header(c->req, "content-type");
+    bool ndjson = type.len >= 20 && strncasecmp(type.ptr, "application/x-ndjson", 20) == 0;
+    const char *detail;
+    if (!b) {
+        call_problem(c, ERR_NO_MEMORY, NULL);
+        return;
+    }
+    enum err err = batch_parse(&c->req->arena, c->req->body, ndjson, call_param(c, 0), b, &detail);
+    struct shard *s;
+    if (err)
+        call_problem(c, err, detail);
+    else if ((s = shard_of_call(c)))
+        append(c, s, b);
+}
+
+/* ---- manifest ---- */
+
+static void on_manifest(void *ctx, enum err err, const struct script_manifest_reply *reply)
+{
+    struct call *c = ctx;
+    if (err) {
+        call_problem(c, err, NULL);
+        return;
+    }
+    struct strbuf out;
+    struct json_writer w;
+    strbuf_init(&out, 4 << 20);
+    json_writer_init(&w, &out);
+    const redisReply *f = reply->record;
+    struct str env = redis_str(redis_field(f, "env"));
+    json_object_begin(&w);
+    json_kv_str(&w, "runId", call_param(c, 0));
+    json_kv_int(&w, "attempt", c->runner_attempt);
+    json_kv_str(&w, "workspaceId", redis_str(redis_field(f, "ws")));
+    json_kv_str(&w, "agent", redis_str(redis_field(f, "agent")));
+    json_kv_raw(&w, "definition", reply->def);
+    json_kv_raw(&w, "input", redis_str(redis_field(f, "input")));
+    json_kv_raw(&w, "env", env.len ? env : STR("{}"));
+    json_kv_int(&w, "timeoutMs", redis_int(redis_field(f, "timeoutMs"), 0));
+    json_kv_int(&w, "nextSeq", reply->next_seq);
+    json_kv_int(&w, "lastTMs", reply->last_t_ms);
+    json_kv_bool(&w, "stop", reply->stop != 0);
+    json_key(&w, "limits");
+    json_object_begin(&w);
+    json_kv_int(&w, "eventBytes", LIMIT_EVENT);
+    json_kv_int(&w, "batchEvents", LIMIT_BATCH_EVENTS);
+    json_kv_int(&w, "batchBytes", LIMIT_BATCH_BODY);
+    json_kv_int(&w, "runEvents", c->node->config->run_events_max);
+    json_kv_int(&w, "runEventBytes", c->node->config->run_bytes_max);
+    json_object_end(&w);
+    json_object_end(&w);
+    call_json(c, 200, &out);
+}
+
+void handle_manifest(struct call *c)
+{
+    char sha[SHA256_HEX_LEN + 1];
+    struct shard *s = shard_of_call(c);
+    if (!s)
+        return;
+    crypto_sha256_hex(c->runner_token, sha);
+    struct script_manifest_args args = {.run = call_param(c, 0), .attempt = c->runner_attempt, .token_sha = str_of(sha)};
+    script_call_manifest(s->commands, shard_prefix(s), &args, on_manifest, c);
+}

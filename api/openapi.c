@@ -1,0 +1,235 @@
+#include "api/openapi.h"
+
+#include <stdio.h>
+
+#include "api/handlers.h"
+#include "common/json.h"
+#include "common/version.h"
+
+/* What a route's success looks like: by operationId. */
+static const struct {
+    const char *id;
+    int status;
+    const char *type; /* content type; NULL for no body */
+    const char *schema;
+    const char *what;
+    const char *request; /* schema of the request's body; NULL for none */
+} answers[] = {
+    {"submitRun", 202, "application/json", "Submitted", "Accepted and kept", "Submission"},
+    {"submitRuns", 200, "application/json", "BatchResults", "A result for each run, in order", "Batch"},
+    {"submitAndStream", 200, "text/event-stream", NULL, "The run's events", "Submission"},
+    {"submitAndWait", 200, "application/json", "Run", "The ended run's record", "Submission"},
+    {"listRuns", 200, "application/json", "RunList", "A page of runs", NULL},
+    {"getRun", 200, "application/json", "Run", "The record", NULL},
+    {"deleteRun", 204, NULL, NULL, "Deleted", NULL},
+    {"streamRun", 200, "text/event-stream", NULL, "The run's events, replayed, then live", NULL},
+    {"listEvents", 200, "application/json", "EventPage", "A page of events", NULL},
+    {"stopRun", 202, "application/json", "RunStatus", "The stop is kept, and under way", NULL},
+    {"rerunRun", 202, "application/json", "Submitted", "Accepted and kept", NULL},
+    {"getLogs", 200, "application/json", "Logs", "The newest lines", NULL},
+    {"postEvents", 202, "application/json", "Ingested", "Stored", "EventBatch"},
+    {"getManifest", 200, "application/json", "Object", "The job", NULL},
+    {"putAgent", 200, "application/json", "AgentVersion", "Stored (201 when the agent is new)", "AgentDefinition"},
+    {"getAgent", 200, "application/json", "Object", "The definition and its version", NULL},
+    {"deleteAgent", 204, NULL, NULL, "Deleted", NULL},
+    {"listAgents", 200, "application/json", "Object", "The agents by name", NULL},
+    {"listRunners", 200, "application/json", "Object", "The runners", NULL},
+    {"listQueues", 200, "application/json", "Object", "The queues", NULL},
+    {"getHealth", 200, "application/json", "Object", "The process lives", NULL},
+    {"getReadiness", 200, "application/json", "Object", "The node can serve", NULL},
+    {"getMetrics", 200, "text/plain", NULL, "Prometheus text", NULL},
+    {"getOpenapi", 200, "application/json", "Object", "This description", NULL},
+};
+
+static const char schemas[] =
+    "{\"Object\":{\"type\":\"object\"},"
+    "\"Problem\":{\"type\":\"object\",\"required\":[\"type\",\"title\",\"status\",\"code\"],\"properties\":{\"type\":{\"type\":\"string\"},\"title\":{\"type\":\"string\"},"
+    "\"status\":{\"type\":\"integer\"},\"detail\":{\"type\":\"string\"},\"code\":{\"type\":\"string\"},\"instance\":{\"type\":\"string\"}}},"
+    "\"AgentDefinition\":{\"type\":\"object\",\"required\":[\"command\"],\"properties\":{\"name\":{\"type\":\"string\"},\"executor\":{\"type\":\"string\",\"enum\":[\"process\"]},"
+    "\"command\":{\"type\":\"array\",\"items\":{\"type\":\"string\"},\"minItems\":1},\"protocol\":{\"type\":\"string\",\"enum\":[\"events\",\"text\"]},"
+    "\"eventSource\":{\"type\":\"string\",\"enum\":[\"stdout\",\"remote\"]},\"workdir\":{\"type\":\"string\"},\"env\":{\"type\":\"array\",\"items\":{\"type\":\"object\"}},"
+    "\"stdin\":{\"type\":\"string\",\"enum\":[\"once\"]},\"provider\":{\"type\":\"string\"},\"timeoutMs\":{\"type\":\"integer\"},\"graceMs\":{\"type\":\"integer\"},"
+    "\"maxAttempts\":{\"type\":\"integer\"},\"atMostOnce\":{\"type\":\"boolean\"},\"backoff\":{\"type\":\"object\"},\"queue\":{\"type\":\"string\"}}},"
+    "\"Submission\":{\"type\":\"object\",\"required\":[\"agent\"],\"properties\":{\"agent\":{\"oneOf\":[{\"type\":\"string\"},{\"$ref\":\"#/components/schemas/AgentDefinition\"}]},"
+    "\"input\":{},\"env\":{\"type\":\"object\",\"additionalProperties\":{\"type\":\"string\"}},\"queue\":{\"type\":\"string\"},\"priority\":{\"type\":\"string\",\"enum\":[\"high\",\"normal\",\"low\"]},"
+    "\"delayMs\":{\"type\":\"integer\",\"minimum\":0},\"scheduledAt\":{\"type\":\"string\",\"format\":\"date-time\"},\"timeoutMs\":{\"type\":\"integer\",\"minimum\":1},"
+    "\"maxAttempts\":{\"type\":\"integer\",\"minimum\":1},\"labels\":{\"type\":\"object\",\"additionalProperties\":{\"type\":\"string\"}},\"parentRunId\":{\"type\":\"string\",\"format\":\"uuid\"},"
+    "\"sessionId\":{\"type\":\"string\"}}},"
+    "\"Batch\":{\"type\":\"object\",\"required\":[\"runs\"],\"properties\":{\"runs\":{\"type\":\"array\",\"minItems\":1,\"maxItems\":1000,\"items\":{\"$ref\":\"#/components/schemas/Submission\"}}}},"
+    "\"Submitted\":{\"type\":\"object\",\"required\":[\"runId\",\"status\",\"streamUrl\"],\"properties\":{\"runId\":{\"type\":\"string\",\"format\":\"uuid\"},\"status\":{\"type\":\"string\"},"
+    "\"streamUrl\":{\"type\":\"string\"},\"durable\":{\"type\":\"boolean\"}}},"
+    "\"BatchResults\":{\"type\":\"object\",\"required\":[\"results\"],\"properties\":{\"results\":{\"type\":\"array\",\"items\":{\"type\":\"object\"}}}},"
+    "\"RunStatus\":{\"type\":\"object\",\"required\":[\"runId\",\"status\"],\"properties\":{\"runId\":{\"type\":\"string\"},\"status\":{\"type\":\"string\"}}},"
+    "\"Run\":{\"type\":\"object\",\"required\":[\"runId\",\"status\"],\"properties\":{\"runId\":{\"type\":\"string\"},\"workspaceId\":{\"type\":\"string\"},\"agent\":{\"type\":\"string\"},"
+    "\"agentVersion\":{\"type\":\"integer\"},\"status\":{\"type\":\"string\",\"enum\":[\"scheduled\",\"queued\",\"provisioning\",\"running\",\"stopping\",\"success\",\"error\",\"stopped\"]},"
+    "\"queue\":{\"type\":\"string\"},\"priority\":{\"type\":\"string\"},\"createdAt\":{\"type\":\"string\"},\"scheduledAt\":{\"type\":\"string\"},\"startedAt\":{\"type\":\"string\"},"
+    "\"completedAt\":{\"type\":\"string\"},\"input\":{},\"result\":{},\"error\":{\"type\":\"object\"},\"attempt\":{\"type\":\"integer\"},\"failures\":{\"type\":\"integer\"},"
+    "\"maxAttempts\":{\"type\":\"integer\"},\"attempts\":{\"type\":\"array\",\"items\":{\"type\":\"object\"}},\"lastSeq\":{\"type\":\"integer\"},\"eventCount\":{\"type\":\"integer\"},"
+    "\"eventBytes\":{\"type\":\"integer\"},\"createdBy\":{\"type\":\"string\"},\"sessionId\":{\"type\":\"string\"},\"parentRunId\":{\"type\":\"string\"},\"labels\":{\"type\":\"object\"},"
+    "\"schemaWarnings\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}},\"traceparent\":{\"type\":\"string\"},\"stopRequestedAt\":{\"type\":\"string\"}}},"
+    "\"RunList\":{\"type\":\"object\",\"required\":[\"runs\",\"cursor\"],\"properties\":{\"runs\":{\"type\":\"array\",\"items\":{\"$ref\":\"#/components/schemas/Run\"}},\"cursor\":{\"type\":[\"string\",\"null\"]}}},"
+    "\"Event\":{\"type\":\"object\",\"required\":[\"seq\",\"tMs\",\"kind\",\"data\"],\"properties\":{\"seq\":{\"type\":\"integer\"},\"tMs\":{\"type\":\"integer\"},\"kind\":{\"type\":\"string\"},"
+    "\"data\":{\"type\":\"object\"}}},"
+    "\"EventPage\":{\"type\":\"object\",\"required\":[\"events\",\"next\",\"terminal\"],\"properties\":{\"events\":{\"type\":\"array\",\"items\":{\"$ref\":\"#/components/schemas/Event\"}},"
+    "\"next\":{\"type\":[\"integer\",\"null\"]},\"terminal\":{\"type\":\"boolean\"}}},"
+    "\"EventBatch\":{\"type\":\"object\",\"required\":[\"v\",\"runId\",\"events\"],\"properties\":{\"v\":{\"const\":1},\"runId\":{\"type\":\"string\"},\"events\":{\"type\":\"array\",\"minItems\":1,"
+    "\"maxItems\":256,\"items\":{\"$ref\":\"#/components/schemas/Event\"}}}},"
+    "\"Ingested\":{\"type\":\"object\",\"required\":[\"runId\",\"accepted\",\"nextSeq\",\"lastTMs\",\"stop\"],\"properties\":{\"runId\":{\"type\":\"string\"},\"accepted\":{\"type\":\"integer\"},"
+    "\"nextSeq\":{\"type\":\"integer\"},\"lastTMs\":{\"type\":\"integer\"},\"stop\":{\"type\":\"boolean\"},\"duplicate\":{\"type\":\"boolean\"}}},"
+    "\"AgentVersion\":{\"type\":\"object\",\"required\":[\"name\",\"version\"],\"properties\":{\"name\":{\"type\":\"string\"},\"version\":{\"type\":\"integer\"}}},"
+    "\"Logs\":{\"type\":\"object\",\"required\":[\"lines\"],\"properties\":{\"lines\":{\"type\":\"array\",\"items\":{\"type\":\"object\"}}}}}";
+
+static const char security[] = "{\"key\":{\"type\":\"http\",\"scheme\":\"bearer\",\"description\":\"An API key\"},"
+                               "\"keyHeader\":{\"type\":\"apiKey\",\"in\":\"header\",\"name\":\"x-api-key\",\"description\":\"An API key\"},"
+                               "\"runner\":{\"type\":\"http\",\"scheme\":\"bearer\",\"description\":\"An attempt's runner token\"},"
+                               "\"stream\":{\"type\":\"apiKey\",\"in\":\"query\",\"name\":\"token\",\"description\":\"A run's stream token, from its streamUrl\"}}";
+
+static const char *const verbs[] = {"get", "head", "post", "put", "delete", "options", ""};
+
+static const char *tag_of(const char *pattern)
+{
+    if (strstr(pattern, "/runner/"))
+        return "runtimes";
+    if (strncmp(pattern, "/v1/runs", 8) == 0)
+        return "runs";
+    return strncmp(pattern, "/v1/agents", 10) == 0 ? "agents" : "operations";
+}
+
+static void write_parameter(struct json_writer *w, const char *where, struct str name, bool required)
+{
+    json_object_begin(w);
+    json_kv_str(w, "name", name);
+    json_kv_str(w, "in", str_of(where));
+    if (required)
+        json_kv_bool(w, "required", true);
+    json_kv_raw(w, "schema", STR("{\"type\":\"string\"}"));
+    json_object_end(w);
+}
+
+static void write_parameters(struct json_writer *w, const struct route *r)
+{
+    json_key(w, "parameters");
+    json_array_begin(w);
+    for (const char *p = strchr(r->pattern, '{'); p; p = strchr(p + 1, '{'))
+        write_parameter(w, "path", (struct str){p + 1, strcspn(p + 1, "}")}, true);
+    for (const char *p = r->parameters; *p;) {
+        size_t len = strcspn(p, " ");
+        if (strncmp(p, "token", len) != 0) /* that one is a security scheme */
+            write_parameter(w, "query", (struct str){p, len}, false);
+        p += len + (p[len] == ' ');
+    }
+    json_array_end(w);
+}
+
+static void write_content(struct json_writer *w, const char *type, const char *schema)
+{
+    json_key(w, "content");
+    json_object_begin(w);
+    json_key(w, type);
+    json_object_begin(w);
+    json_key(w, "schema");
+    json_object_begin(w);
+    if (schema) {
+        char ref[96];
+        snprintf(ref, sizeof ref, "#/components/schemas/%s", schema);
+        json_kv_str(w, "$ref", str_of(ref));
+    } else {
+        json_kv_str(w, "type", STR("string"));
+    }
+    json_object_end(w);
+    json_object_end(w);
+    json_object_end(w);
+}
+
+static void write_security(struct json_writer *w, enum route_auth auth)
+{
+    static const char *const by_auth[] = {
+        [AUTH_NONE] = "[]",
+        [AUTH_KEY] = "[{\"key\":[]},{\"keyHeader\":[]}]",
+        [AUTH_STREAM] = "[{\"key\":[]},{\"keyHeader\":[]},{\"stream\":[]}]",
+        [AUTH_RUNNER] = "[{\"runner\":[]}]",
+    };
+    json_kv_raw(w, "security", str_of(by_auth[auth]));
+}
+
+static void write_operation(struct json_writer *w, const struct route *r)
+{
+    size_t i = 0;
+    while (i < ARRAY_LEN(answers) - 1 && strcmp(answers[i].id, r->id) != 0)
+        i++;
+    json_key(w, verbs[r->method]);
+    json_object_begin(w);
+    json_kv_str(w, "operationId", str_of(r->id));
+    json_kv_str(w, "summary", str_of(r->summary));
+    json_kv_str(w, "description", str_of(r->summary));
+    json_key(w, "tags");
+    json_array_begin(w);
+    json_str(w, str_of(tag_of(r->pattern)));
+    json_array_end(w);
+    write_security(w, r->auth);
+    write_parameters(w, r);
+    if (answers[i].request) {
+        json_key(w, "requestBody");
+        json_object_begin(w);
+        json_kv_bool(w, "required", true);
+        write_content(w, "application/json", answers[i].request);
+        json_object_end(w);
+    }
+    json_key(w, "responses");
+    json_object_begin(w);
+    char status[16];
+    snprintf(status, sizeof status, "%d", answers[i].status);
+    json_key(w, status);
+    json_object_begin(w);
+    json_kv_str(w, "description", str_of(answers[i].what));
+    if (answers[i].type)
+        write_content(w, answers[i].type, answers[i].schema);
+    json_object_end(w);
+    json_kv_raw(w, "4XX", STR("{\"$ref\":\"#/components/responses/Problem\"}"));
+    json_kv_raw(w, "5XX", STR("{\"$ref\":\"#/components/responses/Problem\"}"));
+    json_object_end(w);
+    json_object_end(w);
+}
+
+/* Rows of one path stand together in the description: at the first of them, all are written. */
+static bool is_first_of_path(size_t at)
+{
+    for (size_t i = 0; i < at; i++)
+        if (routes[i].id && strcmp(routes[i].pattern, routes[at].pattern) == 0)
+            return false;
+    return true;
+}
+
+void openapi_write(struct strbuf *out)
+{
+    struct json_writer w;
+    json_writer_init(&w, out);
+    json_object_begin(&w);
+    json_kv_str(&w, "openapi", STR("3.1.0"));
+    json_kv_raw(&w, "info", STR("{\"title\":\"Errand\",\"version\":\"" ERRAND_VERSION "\",\"summary\":\"A distributed job queue and runner for agent runs\","
+                               "\"description\":\"Submit runs of agents, watch them live or replay them from any position, and stop them.\","
+                               "\"contact\":{\"name\":\"Errand\",\"url\":\"https://errand.example\"},\"license\":{\"name\":\"See the project's licence\",\"url\":\"https://errand.example/licence\"}}"));
+    json_kv_raw(&w, "servers", STR("[{\"url\":\"/\",\"description\":\"This node\"}]"));
+    json_kv_raw(&w, "tags", STR("[{\"name\":\"agents\",\"description\":\"What is executed\"},{\"name\":\"operations\",\"description\":\"Nodes, queues, health\"},"
+                               "{\"name\":\"runs\",\"description\":\"Durable invocations of agents\"},{\"name\":\"runtimes\",\"description\":\"For runtimes that post their own events\"}]"));
+    json_key(&w, "paths");
+    json_object_begin(&w);
+    for (size_t i = 0; i < routes_len; i++) {
+        if (!routes[i].id || !is_first_of_path(i))
+            continue;
+        json_key(&w, routes[i].pattern);
+        json_object_begin(&w);
+        for (size_t k = i; k < routes_len; k++)
+            if (routes[k].id && strcmp(routes[k].pattern, routes[i].pattern) == 0)
+                write_operation(&w, &routes[k]);
+        json_object_end(&w);
+    }
+    json_object_end(&w);
+    json_key(&w, "components");
+    json_object_begin(&w);
+    json_kv_raw(&w, "securitySchemes", str_of(security));
+    json_kv_raw(&w, "responses", STR("{\"Problem\":{\"description\":\"What went wrong (RFC 9457)\",\"content\":{\"application/problem+json\":{\"schema\":{\"$ref\":\"#/components/schemas/Problem\"}}}}}"));
+    json_kv_raw(&w, "schemas", str_of(schemas));
+    json_object_end(&w);
+    json_object_end(&w);
+}
