@@ -1,0 +1,160 @@
+#include "runner/adapter.h"
+
+#include "common/json.h"
+#include "common/limits.h"
+
+enum { ARENA_MAX = 16 << 20, EVENT_OVERHEAD = 128 };
+
+void adapter_notification(struct strbuf *out, const char *stream, struct str line, bool piece)
+{
+    struct json_writer w;
+    json_writer_init(&w, out);
+    json_object_begin(&w);
+    json_kv_str(&w, "stream", str_of(stream));
+    json_kv_str(&w, "text", line);
+    if (piece)
+        json_kv_bool(&w, "partial", true);
+    json_object_end(&w);
+}
+
+static void notify(struct adapter *a, struct str line, bool piece)
+{
+    struct strbuf data;
+    strbuf_init(&data, LIMIT_EVENT);
+    adapter_notification(&data, "stdout", line, piece);
+    a->fn(a->ctx, EVENT_NOTIFICATION, strbuf_str(&data));
+    strbuf_done(&data);
+}
+
+/* A line that is no event: whole, or in pieces whose escaped form fits an event for certain. */
+static void notify_line(struct adapter *a, struct str line)
+{
+    if (line.len <= LINE_PIECE_BYTES) {
+        notify(a, line, false);
+        return;
+    }
+    while (line.len > 0) {
+        struct str piece = line;
+        if (piece.len > LINE_PIECE_BYTES) {
+            piece.len = LINE_PIECE_BYTES;
+            piece.len = utf8_complete_len(piece);
+        }
+        notify(a, piece, true);
+        line.ptr += piece.len;
+        line.len -= piece.len;
+    }
+}
+
+static void take_claim(struct adapter *a, const struct json *data)
+{
+    const struct json *status = json_get(data, "status"), *result = json_get(data, "result"), *error = json_get(data, "error");
+    const struct json *message = json_get(error, "message");
+    a->claim.made = true;
+    a->claim.error = status && status->type == JSON_STRING && !str_eqz(status->string, "success");
+    if (result)
+        strbuf_add(&a->claim.result, result->raw);
+    if (message && message->type == JSON_STRING)
+        strbuf_add(&a->claim.message, message->string);
+    else if (error && error->type == JSON_STRING)
+        strbuf_add(&a->claim.message, error->string);
+}
+
+static void on_line(void *ctx, struct str line, bool piece)
+{
+    struct adapter *a = ctx;
+    struct arena arena;
+    struct json *root = NULL;
+    if (piece) {
+        notify(a, line, true);
+        return;
+    }
+    if (line.len == 0)
+        return;
+    arena_init(&arena, ARENA_MAX);
+    /* two levels less than an envelope's: the same data must pass there, too */
+    bool is_json = line.ptr[0] == '{' && json_parse(&arena, line, LIMIT_JSON_DEPTH - 2, 3, &root, NULL) == ERR_OK;
+    const struct json *kind = is_json ? json_get(root, "kind") : NULL, *data = is_json ? json_get(root, "data") : NULL;
+    enum event_kind k = kind && kind->type == JSON_STRING ? event_kind_of(kind->string) : EVENT_KIND_COUNT;
+    bool event = k != EVENT_KIND_COUNT && k != EVENT_RUNTIME_STARTED && data && data->type == JSON_OBJECT && data->raw.len + EVENT_OVERHEAD <= LIMIT_EVENT;
+    if (event && k == EVENT_RUNTIME_TERMINAL && !a->claim.made)
+        take_claim(a, data);
+    else if (event && k != EVENT_RUNTIME_TERMINAL)
+        a->fn(a->ctx, k, data->raw);
+    else
+        notify_line(a, line);
+    arena_done(&arena);
+}
+
+/* ---- text ---- */
+
+static void text_event(struct adapter *a, struct str text)
+{
+    struct strbuf data;
+    struct json_writer w;
+    if (a->result_text.len + text.len > LIMIT_RESULT)
+        a->result_truncated = true;
+    if (a->result_truncated)
+        strbuf_done(&a->result_text);
+    else
+        utf8_sanitize(&a->result_text, text);
+    strbuf_init(&data, LIMIT_EVENT);
+    json_writer_init(&w, &data);
+    json_object_begin(&w);
+    json_kv_str(&w, "text", text);
+    json_object_end(&w);
+    a->fn(a->ctx, EVENT_ASSISTANT_TEXT, strbuf_str(&data));
+    strbuf_done(&data);
+}
+
+static void feed_text(struct adapter *a, struct str bytes)
+{
+    while (bytes.len > 0) {
+        size_t n = bytes.len < LINE_PIECE_BYTES ? bytes.len : LINE_PIECE_BYTES;
+        strbuf_add(&a->rest, (struct str){bytes.ptr, n});
+        bytes.ptr += n;
+        bytes.len -= n;
+        struct str whole = strbuf_str(&a->rest);
+        whole.len = utf8_complete_len(whole);
+        if (whole.len > 0)
+            text_event(a, whole);
+        strbuf_consume(&a->rest, whole.len);
+    }
+}
+
+/* ---- both ---- */
+
+void adapter_init(struct adapter *a, struct str protocol, adapter_event_fn fn, void *ctx)
+{
+    *a = (struct adapter){.text = str_eqz(protocol, "text"), .fn = fn, .ctx = ctx};
+    lines_init(&a->lines);
+    strbuf_init(&a->rest, 2 * LINE_PIECE_BYTES);
+    strbuf_init(&a->result_text, 4 * (size_t)LIMIT_RESULT);
+    strbuf_init(&a->claim.result, LIMIT_RESULT);
+    strbuf_init(&a->claim.message, LIMIT_EVENT);
+}
+
+void adapter_done(struct adapter *a)
+{
+    lines_done(&a->lines);
+    strbuf_done(&a->rest);
+    strbuf_done(&a->result_text);
+    strbuf_done(&a->claim.result);
+    strbuf_done(&a->claim.message);
+}
+
+void adapter_feed(struct adapter *a, struct str bytes)
+{
+    if (a->text)
+        feed_text(a, bytes);
+    else
+        lines_feed(&a->lines, bytes, on_line, a);
+}
+
+void adapter_end(struct adapter *a)
+{
+    if (a->text && a->rest.len > 0)
+        text_event(a, strbuf_str(&a->rest));
+    strbuf_reset(&a->rest);
+    if (!a->text)
+        lines_end(&a->lines, on_line, a);
+}

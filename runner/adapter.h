@@ -1,0 +1,39 @@
+/* Protocols: what an agent prints → events. Pure: bytes in, events out through a callback; no seq, no clock, no I/O. Contract: executors.md, "Agent process protocol". */
+#ifndef ERRAND_RUNNER_ADAPTER_H
+#define ERRAND_RUNNER_ADAPTER_H
+
+#include "common/event.h"
+#include "runner/lines.h"
+
+/* data: a JSON object without insignificant white space, borrowed. */
+typedef void (*adapter_event_fn)(void *ctx, enum event_kind kind, struct str data);
+
+/* What the agent said of its own end: its first runtime_terminal line. */
+struct adapter_claim {
+    bool made;
+    bool error;
+    struct strbuf result;  /* raw JSON; empty for none */
+    struct strbuf message; /* of the error, raw text */
+};
+
+struct adapter {
+    bool text; /* protocol `text`; else `events` */
+    struct lines lines;
+    struct strbuf rest;        /* text: bytes of a character that is not whole yet */
+    struct strbuf result_text; /* text: all of it, up to the limit */
+    bool result_truncated;
+    struct adapter_claim claim;
+    adapter_event_fn fn;
+    void *ctx;
+};
+
+void adapter_init(struct adapter *a, struct str protocol, adapter_event_fn fn, void *ctx);
+void adapter_done(struct adapter *a);
+/* Standard output. */
+void adapter_feed(struct adapter *a, struct str bytes);
+/* Its end. */
+void adapter_end(struct adapter *a);
+/* A line of output that is no event: data = {"stream", "text", "partial"?} into out. */
+void adapter_notification(struct strbuf *out, const char *stream, struct str line, bool piece);
+
+#endif

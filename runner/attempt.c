@@ -1,0 +1,673 @@
+#include "runner/attempt.h"
+
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/crypto.h"
+#include "common/log.h"
+#include "common/metrics.h"
+#include "lua/scripts.h"
+#include "runner/spec.h"
+
+enum { LOG_FLUSH_MS = 1000, FINISH_AGAIN_MS = 500, HAND_BACK_GRACE_MS = 2000, LOG_TEXT_MAX = 4096, ARENA_MAX = 8 << 20 };
+
+static const unsigned char edges[ATTEMPT_STATE_COUNT] = {
+#define TO(name) (1 << ATTEMPT_##name)
+    [ATTEMPT_STARTING] = TO(RUNNING) | TO(ENDING),
+    [ATTEMPT_RUNNING] = TO(ENDING),
+    [ATTEMPT_ENDING] = TO(FINISHING) | TO(OVER),
+    [ATTEMPT_FINISHING] = TO(OVER),
+    [ATTEMPT_OVER] = 0,
+#undef TO
+};
+
+bool attempt_edge(enum attempt_state from, enum attempt_state to)
+{
+    return (edges[from] >> to) & 1;
+}
+
+static void move(struct attempt *a, enum attempt_state to)
+{
+    PRE(attempt_edge(a->state, to));
+    a->state = to;
+}
+
+#define LOG_RUN(a) LOG_Z("runId", (a)->run_id.s), LOG_I("attempt", (a)->number)
+
+/* ---- the log tail ---- */
+
+static void log_add(struct attempt *a, const char *stream, struct str text)
+{
+    if (text.len > LOG_TEXT_MAX) {
+        text.len = LOG_TEXT_MAX;
+        text.len = utf8_complete_len(text);
+    }
+    struct strbuf line;
+    struct json_writer w;
+    strbuf_init(&line, 16 * LOG_TEXT_MAX);
+    json_writer_init(&w, &line);
+    json_object_begin(&w);
+    json_kv_int(&w, "tMs", clock_wall_ms());
+    json_kv_str(&w, "stream", str_of(stream));
+    json_kv_str(&w, "text", text);
+    json_object_end(&w);
+    while (a->log.len > 0 && a->log.len + 1 + line.len > LIMIT_LOG_BYTES) { /* the oldest go; newlines part the lines here */
+        const char *newline = memchr(a->log.ptr, '\n', a->log.len);
+        strbuf_consume(&a->log, newline ? (size_t)(newline - a->log.ptr) + 1 : a->log.len);
+    }
+    if (a->log.len > 0)
+        strbuf_addc(&a->log, '\n');
+    strbuf_add(&a->log, strbuf_str(&line));
+    strbuf_done(&line);
+    a->log_dirty = true;
+    if (!loop_timer_is_set(&a->log_flush))
+        loop_timer_set(&a->log_flush, LOG_FLUSH_MS);
+}
+
+static void over_if_quiet(struct attempt *a);
+
+static void on_log_stored(void *ctx, enum err err, const struct script_logs_reply *reply)
+{
+    struct attempt *a = ctx;
+    (void)err;
+    (void)reply;
+    a->log_sending = false;
+    over_if_quiet(a);
+}
+
+static void log_send(struct attempt *a)
+{
+    if (!a->log_dirty || a->log_sending || a->end == END_LOST || !worker_may_write(a->shard))
+        return;
+    struct strbuf text;
+    strbuf_init(&text, 2 * LIMIT_LOG_BYTES);
+    strbuf_addc(&text, '[');
+    strbuf_add(&text, strbuf_str(&a->log));
+    strbuf_addc(&text, ']');
+    for (size_t i = 0; i < text.len; i++)
+        if (text.ptr[i] == '\n')
+            text.ptr[i] = ',';
+    struct script_logs_args args = {.run = str_of(a->run_id.s), .epoch = a->epoch, .lines = strbuf_str(&text)};
+    a->log_dirty = false;
+    a->log_sending = true;
+    script_call_logs(a->shard->commands, worker_prefix(a->shard), &args, on_log_stored, a);
+    strbuf_done(&text);
+}
+
+static void on_log_flush(void *ctx)
+{
+    log_send(ctx);
+}
+
+/* ---- output ---- */
+
+static void on_event(void *ctx, enum event_kind kind, struct str data)
+{
+    struct attempt *a = ctx;
+    outbox_add(&a->outbox, kind, data);
+}
+
+static void on_stderr_line(void *ctx, struct str line, bool piece)
+{
+    struct attempt *a = ctx;
+    struct strbuf data;
+    log_add(a, "stderr", line);
+    if (a->remote)
+        return;
+    while (line.len > 0) {
+        struct str part = line;
+        if (part.len > LINE_PIECE_BYTES) {
+            part.len = LINE_PIECE_BYTES;
+            part.len = utf8_complete_len(part);
+        }
+        strbuf_init(&data, LIMIT_EVENT);
+        adapter_notification(&data, "stderr", part, piece || part.len < line.len);
+        outbox_add(&a->outbox, EVENT_NOTIFICATION, strbuf_str(&data));
+        strbuf_done(&data);
+        line.ptr += part.len;
+        line.len -= part.len;
+    }
+}
+
+static void on_stdout_log_line(void *ctx, struct str line, bool piece)
+{
+    (void)piece;
+    log_add(ctx, "stdout", line);
+}
+
+static void on_output(void *ctx, enum job_stream stream, struct str bytes)
+{
+    struct attempt *a = ctx;
+    if (a->end == END_LOST || a->end == END_EVENT_LIMIT || a->end == END_STORAGE_FULL)
+        return; /* it is read only so that the tree can end */
+    if (stream == JOB_STDERR)
+        lines_feed(&a->err_lines, bytes, on_stderr_line, a);
+    else if (a->remote)
+        lines_feed(&a->out_lines, bytes, on_stdout_log_line, a);
+    else
+        adapter_feed(&a->adapter, bytes);
+}
+
+/* ---- ends ---- */
+
+static void workdir_removed(uv_work_t *work, int status)
+{
+    (void)status;
+    free(work->data);
+    free(work);
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st;
+    (void)type;
+    (void)ftw;
+    return remove(path) ? 0 : 0; /* best effort: the agent may have made it unremovable */
+}
+
+static void remove_tree(uv_work_t *work)
+{
+    nftw(work->data, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+}
+
+/* On libuv's pool: a large folder takes its time. */
+static void workdir_remove(struct attempt *a)
+{
+    uv_work_t *work = a->workdir[0] ? calloc(1, sizeof *work) : NULL;
+    if (!work)
+        return;
+    work->data = strdup(a->workdir);
+    if (uv_queue_work(loop_uv(a->shard->worker->loop), work, remove_tree, workdir_removed) != 0)
+        workdir_removed(work, 0);
+}
+
+static void attempt_free(void *p)
+{
+    struct attempt *a = p;
+    outbox_done(&a->outbox);
+    adapter_done(&a->adapter);
+    lines_done(&a->err_lines);
+    lines_done(&a->out_lines);
+    strbuf_done(&a->log);
+    arena_done(&a->arena);
+    free(a->agent);
+    free(a);
+}
+
+static void go_over(struct attempt *a)
+{
+    move(a, ATTEMPT_OVER);
+    loop_timer_stop(&a->timeout);
+    loop_timer_stop(&a->claimed);
+    loop_timer_stop(&a->log_flush);
+    loop_timer_stop(&a->again);
+    outbox_abandon(&a->outbox);
+    workdir_remove(a);
+    worker_attempt_over(a);
+    over_if_quiet(a);
+}
+
+/* The memory goes when no answer is still to come. */
+static void over_if_quiet(struct attempt *a)
+{
+    if (a->state == ATTEMPT_OVER && outbox_quiet(&a->outbox) && !a->log_sending && !a->finish_sent)
+        loop_defer_free(a->shard->worker->loop, attempt_free, a);
+}
+
+struct outcome {
+    const char *status; /* success, error, stopped */
+    const char *error_class;
+    char message[1024];
+};
+
+static void error_outcome(struct outcome *o, const char *class, const char *message)
+{
+    o->status = "error";
+    o->error_class = class;
+    snprintf(o->message, sizeof o->message, "%s", message);
+}
+
+/* How the attempt ended, in the contract's order: what we ended it for, how the process ended, what it claimed. */
+static void outcome_of(struct attempt *a, struct outcome *o)
+{
+    char text[900];
+    *o = (struct outcome){.status = "success", .error_class = ""};
+    const char *said = a->adapter.claim.message.len ? a->adapter.claim.message.ptr : "";
+    switch (a->end) {
+    case END_STOP:
+        o->status = "stopped";
+        return;
+    case END_TIMEOUT:
+        snprintf(text, sizeof text, "it took longer than %lld ms", (long long)a->timeout_ms);
+        error_outcome(o, "timeout", text);
+        return;
+    case END_EVENT_LIMIT:
+        error_outcome(o, "event_limit", "the run has more events, or more bytes of events, than it may");
+        return;
+    case END_STORAGE_FULL:
+        error_outcome(o, "storage_full", "Redis stayed full while its output waited");
+        return;
+    case END_START_FAILED:
+        error_outcome(o, "start_failed", a->start_why);
+        return;
+    case END_NONE:
+    case END_CLAIMED:
+    case END_DRAIN:
+    case END_LOST:
+        break;
+    }
+    if (!a->how.started) {
+        error_outcome(o, "start_failed", a->how_message[0] ? a->how_message : "it could not be started");
+    } else if (a->how.signaled) {
+        snprintf(text, sizeof text, "killed by signal %d (%s)", a->how.code, strsignal(a->how.code));
+        error_outcome(o, "signal", text);
+    } else if (a->how.code != 0) {
+        snprintf(text, sizeof text, "exit status %d%s%.800s", a->how.code, *said ? ": " : "", said);
+        error_outcome(o, "exit_nonzero", text);
+    } else if (a->adapter.claim.made && a->adapter.claim.error) {
+        error_outcome(o, "agent_error", *said ? said : "the agent reported an error");
+    }
+}
+
+static int64_t retry_delay_ms(const struct attempt *a)
+{
+    if (a->fixed_backoff)
+        return a->backoff_base_ms;
+    int64_t bound = a->backoff_base_ms;
+    for (int64_t i = 0; i < a->failures && bound < a->backoff_cap_ms; i++)
+        bound *= 2;
+    bound = bound < a->backoff_cap_ms ? bound : a->backoff_cap_ms;
+    return bound > 0 ? (int64_t)crypto_uniform((uint64_t)bound + 1) : 0; /* full jitter */
+}
+
+static void finish_again(struct attempt *a, enum err err)
+{
+    if (err != ERR_REDIS_UNAVAILABLE && err != ERR_TIMEOUT)
+        LOG_WARN("finish was refused; trying on", LOG_RUN(a), LOG_E(err));
+    loop_timer_set(&a->again, FINISH_AGAIN_MS);
+}
+
+static void count_outcome(const char *status)
+{
+    metric_add(strcmp(status, "success") == 0 ? METRIC_ATTEMPTS_OK : strcmp(status, "stopped") == 0 ? METRIC_ATTEMPTS_STOPPED : METRIC_ATTEMPTS_ERROR, 1);
+}
+
+static void on_finished(void *ctx, enum err err, const struct script_finish_reply *reply)
+{
+    struct attempt *a = ctx;
+    a->finish_sent = false;
+    if (a->state == ATTEMPT_OVER) {
+        over_if_quiet(a);
+        return;
+    }
+    if (err && err != ERR_FENCED) {
+        finish_again(a, err);
+        return;
+    }
+    if (err)
+        metric_add(METRIC_ATTEMPTS_FENCED, 1);
+    LOG_INFO("attempt ended", LOG_RUN(a), LOG_S("status", err ? STR("fenced") : reply->status));
+    go_over(a);
+}
+
+static void on_handed_back(void *ctx, enum err err, const struct script_hand_back_reply *reply)
+{
+    struct attempt *a = ctx;
+    (void)reply;
+    a->finish_sent = false;
+    if (a->state == ATTEMPT_OVER) {
+        over_if_quiet(a);
+    } else if (err && err != ERR_FENCED) {
+        finish_again(a, err);
+    } else {
+        metric_add(METRIC_ATTEMPTS_HANDED_BACK, 1);
+        LOG_INFO("run handed back", LOG_RUN(a));
+        go_over(a);
+    }
+}
+
+static void call_hand_back(struct attempt *a)
+{
+    struct script_hand_back_args args = {.inc = str_of(a->shard->incarnation.s), .run = str_of(a->run_id.s), .epoch = a->epoch, .attempt = a->number,
+                                         .rid = str_of(redis_run_id(a->shard->commands)), .retention_ms = a->shard->worker->config->retention_ms};
+    script_call_hand_back(a->shard->commands, worker_prefix(a->shard), &args, on_handed_back, a);
+}
+
+static void call_finish(struct attempt *a)
+{
+    struct outcome o;
+    struct strbuf error, result;
+    char exit_code[16] = "";
+    outcome_of(a, &o);
+    strbuf_init(&error, 16384);
+    strbuf_init(&result, 2 * (size_t)LIMIT_RESULT);
+    if (o.error_class[0]) {
+        struct json_writer w;
+        json_writer_init(&w, &error);
+        json_object_begin(&w);
+        json_kv_str(&w, "class", str_of(o.error_class));
+        json_kv_str(&w, "message", str_of(o.message));
+        json_object_end(&w);
+    }
+    bool text = a->adapter.text && !a->remote, truncated = text && a->adapter.result_truncated;
+    if (text && !truncated && strcmp(o.status, "success") == 0)
+        json_quote(&result, strbuf_str(&a->adapter.result_text));
+    else if (!text)
+        strbuf_add(&result, strbuf_str(&a->adapter.claim.result));
+    if (result.len > LIMIT_RESULT) {
+        truncated = true;
+        strbuf_reset(&result);
+    }
+    if (a->how.started && !a->how.signaled)
+        snprintf(exit_code, sizeof exit_code, "%d", a->how.code);
+    if (!a->reported) {
+        a->reported = true;
+        count_outcome(o.status);
+    }
+    struct script_finish_args args = {
+        .inc = str_of(a->shard->incarnation.s), .run = str_of(a->run_id.s), .epoch = a->epoch, .attempt = a->number, .outcome = str_of(o.status),
+        .error_class = str_of(o.error_class), .error_json = strbuf_str(&error), .result = strbuf_str(&result), .truncated = truncated, .exit_code = str_of(exit_code),
+        .seq = a->remote ? 0 : a->outbox.next_seq, .t_ms = clock_wall_ms(), .retryable = 1, .retry_ms = retry_delay_ms(a),
+        .rid = str_of(redis_run_id(a->shard->commands)), .retention_ms = a->shard->worker->config->retention_ms,
+    };
+    script_call_finish(a->shard->commands, worker_prefix(a->shard), &args, on_finished, a);
+    strbuf_done(&error);
+    strbuf_done(&result);
+}
+
+static void finish(struct attempt *a)
+{
+    if (a->finish_sent || !worker_may_write(a->shard))
+        return; /* worker_may_write's heartbeat brings us back */
+    log_send(a);
+    a->finish_sent = true;
+    if (a->end == END_DRAIN)
+        call_hand_back(a);
+    else
+        call_finish(a);
+}
+
+static void on_again(void *ctx)
+{
+    struct attempt *a = ctx;
+    if (a->state == ATTEMPT_FINISHING)
+        finish(a);
+}
+
+/* Nothing of it is left: when its last events are stored, it is finished. */
+static void end_if_drained(struct attempt *a)
+{
+    if (a->state != ATTEMPT_ENDING)
+        return;
+    if (a->end == END_LOST) {
+        metric_add(METRIC_ATTEMPTS_FENCED, 1);
+        LOG_WARN("attempt lost", LOG_RUN(a));
+        go_over(a);
+        return;
+    }
+    if (!a->outbox.over && !outbox_empty(&a->outbox)) {
+        outbox_flush(&a->outbox);
+        return;
+    }
+    if (!outbox_quiet(&a->outbox))
+        return;
+    move(a, ATTEMPT_FINISHING);
+    finish(a);
+}
+
+static void on_gone(void *ctx, const struct job_exit *how)
+{
+    struct attempt *a = ctx;
+    a->how = *how;
+    snprintf(a->how_message, sizeof a->how_message, "%s", how->message ? how->message : "");
+    a->job = NULL;
+    loop_timer_stop(&a->timeout);
+    loop_timer_stop(&a->claimed);
+    if (a->end != END_LOST && a->end != END_EVENT_LIMIT && a->end != END_STORAGE_FULL) {
+        adapter_end(&a->adapter);
+        lines_end(&a->err_lines, on_stderr_line, a);
+        lines_end(&a->out_lines, on_stdout_log_line, a);
+    }
+    move(a, ATTEMPT_ENDING);
+    end_if_drained(a);
+}
+
+/* Ends the tree for a reason; the first reason stays, but a loss beats all. */
+static void end_for(struct attempt *a, enum attempt_end why, int64_t grace_ms)
+{
+    if (a->end == END_NONE || a->end == END_CLAIMED || why == END_LOST || (why == END_STOP && a->end == END_DRAIN))
+        a->end = why;
+    if (a->job) {
+        a->executor->read_output(a->job, true); /* it can't end while it blocks on a full pipe */
+        a->executor->stop(a->job, grace_ms);
+    }
+}
+
+/* ---- the outbox's word ---- */
+
+static void on_fenced(void *ctx)
+{
+    attempt_lose(ctx);
+}
+
+static void on_full(void *ctx, bool full)
+{
+    struct attempt *a = ctx;
+    if (a->job && (!full || a->end == END_NONE || a->end == END_CLAIMED))
+        a->executor->read_output(a->job, !full);
+}
+
+static void start_job(struct attempt *a);
+
+static void on_drained(void *ctx)
+{
+    struct attempt *a = ctx;
+    if (a->state == ATTEMPT_OVER)
+        over_if_quiet(a);
+    else if (a->state == ATTEMPT_STARTING && a->remote && !a->job && a->end == END_NONE)
+        start_job(a); /* `started` was answered: the runtime may begin */
+    else
+        end_if_drained(a);
+}
+
+static void on_stop_asked(void *ctx)
+{
+    attempt_stop(ctx);
+}
+
+static void on_too_much(void *ctx)
+{
+    struct attempt *a = ctx;
+    end_for(a, END_EVENT_LIMIT, a->grace_ms);
+}
+
+static void on_storage_full(void *ctx)
+{
+    struct attempt *a = ctx;
+    end_for(a, END_STORAGE_FULL, a->grace_ms);
+    end_if_drained(a);
+}
+
+static const struct outbox_fns outbox_fns = {on_fenced, on_full, on_drained, on_stop_asked, on_too_much, on_storage_full};
+
+/* ---- starting ---- */
+
+static void put_started(struct attempt *a, struct str handle)
+{
+    char data[128];
+    int len = snprintf(data, sizeof data, "{\"attempt\":%lld,\"executor\":\"%s\"}", (long long)a->number, a->executor->name);
+    outbox_started(&a->outbox, (struct str){data, (size_t)len}, str_of(a->token_sha), handle);
+}
+
+static void on_handle_stored(void *ctx, enum err err, const struct script_handle_reply *reply)
+{
+    (void)ctx;
+    (void)err;
+    (void)reply;
+}
+
+static void on_started(void *ctx, struct str handle)
+{
+    struct attempt *a = ctx;
+    metric_observe_us(METRIC_START_SECONDS, clock_mono_us() - a->claimed_us);
+    move(a, ATTEMPT_RUNNING);
+    loop_timer_set(&a->timeout, a->timeout_ms);
+    arena_done(&a->arena); /* the spec was used up */
+    if (a->end == END_LOST)
+        return;
+    if (!a->remote) {
+        put_started(a, handle);
+        return;
+    }
+    struct script_handle_args args = {.run = str_of(a->run_id.s), .epoch = a->epoch, .handle = handle, .stats = STR("")};
+    script_call_handle(a->shard->commands, worker_prefix(a->shard), &args, on_handle_stored, NULL);
+}
+
+static const struct job_events job_events = {on_started, on_output, on_gone};
+
+static void start_failed(struct attempt *a, const char *why)
+{
+    snprintf(a->start_why, sizeof a->start_why, "%s", why);
+    if (a->end == END_NONE)
+        a->end = END_START_FAILED;
+    move(a, ATTEMPT_ENDING);
+    end_if_drained(a);
+}
+
+static void start_job(struct attempt *a)
+{
+    const char *why = "out of memory";
+    a->job = a->executor->start(a->shard->worker->loop, &a->spec, &job_events, a, &why);
+    if (!a->job)
+        start_failed(a, why);
+    else if (a->outbox.paused)
+        a->executor->read_output(a->job, false);
+}
+
+static void on_timeout(void *ctx)
+{
+    struct attempt *a = ctx;
+    end_for(a, END_TIMEOUT, a->grace_ms);
+}
+
+static void on_claimed_over(void *ctx)
+{
+    struct attempt *a = ctx;
+    end_for(a, END_CLAIMED, a->grace_ms);
+}
+
+static void begin(void *ctx)
+{
+    struct attempt *a = ctx;
+    if (a->state != ATTEMPT_STARTING)
+        return;
+    if (a->end != END_NONE) { /* lost or stopped before it began */
+        move(a, ATTEMPT_ENDING);
+        end_if_drained(a);
+    } else if (!a->spec.command) {
+        start_failed(a, a->start_why);
+    } else if (a->remote) {
+        put_started(a, STR("")); /* it writes its own events afterwards, so ours comes first */
+    } else {
+        start_job(a);
+    }
+}
+
+struct attempt *attempt_new(struct worker_shard *s, const struct script_claim_runs *row)
+{
+    struct attempt *a = calloc(1, sizeof *a);
+    if (!a || !id_parse(row->run, &a->run_id)) {
+        free(a);
+        return NULL;
+    }
+    struct loop *l = s->worker->loop;
+    a->shard = s;
+    a->claimed_us = clock_mono_us();
+    a->epoch = row->epoch;
+    a->number = row->attempt;
+    a->failures = row->failures;
+    a->timeout_ms = row->timeout_ms;
+    a->grace_ms = row->grace_ms;
+    a->backoff_base_ms = row->backoff_base_ms;
+    a->backoff_cap_ms = row->backoff_cap_ms;
+    a->fixed_backoff = str_eqz(row->backoff_type, "fixed");
+    a->remote = str_eqz(row->source, "remote");
+    arena_init(&a->arena, ARENA_MAX);
+    loop_timer_init(&a->timeout, l, on_timeout, a);
+    loop_timer_init(&a->claimed, l, on_claimed_over, a);
+    loop_timer_init(&a->log_flush, l, on_log_flush, a);
+    loop_timer_init(&a->again, l, on_again, a);
+    strbuf_init(&a->log, 2 * LIMIT_LOG_BYTES);
+    lines_init(&a->err_lines);
+    lines_init(&a->out_lines);
+    outbox_init(&a->outbox, s, &a->run_id, row->epoch, row->first_seq, row->last_t_ms, row->event_count, row->event_bytes, &outbox_fns, a);
+    struct str protocol = STR("events");
+    const char *why = "the definition could not be read";
+    if (spec_build(a, row, &protocol, &why) != ERR_OK) {
+        a->spec.command = NULL;
+        snprintf(a->start_why, sizeof a->start_why, "%s", why);
+    }
+    adapter_init(&a->adapter, protocol, on_event, a);
+    loop_defer(l, begin, a);
+    LOG_INFO("attempt claimed", LOG_RUN(a), LOG_S("agent", row->agent));
+    return a;
+}
+
+/* ---- orders ---- */
+
+void attempt_stop(struct attempt *a)
+{
+    if (a->state == ATTEMPT_ENDING || a->state == ATTEMPT_FINISHING || a->state == ATTEMPT_OVER)
+        return; /* the script knows of the stop, too */
+    bool waits = a->state == ATTEMPT_STARTING && a->remote && !a->job && a->end == END_NONE && a->outbox.count > 0 && !outbox_quiet(&a->outbox);
+    end_for(a, END_STOP, a->grace_ms);
+    if (a->state == ATTEMPT_STARTING && !a->job && !waits && a->remote) {
+        move(a, ATTEMPT_ENDING);
+        end_if_drained(a);
+    }
+}
+
+void attempt_claimed(struct attempt *a)
+{
+    if (!a->remote || a->end != END_NONE || a->state > ATTEMPT_RUNNING)
+        return;
+    a->end = END_CLAIMED;
+    loop_timer_set(&a->claimed, a->grace_ms);
+}
+
+void attempt_lose(struct attempt *a)
+{
+    if (a->state == ATTEMPT_OVER || a->end == END_LOST)
+        return;
+    outbox_abandon(&a->outbox);
+    end_for(a, END_LOST, 0);
+    if (a->state == ATTEMPT_FINISHING)
+        go_over(a);
+    else
+        end_if_drained(a);
+}
+
+void attempt_hand_back(struct attempt *a)
+{
+    if (a->state >= ATTEMPT_ENDING)
+        return;
+    end_for(a, END_DRAIN, a->grace_ms < HAND_BACK_GRACE_MS ? a->grace_ms : HAND_BACK_GRACE_MS);
+}
+
+void attempt_on_fresh(struct attempt *a, bool reconnected)
+{
+    if (a->state == ATTEMPT_OVER || a->end == END_LOST)
+        return;
+    if (reconnected)
+        outbox_reconnected(&a->outbox);
+    else
+        outbox_kick(&a->outbox);
+    if (a->state == ATTEMPT_FINISHING)
+        finish(a);
+    else
+        end_if_drained(a);
+}

@@ -1,0 +1,70 @@
+/* One attempt of a run on this runner: from the claim's row to the answered `finish`. */
+#ifndef ERRAND_RUNNER_ATTEMPT_H
+#define ERRAND_RUNNER_ATTEMPT_H
+
+#include "runner/adapter.h"
+#include "runner/outbox.h"
+
+/*   STARTING ──▶ RUNNING ──▶ ENDING ──▶ FINISHING ──▶ OVER
+ *      │            │           └─────────────────────▲
+ *      └──▶ ENDING  └──▶ (stop and timeout only tell the executor)
+ *
+ *   STARTING   the executor was asked to start it (remote: after `started` was answered)
+ *   RUNNING    it runs
+ *   ENDING     nothing of it is left; its last events are on their way
+ *   FINISHING  `finish` or `hand_back` is to be answered, however often it takes
+ *   OVER       its slot is free
+ * One that is lost (fenced, or its incarnation dead) goes from ENDING to OVER without a word to Redis.
+ */
+#define ATTEMPT_STATES(X) X(STARTING) X(RUNNING) X(ENDING) X(FINISHING) X(OVER)
+#define ATTEMPT_ENUM(name) ATTEMPT_##name,
+enum attempt_state { ATTEMPT_STATES(ATTEMPT_ENUM) ATTEMPT_STATE_COUNT };
+#undef ATTEMPT_ENUM
+bool attempt_edge(enum attempt_state from, enum attempt_state to);
+
+/* Why its tree is being ended by us; the first one counts, but LOST beats all. */
+enum attempt_end { END_NONE, END_STOP, END_TIMEOUT, END_EVENT_LIMIT, END_STORAGE_FULL, END_CLAIMED, END_DRAIN, END_START_FAILED, END_LOST };
+
+struct attempt {
+    struct attempt *prev, *next;
+    struct worker_shard *shard;
+    enum attempt_state state;
+    enum attempt_end end;
+    struct id run_id;
+    int64_t epoch, number, failures, timeout_ms, grace_ms, backoff_base_ms, backoff_cap_ms;
+    bool fixed_backoff, remote, reported;
+    char *agent;
+    struct arena arena;      /* what the definition and the spec borrow from, until it has started */
+    struct job_spec spec;
+    const struct executor *executor;
+    struct job *job;
+    struct job_exit how;
+    char how_message[256];
+    char start_why[160];
+    char workdir[512];
+    char token_sha[65];
+    struct outbox outbox;
+    struct adapter adapter;
+    struct lines err_lines, out_lines; /* stderr; and stdout of a remote one, which is only log */
+    struct strbuf log;       /* the tail: JSON objects, a comma between */
+    bool log_dirty, log_sending;
+    struct loop_timer timeout, claimed, log_flush, again;
+    bool finish_sent;
+    int64_t claimed_us;
+};
+
+/* Takes a claim's row; starts it. NULL only when memory is out (the heartbeat gives the run back then). */
+struct script_claim_runs;
+struct attempt *attempt_new(struct worker_shard *s, const struct script_claim_runs *row);
+/* A stop was asked for. */
+void attempt_stop(struct attempt *a);
+/* A remote runtime's end was claimed: it gets its grace time to leave. */
+void attempt_claimed(struct attempt *a);
+/* It is not ours any more: kill it, say nothing. */
+void attempt_lose(struct attempt *a);
+/* The runner drains, and its time is over: end it and hand the run back. */
+void attempt_hand_back(struct attempt *a);
+/* The shard is fresh; reconnected: on a new connection. */
+void attempt_on_fresh(struct attempt *a, bool reconnected);
+
+#endif

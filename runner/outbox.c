@@ -1,0 +1,379 @@
+#include "runner/outbox.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/metrics.h"
+#include "lua/scripts.h"
+
+enum { FLUSH_MS = 10, KEEP_MS = 2000, RETRY_MS = 200, BATCH_EVENTS = LIMIT_BATCH_EVENTS, BATCH_BYTES = LIMIT_ENTRY };
+
+struct batch {
+    struct batch *next;
+    bool is_started;
+    int64_t first, last, t, n;
+    int64_t count, bytes; /* running totals, this batch included */
+    int64_t answered_ms;  /* 0: not yet */
+    char token_sha[65];
+    size_t handle_len;
+    size_t len;  /* of the lines */
+    char data[]; /* lines, then the handle */
+};
+
+static void send_next(struct outbox *o);
+
+/* ---- batches ---- */
+
+static void forget_old(struct outbox *o)
+{
+    int64_t now = clock_mono_ms();
+    size_t keep_max = 4 * (size_t)o->shard->worker->config->output_buffer;
+    while (o->first && o->first != o->next_out && (now - o->first->answered_ms > KEEP_MS || o->kept > keep_max)) {
+        struct batch *b = o->first;
+        o->first = b->next;
+        if (!o->first)
+            o->tail = &o->first;
+        o->kept -= b->len;
+        free(b);
+    }
+}
+
+static void push(struct outbox *o, struct batch *b)
+{
+    *o->tail = b;
+    o->tail = &b->next;
+    if (!o->next_out)
+        o->next_out = b;
+    o->held += b->len;
+}
+
+static void seal(struct outbox *o)
+{
+    if (o->open_n == 0)
+        return;
+    struct batch *b = malloc(sizeof *b + o->open_lines.len);
+    PRE(b && !strbuf_failed(&o->open_lines));
+    *b = (struct batch){.first = o->open_first, .last = o->open_last, .t = o->open_t, .n = o->open_n, .count = o->count, .bytes = o->bytes, .len = o->open_lines.len};
+    memcpy(b->data, o->open_lines.ptr, b->len);
+    push(o, b);
+    o->open_n = 0;
+    strbuf_reset(&o->open_lines);
+    if (o->open_lines.cap > BATCH_BYTES)
+        strbuf_done(&o->open_lines);
+}
+
+static void check_full(struct outbox *o)
+{
+    size_t bound = (size_t)o->shard->worker->config->output_buffer, have = o->held + o->open_lines.len;
+    bool pause = o->paused ? have > bound / 2 : have >= bound;
+    if (pause == o->paused || o->over)
+        return;
+    o->paused = pause;
+    if (pause)
+        metric_add(METRIC_OUTPUT_PAUSES, 1);
+    o->fns->full(o->ctx, pause);
+}
+
+/* ---- answers ---- */
+
+static void answered(struct outbox *o)
+{
+    struct batch *b = o->next_out;
+    b->answered_ms = clock_mono_ms();
+    o->held -= b->len;
+    o->kept += b->len;
+    o->next_out = b->next;
+    o->full_since_ms = 0;
+    forget_old(o);
+    check_full(o);
+    send_next(o);
+    if (!o->over && outbox_empty(o))
+        o->fns->drained(o->ctx);
+}
+
+static void fenced(struct outbox *o)
+{
+    if (o->over)
+        return;
+    outbox_abandon(o);
+    o->fns->fenced(o->ctx);
+}
+
+/* No answer: after the reconnect it is sent again. Redis full: again in a moment. */
+static void failed(struct outbox *o, enum err err)
+{
+    if (err != ERR_MEMORY_PRESSURE) {
+        if (redis_is_up(o->shard->commands))
+            loop_timer_set(&o->retry, RETRY_MS);
+        return;
+    }
+    int64_t now = clock_mono_ms();
+    if (o->full_since_ms == 0)
+        o->full_since_ms = now;
+    if (now - o->full_since_ms > o->shard->worker->config->full_ms) {
+        outbox_abandon(o);
+        o->fns->storage_full(o->ctx);
+        return;
+    }
+    loop_timer_set(&o->retry, RETRY_MS);
+}
+
+static void on_verified(void *ctx, enum err err, const redisReply *reply)
+{
+    struct outbox *o = ctx;
+    o->in_flight = false;
+    if (o->over) {
+        o->fns->drained(o->ctx);
+        return;
+    }
+    if (err) {
+        failed(o, err);
+        return;
+    }
+    const struct batch *b = o->next_out;
+    struct str stored = redis_str(redis_field(redis_at(redis_at(reply, 0), 1), "b"));
+    if (str_eq(stored, (struct str){b->data, b->len}))
+        answered(o); /* it was there already: an earlier sending whose answer was lost */
+    else
+        fenced(o);
+}
+
+static void entry_id(const struct outbox *o, const struct batch *b, char out[48])
+{
+    snprintf(out, 48, "%lld-%lld", (long long)o->epoch, (long long)b->last);
+}
+
+/* Refused: either this very batch is stored, or this attempt is fenced. */
+static void verify(struct outbox *o)
+{
+    char id[48];
+    struct key key = keys_events(worker_prefix(o->shard), str_of(o->run_id.s));
+    entry_id(o, o->next_out, id);
+    o->in_flight = true;
+    redis_command(o->shard->commands, 4, (const struct str[]){STR("XRANGE"), key_str(&key), str_of(id), str_of(id)}, on_verified, o);
+}
+
+static void on_appended(void *ctx, enum err err, const redisReply *reply)
+{
+    struct outbox *o = ctx;
+    o->in_flight = false;
+    if (o->over)
+        o->fns->drained(o->ctx);
+    else if (!err && reply->type == REDIS_REPLY_NIL) /* NOMKSTREAM: the run is gone */
+        fenced(o);
+    else if (!err)
+        answered(o);
+    else if (err == ERR_INTERNAL && reply && memmem(reply->str, reply->len, "equal or smaller", 16))
+        verify(o);
+    else
+        failed(o, err);
+}
+
+static void on_started(void *ctx, enum err err, const struct script_started_reply *reply)
+{
+    struct outbox *o = ctx;
+    o->in_flight = false;
+    if (o->over) {
+        o->fns->drained(o->ctx);
+    } else if (err == ERR_FENCED) {
+        fenced(o);
+    } else if (err) {
+        failed(o, err);
+    } else {
+        bool stop = reply->stop != 0;
+        answered(o);
+        if (stop && !o->over)
+            o->fns->stop_asked(o->ctx);
+    }
+}
+
+/* ---- sending ---- */
+
+static void send_batch(struct outbox *o, const struct batch *b)
+{
+    char id[48], first[24], last[24], t[24], n[24], c[24], z[24];
+    struct key key = keys_events(worker_prefix(o->shard), str_of(o->run_id.s)), wake = keys_wake(worker_prefix(o->shard), str_of(o->run_id.s));
+    entry_id(o, b, id);
+    snprintf(first, sizeof first, "%lld", (long long)b->first);
+    snprintf(last, sizeof last, "%lld", (long long)b->last);
+    snprintf(t, sizeof t, "%lld", (long long)b->t);
+    snprintf(n, sizeof n, "%lld", (long long)b->n);
+    snprintf(c, sizeof c, "%lld", (long long)b->count);
+    snprintf(z, sizeof z, "%lld", (long long)b->bytes);
+    const struct str add[] = {STR("XADD"), key_str(&key), STR("NOMKSTREAM"), str_of(id), STR("first"), str_of(first), STR("last"), str_of(last), STR("t"), str_of(t),
+                              STR("n"), str_of(n), STR("c"), str_of(c), STR("z"), str_of(z), STR("b"), {b->data, b->len}};
+    redis_command(o->shard->commands, ARRAY_LEN(add), add, on_appended, o);
+    redis_command(o->shard->commands, 3, (const struct str[]){STR("PUBLISH"), key_str(&wake), STR("")}, NULL, NULL);
+    metric_add(METRIC_APPENDS, 1);
+    metric_add(METRIC_EVENTS_APPENDED, b->n);
+}
+
+static void send_started(struct outbox *o, const struct batch *b)
+{
+    struct script_started_args args = {
+        .inc = str_of(o->shard->incarnation.s), .run = str_of(o->run_id.s), .epoch = o->epoch, .seq = b->first, .t_ms = b->t, .event = {b->data, b->len},
+        .count = b->count, .bytes = b->bytes, .token_sha = str_of(b->token_sha), .handle = {b->data + b->len, b->handle_len},
+    };
+    script_call_started(o->shard->commands, worker_prefix(o->shard), &args, on_started, o);
+}
+
+static void send_next(struct outbox *o)
+{
+    if (o->over || o->in_flight)
+        return;
+    if (!o->next_out && o->open_n > 0 && !loop_timer_is_set(&o->flush))
+        seal(o);
+    if (!o->next_out || !worker_may_write(o->shard))
+        return;
+    loop_timer_stop(&o->retry);
+    o->in_flight = true;
+    if (o->next_out->is_started)
+        send_started(o, o->next_out);
+    else
+        send_batch(o, o->next_out);
+}
+
+static void on_flush(void *ctx)
+{
+    outbox_flush(ctx);
+}
+
+static void on_retry(void *ctx)
+{
+    send_next(ctx);
+}
+
+void outbox_flush(struct outbox *o)
+{
+    loop_timer_stop(&o->flush);
+    if (o->over)
+        return;
+    seal(o);
+    send_next(o);
+}
+
+void outbox_kick(struct outbox *o)
+{
+    send_next(o);
+}
+
+/* ---- events ---- */
+
+static bool over_limit(struct outbox *o, size_t line_len)
+{
+    const struct config *c = o->shard->worker->config;
+    if (o->count < c->run_events_max - 1 && o->bytes + (int64_t)line_len < c->run_bytes_max) /* one is kept for the end */
+        return false;
+    if (!o->limit_said) {
+        o->limit_said = true;
+        o->fns->too_much(o->ctx);
+    }
+    return true;
+}
+
+static int64_t next_t(struct outbox *o)
+{
+    int64_t now = clock_wall_ms();
+    o->last_t_ms = now > o->last_t_ms ? now : o->last_t_ms;
+    return o->last_t_ms;
+}
+
+void outbox_add(struct outbox *o, enum event_kind kind, struct str data)
+{
+    if (o->over || over_limit(o, data.len + 80))
+        return;
+    if (o->open_n >= BATCH_EVENTS || (o->open_n > 0 && o->open_lines.len + data.len + 100 > BATCH_BYTES))
+        seal(o);
+    bool was_idle = o->open_n == 0;
+    if (!was_idle)
+        strbuf_addc(&o->open_lines, '\n');
+    size_t before = o->open_lines.len;
+    int64_t t = next_t(o);
+    event_write(&o->open_lines, o->next_seq, t, kind, data);
+    if (was_idle)
+        o->open_first = o->next_seq;
+    o->open_last = o->next_seq++;
+    o->open_t = t;
+    o->open_n++;
+    o->count++;
+    o->bytes += (int64_t)(o->open_lines.len - before);
+    if (was_idle && !o->in_flight && !o->next_out)
+        loop_timer_set(&o->flush, 0); /* nothing is under way: the first leaves in this turn, what comes meanwhile gathers */
+    else if (!loop_timer_is_set(&o->flush))
+        loop_timer_set(&o->flush, FLUSH_MS);
+    check_full(o);
+}
+
+void outbox_started(struct outbox *o, struct str data, struct str token_sha, struct str handle)
+{
+    struct strbuf line;
+    strbuf_init(&line, LIMIT_EVENT);
+    int64_t seq = o->next_seq++, t = next_t(o);
+    event_write(&line, seq, t, EVENT_RUNTIME_STARTED, data);
+    struct batch *b = malloc(sizeof *b + line.len + handle.len);
+    PRE(b && !strbuf_failed(&line) && token_sha.len == 64);
+    o->count++;
+    o->bytes += (int64_t)line.len;
+    *b = (struct batch){.is_started = true, .first = seq, .last = seq, .t = t, .n = 1, .count = o->count, .bytes = o->bytes, .handle_len = handle.len, .len = line.len};
+    memcpy(b->data, line.ptr, line.len);
+    if (handle.len > 0)
+        memcpy(b->data + line.len, handle.ptr, handle.len);
+    memcpy(b->token_sha, token_sha.ptr, 64);
+    strbuf_done(&line);
+    push(o, b);
+    send_next(o);
+}
+
+bool outbox_empty(const struct outbox *o)
+{
+    return !o->next_out && o->open_n == 0;
+}
+
+bool outbox_quiet(const struct outbox *o)
+{
+    return !o->in_flight;
+}
+
+void outbox_reconnected(struct outbox *o)
+{
+    if (o->over)
+        return;
+    forget_old(o);
+    for (struct batch *b = o->first; b && b != o->next_out; b = b->next) { /* answered lately: a Redis that crashed may have lost it */
+        b->answered_ms = 0;
+        o->held += b->len;
+    }
+    o->kept = 0;
+    o->next_out = o->first;
+    send_next(o);
+}
+
+void outbox_abandon(struct outbox *o)
+{
+    o->over = true;
+    loop_timer_stop(&o->flush);
+    loop_timer_stop(&o->retry);
+}
+
+void outbox_init(struct outbox *o, struct worker_shard *s, const struct id *run_id, int64_t epoch, int64_t first_seq, int64_t last_t_ms, int64_t count, int64_t bytes,
+                 const struct outbox_fns *fns, void *ctx)
+{
+    *o = (struct outbox){.shard = s, .run_id = *run_id, .epoch = epoch, .next_seq = first_seq, .last_t_ms = last_t_ms, .count = count, .bytes = bytes, .fns = fns, .ctx = ctx};
+    o->tail = &o->first;
+    strbuf_init(&o->open_lines, 2 * (size_t)LIMIT_EVENT + BATCH_BYTES);
+    loop_timer_init(&o->flush, s->worker->loop, on_flush, o);
+    loop_timer_init(&o->retry, s->worker->loop, on_retry, o);
+}
+
+void outbox_done(struct outbox *o)
+{
+    outbox_abandon(o);
+    while (o->first) {
+        struct batch *b = o->first;
+        o->first = b->next;
+        free(b);
+    }
+    strbuf_done(&o->open_lines);
+}

@@ -1,0 +1,68 @@
+/* A runner node: slots, the shards it serves, and the attempts it executes. One thread, one loop. */
+#ifndef ERRAND_RUNNER_WORKER_H
+#define ERRAND_RUNNER_WORKER_H
+
+#include "common/config.h"
+#include "common/id.h"
+#include "common/keys.h"
+#include "common/redis.h"
+#include "runner/executor.h"
+
+struct attempt;
+struct http_server;
+
+enum { WORKER_QUEUES_MAX = 64, WORKER_LOSSES_MAX = 3 };
+
+/* One shard as this runner sees it. Each has an incarnation of its own: a new one when the old was declared dead. */
+struct worker_shard {
+    struct worker *worker;
+    unsigned number;
+    struct key prefix;
+    struct redis *commands, *subscriptions, *blocking;
+    struct redis_sub *ctl, *due;
+    struct id incarnation;
+    bool registered;
+    bool fresh;         /* a heartbeat was answered on this connection, and not too long ago: attempts may write */
+    bool beating;       /* a heartbeat is in flight */
+    bool beat_again;    /* and another is wanted behind it */
+    int64_t beat_ms;    /* monotonic: when the last answered heartbeat was sent */
+    int64_t claim_no;   /* the newest claim's number */
+    int64_t answered;   /* the highest that was answered or given up */
+    bool claiming, more, listening;
+    struct loop_timer beat, ask, promote, reap;
+    bool promoting, reaping, sweeping, evicting;
+};
+
+struct worker {
+    const struct config *config;
+    struct loop *loop;
+    struct worker_shard *shards;
+    unsigned shard_count;
+    struct str queues[WORKER_QUEUES_MAX];
+    size_t queue_count;
+    int64_t slots, used, reserved; /* reserved: by claims in flight */
+    struct attempt *attempts;      /* all of them, also those that are ending */
+    bool draining;
+    struct loop_timer drain_limit;
+    void (*stopped)(struct worker *w);
+    bool stop_called;
+};
+
+/* ERR_CONFIG or ERR_NO_MEMORY, with a sentence. */
+MUST_CHECK enum err worker_start(struct worker *w, const struct config *config, struct strbuf *ret_message);
+/* Stops claiming; runs may end for drain_ms, the rest is handed back; then `stopped` is called. A second call hands back at once. */
+void worker_drain(struct worker *w);
+/* After the loop has stopped. */
+void worker_done(struct worker *w);
+/* Registered and fresh on every shard, not draining; *ret_why (static) otherwise. */
+bool worker_ready(const struct worker *w, const char **ret_why);
+
+static inline struct str worker_prefix(const struct worker_shard *s) { return key_str(&s->prefix); }
+
+/* For attempts: whether writing is allowed now. A runner that was stopped past its lease asks with a heartbeat first. */
+bool worker_may_write(struct worker_shard *s);
+/* For attempts: this one is over; its slot is free. */
+void worker_attempt_over(struct attempt *a);
+struct script_claim_runs;
+
+#endif
