@@ -8,7 +8,7 @@
 #include "common/clock.h"
 #include "common/limits.h"
 
-/* Sends a request about one agent (or all, name NULL) and gives the answer to fn (NULL: none is printed). */
+/* Sends a request about one agent and gives the answer to fn (NULL: none is printed). */
 static int call(struct cli *cli, const char *method, const char *name, struct str body, const char *query,
                 void (*fn)(const struct cli *cli, const struct json *answer))
 {
@@ -17,11 +17,8 @@ static int call(struct cli *cli, const char *method, const char *name, struct st
         return EXIT_USAGE;
     struct strbuf path;
     strbuf_init(&path, 8192);
-    strbuf_addz(&path, "/v1/agents");
-    if (name) {
-        strbuf_addc(&path, '/');
-        url_encode(&path, str_of(name));
-    }
+    strbuf_addz(&path, "/v1/agents/");
+    url_encode(&path, str_of(name));
     strbuf_addz(&path, query);
     struct response response;
     client_send(client, &(struct request){.method = method, .path = path.ptr, .body = body}, &response);
@@ -43,29 +40,69 @@ static int call(struct cli *cli, const char *method, const char *name, struct st
     return status;
 }
 
-static void print_agents(const struct cli *cli, const struct json *answer)
+static void add_agents(const struct cli *cli, const struct json *agents, struct table *t)
 {
-    const struct json *agents = json_get(answer, "agents");
-    struct table t;
-    table_init(&t, 4);
-    table_add(&t, STR("AGENT"));
-    table_add(&t, STR("VERSION"));
-    table_add(&t, STR("EXECUTOR"));
-    table_add(&t, STR("UPDATED"));
     for (const struct json *a = agents && agents->type == JSON_ARRAY ? agents->child : NULL; a; a = a->next) {
         if (cli->json) {
             printf("%.*s\n", (int)a->raw.len, a->raw.ptr);
             continue;
         }
-        table_add(&t, json_text(a, "name"));
-        table_addf(&t, "%lld", (long long)json_number(a, "version", 0));
-        table_add(&t, json_text(a, "executor"));
-        table_add(&t, json_text(a, "updatedAt"));
+        table_add(t, json_text(a, "name"));
+        table_addf(t, "%lld", (long long)json_number(a, "version", 0));
+        table_add(t, json_text(a, "executor"));
+        table_add(t, json_text(a, "updatedAt"));
     }
-    if (cli->json)
-        strbuf_done(&t.cells);
-    else
+}
+
+/* One page behind the name in after, which then gets the next page's ("" at the end). */
+static int list_page(struct cli *cli, struct client *client, struct strbuf *after, struct table *t)
+{
+    struct strbuf path;
+    struct response response;
+    struct arena arena;
+    strbuf_init(&path, 4096);
+    arena_init(&arena, 64U << 20);
+    strbuf_addf(&path, "/v1/agents?limit=%d", LIMIT_PAGE);
+    if (after->len) {
+        strbuf_addz(&path, "&after=");
+        url_encode(&path, strbuf_str(after));
+    }
+    client_send(client, &(struct request){.method = "GET", .path = path.ptr}, &response);
+    int status = response_ok(&response) ? EXIT_OK : client_complain(client, &response);
+    const struct json *answer = status == EXIT_OK ? client_json(&response, &arena, 4) : NULL;
+    if (status == EXIT_OK && !answer)
+        status = EXIT_UNREACHABLE;
+    strbuf_reset(after);
+    add_agents(cli, json_get(answer, "agents"), t);
+    strbuf_add(after, json_text(answer, "cursor"));
+    arena_done(&arena);
+    response_done(&response);
+    strbuf_done(&path);
+    return status;
+}
+
+static int list(struct cli *cli)
+{
+    struct client *client = cli_client(cli);
+    if (!client)
+        return EXIT_USAGE;
+    struct strbuf after;
+    struct table t;
+    strbuf_init(&after, 1024);
+    table_init(&t, 4);
+    static const char *const head[] = {"AGENT", "VERSION", "EXECUTOR", "UPDATED"};
+    for (size_t i = 0; i < ARRAY_LEN(head); i++)
+        table_add(&t, str_of(head[i]));
+    int status;
+    do
+        status = list_page(cli, client, &after, &t);
+    while (status == EXIT_OK && after.len > 0);
+    if (status == EXIT_OK && !cli->json)
         table_print(&t, cli, SIZE_MAX);
+    else
+        strbuf_done(&t.cells);
+    strbuf_done(&after);
+    return status;
 }
 
 static void print_agent(const struct cli *cli, const struct json *answer)
@@ -132,7 +169,7 @@ int cmd_agents(struct cli *cli, const struct command *command, int argc, char **
         return status;
     const char *verb = words[0] ? words[0] : "list";
     static const char *const verbs[] = {"list", "show", "put", "delete"};
-    char query[48] = "?limit=200";
+    char query[48] = "";
     if (strcmp(verb, "list") == 0)
         return words[1] ? cli_usage_error(command, "unexpected '%s'", words[1])
                         : call(cli, "GET", NULL, STR_NONE, query, print_agents);
@@ -148,7 +185,6 @@ int cmd_agents(struct cli *cli, const struct command *command, int argc, char **
     if (strcmp(verb, "put") == 0)
         return put(cli, command, words[1], name);
     if (strcmp(verb, "show") == 0) {
-        query[0] = '\0';
         if (version)
             snprintf(query, sizeof(query), "?version=%lld", (long long)version);
         return call(cli, "GET", words[1], STR_NONE, query, print_agent);

@@ -89,7 +89,10 @@ void print_outcome(const struct cli *cli, struct str record_json)
         struct cli look = *cli;
         look.color = color;
         enum tone tone = status_tone(status);
-        strbuf_addf(&out, "%s%s %.*s%s", tone_on(&look, tone), exit_of_status(status) == EXIT_OK ? "✔" : "✘",
+        strbuf_addf(&out, "%s%s %.*s%s", tone_on(&look, tone),
+                    exit_of_status(status) == EXIT_OK        ? "✔"
+                    : exit_of_status(status) == EXIT_STOPPED ? "■"
+                                                             : "✘",
                     STR_ARG(status), tone_off(&look, tone));
         int64_t from = json_time(record, "createdAt"), to = json_time(record, "completedAt");
         if (from && to) {

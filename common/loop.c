@@ -1,5 +1,6 @@
 #include "common/loop.h"
 
+#include <signal.h>
 #include <stdlib.h>
 
 #include "common/clock.h"
@@ -23,6 +24,7 @@ struct loop {
     uv_check_t check;     /* after polling: deferred calls of the turn before */
     uv_idle_t idle;       /* active while something is deferred, so that the loop does not sleep */
     int64_t now_ms;
+    bool firing; /* inside on_timer */
     struct loop_timer **heap;
     size_t heap_len, heap_cap;
     struct deferred *deferred, **deferred_tail;
@@ -104,11 +106,13 @@ static void on_timer(uv_timer_t *h)
 {
     struct loop *l = h->data;
     l->now_ms = clock_mono_ms();
+    l->firing = true;
     while (l->heap_len > 0 && l->heap[0]->due_ms <= l->now_ms) {
         struct loop_timer *t = l->heap[0];
         heap_remove(l, t);
         t->fn(t->ctx); /* may set itself again, stop others, or end its owner */
     }
+    l->firing = false;
     timer_arm(l);
 }
 
@@ -129,11 +133,13 @@ void loop_timer_set(struct loop_timer *t, int64_t delay_ms)
         l->heap_cap = cap;
     }
     t->due_ms = clock_mono_ms() + (delay_ms > 0 ? delay_ms : 0);
+    if (l->firing && t->due_ms <= l->now_ms)
+        t->due_ms = l->now_ms + 1; /* a timer that sets itself to "at once" must not keep this round going for ever */
     if (t->due_ms == 0)
         t->due_ms = 1; /* 0 means "not set" */
     heap_put(l, l->heap_len++, t);
     heap_up(l, t->heap_index);
-    if (l->heap[0] == t)
+    if (l->heap[0] == t && !l->firing)
         timer_arm(l);
 }
 
@@ -143,7 +149,7 @@ void loop_timer_stop(struct loop_timer *t)
         return;
     bool first = t->heap_index == 0;
     heap_remove(t->loop, t);
-    if (first)
+    if (first && !t->loop->firing)
         timer_arm(t->loop);
 }
 
@@ -242,6 +248,7 @@ void loop_flush_remove(struct loop_flush *f)
 
 struct loop *loop_new(void)
 {
+    signal(SIGPIPE, SIG_IGN); /* a peer that went away is an error of the write, not the end of the process */
     struct loop *l = calloc(1, sizeof *l);
     if (!l)
         return NULL;
@@ -276,12 +283,16 @@ void loop_free(struct loop *l)
     uv_close((uv_handle_t *)&l->prepare, NULL);
     uv_close((uv_handle_t *)&l->check, NULL);
     uv_close((uv_handle_t *)&l->idle, NULL);
-    uv_run(&l->uv, UV_RUN_DEFAULT);
+    int status;
+    do { /* a loop_stop that came too late ends the first run at once */
+        uv_run(&l->uv, UV_RUN_DEFAULT);
+        status = uv_loop_close(&l->uv);
+    } while (status == UV_EBUSY && uv_loop_alive(&l->uv));
+    PRE(status == 0);
     while (l->deferred || l->dead) {
         run_deferred(l);
         free_dead(l);
     }
-    PRE(uv_loop_close(&l->uv) == 0);
     free(l->heap);
     free(l);
 }

@@ -10,7 +10,7 @@
 struct loop;
 typedef void (*loop_fn)(void *ctx);
 
-/* A loop of its own. NULL when the system gives none. */
+/* A loop of its own. NULL when the system gives none. From the first one on the process ignores SIGPIPE. */
 struct loop *loop_new(void);
 /* After loop_run returned: closes what is left open of its own and frees. PRE: every timer was stopped, every handle closed. */
 void loop_free(struct loop *l);

@@ -79,12 +79,15 @@ struct redis {
     int attempts; /* since the last time it was up */
     uint64_t generation;
     char run_id[41];
-    bool was_up, freed;
+    bool was_up, freed, refusal_logged;
 
-    struct request *queue, **queue_tail; /* sent, not answered */
-    size_t pending;
+    struct request_list {
+        struct request *first, **tail;
+    } sent, refused; /* not answered yet; refused: to be told so in the loop's deferred calls */
+    size_t pending, refused_count;
     struct redis_sub **subs;
     size_t sub_buckets, sub_count;
+    int telling; /* depth of sub_tell: the table keeps its shape */
 };
 
 static void start_connecting(void *ctx);
@@ -105,22 +108,53 @@ static void request_done(struct request *q, enum err err, const redisReply *repl
     free(q);
 }
 
-static struct request *queue_pop(struct redis *r)
+static void list_init(struct request_list *l)
 {
-    struct request *q = r->queue;
+    l->first = NULL;
+    l->tail = &l->first;
+}
+
+static void list_push(struct request_list *l, struct request *q)
+{
+    *l->tail = q;
+    l->tail = &q->next;
+}
+
+static struct request *list_pop(struct request_list *l)
+{
+    struct request *q = l->first;
     if (!q)
         return NULL;
-    r->queue = q->next;
-    if (!r->queue)
-        r->queue_tail = &r->queue;
+    l->first = q->next;
+    if (!l->first)
+        l->tail = &l->first;
     return q;
 }
 
+static void refused_tell(struct redis *r, enum err err, size_t at_most)
+{
+    struct request *q;
+    while (at_most-- > 0 && (q = list_pop(&r->refused))) {
+        r->refused_count--;
+        request_done(q, err ? err : q->failed, NULL);
+    }
+}
+
+/* Those that were refused before this turn of it; what their callbacks ask for is for the next. */
 static void on_refused(void *ctx)
 {
-    struct request *q = ctx;
-    enum err err = q->r->freed ? ERR_CANCELED : q->failed;
-    request_done(q, err, NULL);
+    struct redis *r = ctx;
+    refused_tell(r, ERR_OK, r->refused_count);
+    if (r->refused_count > 0)
+        loop_defer(r->loop, on_refused, r);
+}
+
+static void refuse(struct redis *r, struct request *q, enum err err)
+{
+    q->failed = err;
+    list_push(&r->refused, q);
+    if (r->refused_count++ == 0)
+        loop_defer(r->loop, on_refused, r);
 }
 
 /* What an error reply means to callers. */
@@ -138,17 +172,28 @@ static enum err error_of(const redisReply *reply)
     return ERR_INTERNAL;
 }
 
+static bool any_late(const struct redis *r)
+{
+    int64_t now = clock_mono_ms();
+    for (const struct request *q = r->sent.first; q; q = q->next)
+        if (q->deadline_ms && q->deadline_ms <= now)
+            return true;
+    return false;
+}
+
+static void on_readable(struct redis *r);
+
 static void on_timeout_scan(void *ctx)
 {
     struct redis *r = ctx;
-    int64_t now = clock_mono_ms();
-    for (struct request *q = r->queue; q; q = q->next) {
-        if (q->deadline_ms && q->deadline_ms <= now) {
-            lose(r, "no answer in time");
-            return;
-        }
-    }
-    if (r->queue)
+    const redisContext *hc = r->hc;
+    if (any_late(r))
+        on_readable(r); /* where it was us who stood still, the answers are here already */
+    if (r->hc != hc)
+        return;
+    if (any_late(r))
+        lose(r, "no answer in time");
+    else if (r->sent.first)
         loop_timer_set(&r->timeout_timer, TIMEOUT_SCAN_MS);
 }
 
@@ -184,8 +229,7 @@ static struct request *request_new(struct redis *r, int64_t timeout_ms, redis_re
 static void request_send(struct redis *r, struct request *q, size_t argc, const struct str *argv)
 {
     append(r, argc, argv);
-    *r->queue_tail = q;
-    r->queue_tail = &q->next;
+    list_push(&r->sent, q);
     metric_add(METRIC_REDIS_COMMANDS, 1);
     if (q->deadline_ms && !loop_timer_is_set(&r->timeout_timer))
         loop_timer_set(&r->timeout_timer, TIMEOUT_SCAN_MS);
@@ -195,9 +239,10 @@ void redis_command_timeout(struct redis *r, int64_t timeout_ms, size_t argc, con
 {
     PRE(!r->freed && argc > 0 && r->kind != REDIS_SUBSCRIBE);
     struct request *q = request_new(r, timeout_ms, fn, ctx);
-    q->failed = r->state != UP ? ERR_REDIS_UNAVAILABLE : r->pending > r->max_pending ? ERR_OVERLOADED : ERR_OK;
-    if (q->failed)
-        loop_defer(r->loop, on_refused, q);
+    if (r->state != UP)
+        refuse(r, q, ERR_REDIS_UNAVAILABLE);
+    else if (r->pending > r->max_pending)
+        refuse(r, q, ERR_OVERLOADED);
     else
         request_send(r, q, argc, argv);
 }
@@ -224,7 +269,7 @@ static struct redis_sub **bucket_of(struct redis *r, struct str channel)
 
 static bool subs_grow(struct redis *r)
 {
-    if (r->sub_count < r->sub_buckets)
+    if (r->sub_count < r->sub_buckets || r->telling > 0)
         return true;
     size_t old = r->sub_buckets, n = old ? 2 * old : SUB_BUCKETS_MIN;
     struct redis_sub **table = calloc(n, sizeof *table), **old_table = r->subs;
@@ -249,11 +294,13 @@ static void sub_tell(struct redis *r, struct str channel, bool confirmed, struct
 {
     if (!r->sub_buckets)
         return;
+    r->telling++;
     for (struct redis_sub *s = *bucket_of(r, channel), *next; s && !r->freed; s = next) {
         next = s->next;
         if (!s->dead && s->len == channel.len && memcmp(s->channel, channel.ptr, channel.len) == 0)
             s->fn(s->ctx, confirmed, message);
     }
+    r->telling--;
 }
 
 static void on_push(struct redis *r, const redisReply *reply)
@@ -275,7 +322,8 @@ struct redis_sub *redis_subscribe(struct redis *r, struct str channel, redis_sub
     s->fn = fn;
     s->ctx = ctx;
     s->len = channel.len;
-    memcpy(s->channel, channel.ptr, channel.len);
+    if (channel.len > 0)
+        memcpy(s->channel, channel.ptr, channel.len);
     struct redis_sub **b = bucket_of(r, channel);
     s->next = *b;
     *b = s;
@@ -371,14 +419,9 @@ static void lose(struct redis *r, const char *why)
     loop_timer_init(&r->connect_timer, r->loop, start_connecting, r);
     if (!r->freed)
         loop_timer_set(&r->connect_timer, backoff / 2 + (int64_t)crypto_uniform((uint64_t)backoff / 2 + 1));
-    /* Callbacks may ask again (refused: not up), or free us. */
-    struct request *list = r->queue;
-    r->queue = NULL;
-    r->queue_tail = &r->queue;
+    /* Callbacks may ask again (refused: not up), or free us (which then answers the rest). */
     int64_t now = clock_mono_ms();
-    while (list) {
-        struct request *q = list;
-        list = q->next;
+    for (struct request *q; (q = list_pop(&r->sent));) {
         bool late = q->deadline_ms && q->deadline_ms <= now;
         request_done(q, r->freed ? ERR_CANCELED : late ? ERR_TIMEOUT : ERR_REDIS_UNAVAILABLE, NULL);
     }
@@ -389,11 +432,13 @@ static void lose(struct redis *r, const char *why)
 static void on_flush(void *ctx)
 {
     struct redis *r = ctx;
-    if (r->state < GREETING || r->blocked || r->hc->obuf[0] == 0)
-        return;
     int done = 0;
+    if (r->state < GREETING || r->blocked)
+        return;
     if (redisBufferWrite(r->hc, &done) != REDIS_OK) {
-        lose(r, r->hc->errstr);
+        /* Reading finds what is left, and the end. Not lose() here: what its callbacks send over connections that were flushed already would lie there until something else wakes the loop. */
+        shutdown(r->hc->fd, SHUT_RDWR);
+        r->blocked = true;
     } else if (!done) { /* the kernel's buffer is full */
         r->blocked = true;
         poll_set(r);
@@ -406,7 +451,7 @@ static void on_reply(struct redis *r, const redisReply *reply)
         on_push(r, reply);
         return;
     }
-    struct request *q = queue_pop(r);
+    struct request *q = list_pop(&r->sent);
     if (!q) {
         lose(r, "an answer that nobody asked for");
         return;
@@ -455,11 +500,19 @@ static void on_readable(struct redis *r)
 
 static void on_connected(struct redis *r);
 
+static void lose_by_socket(struct redis *r, const char *otherwise)
+{
+    int error = 0;
+    socklen_t len = sizeof error;
+    bool known = getsockopt(r->hc->fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error != 0;
+    lose(r, known ? strerror(error) : otherwise);
+}
+
 static void on_poll(uv_poll_t *h, int status, int events)
 {
     struct redis *r = h->data;
-    if (status < 0) {
-        lose(r, uv_strerror(status));
+    if (status < 0) { /* libuv says EBADF for whatever the socket has */
+        lose_by_socket(r, uv_strerror(status));
         return;
     }
     if (r->state == CONNECTING) {
@@ -482,7 +535,9 @@ static void on_greeting_part(void *ctx, enum err err, const redisReply *reply)
     struct redis *r = ctx;
     if (r->state != GREETING || (!err && reply->type != REDIS_REPLY_ERROR))
         return;
-    LOG_WARN("redis refused the connection", LOG_Z("connection", r->name), LOG_S("answer", redis_str(reply)));
+    if (!r->refusal_logged)
+        LOG_WARN("redis refused the connection", LOG_Z("connection", r->name), LOG_S("answer", reply ? redis_str(reply) : str_of(err_code(err))));
+    r->refusal_logged = true; /* once, however often it is tried */
     lose(r, "refused");
 }
 
@@ -496,6 +551,7 @@ static void come_up(struct redis *r)
     if (r->was_up || r->attempts > 0)
         LOG_INFO("redis connection made", LOG_Z("connection", r->name), LOG_I("attempts", r->attempts));
     r->was_up = true;
+    r->refusal_logged = false;
     r->attempts = 0;
     if (r->kind == REDIS_SUBSCRIBE)
         subscribe_all(r);
@@ -509,10 +565,9 @@ static void on_info(void *ctx, enum err err, const redisReply *reply)
     if (r->state != GREETING)
         return;
     struct str info = redis_str(reply);
-    const char *at = err ? NULL : memmem(info.ptr, info.len, "run_id:", 7);
+    const char *at = err || info.len == 0 ? NULL : memmem(info.ptr, info.len, "run_id:", 7);
     if (!at || (size_t)(info.ptr + info.len - at) < 47) {
-        LOG_WARN("redis gave no run id", LOG_Z("connection", r->name));
-        lose(r, "no run id");
+        lose(r, "it gave no run id");
         return;
     }
     memcpy(r->run_id, at + 7, 40);
@@ -526,10 +581,10 @@ static void greet(struct redis *r, redis_reply_fn fn, size_t argc, const struct 
 
 static void on_connected(struct redis *r)
 {
-    int error = 0;
-    socklen_t len = sizeof error;
-    if (getsockopt(r->hc->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0 || error != 0) {
-        lose(r, strerror(error ? error : errno));
+    struct sockaddr_storage peer;
+    socklen_t len = sizeof peer;
+    if (getpeername(r->hc->fd, (struct sockaddr *)&peer, &len) != 0) {
+        lose_by_socket(r, "not connected");
         return;
     }
     r->hc->flags |= REDIS_CONNECTED;
@@ -577,12 +632,25 @@ static void watch_socket(struct redis *r)
     poll_set(r);
 }
 
+/* A name may have several addresses of which not all listen (localhost: ::1 and 127.0.0.1): each attempt takes the next. */
+static const struct addrinfo *address_of(const struct addrinfo *list, int attempt)
+{
+    int count = 0;
+    for (const struct addrinfo *a = list; a; a = a->ai_next)
+        count++;
+    for (int skip = attempt % count; skip > 0; skip--)
+        list = list->ai_next;
+    return list;
+}
+
 static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *info)
 {
     struct redis *r = req->data;
     char address[NI_MAXHOST] = "";
-    if (r && status == 0)
-        status = getnameinfo(info->ai_addr, info->ai_addrlen, address, sizeof address, NULL, 0, NI_NUMERICHOST) ? UV_EAI_FAIL : 0;
+    if (r && status == 0) {
+        const struct addrinfo *a = address_of(info, r->attempts);
+        status = getnameinfo(a->ai_addr, a->ai_addrlen, address, sizeof address, NULL, 0, NI_NUMERICHOST) ? UV_EAI_FAIL : 0;
+    }
     uv_freeaddrinfo(info);
     free(req);
     if (!r)
@@ -643,7 +711,8 @@ struct redis *redis_new(const struct redis_options *o)
     r->max_pending = o->max_pending ? o->max_pending : DEFAULT_PENDING;
     r->on_state = o->on_state;
     r->ctx = o->ctx;
-    r->queue_tail = &r->queue;
+    list_init(&r->sent);
+    list_init(&r->refused);
     loop_timer_init(&r->connect_timer, r->loop, start_connecting, r);
     loop_timer_init(&r->timeout_timer, r->loop, on_timeout_scan, r);
     loop_flush_add(r->loop, &r->flush, on_flush, r);
@@ -667,14 +736,10 @@ static void redis_destroy(void *p)
     free(r);
 }
 
-/* Refused requests still wait in the loop's deferred calls; the struct goes when the last of them was told. */
-static void destroy_when_quiet(void *ctx)
+static void on_ended(void *ctx)
 {
     struct redis *r = ctx;
-    if (r->pending > 0)
-        loop_defer(r->loop, destroy_when_quiet, r);
-    else
-        loop_defer_free(r->loop, redis_destroy, r);
+    loop_defer_free(r->loop, redis_destroy, r);
 }
 
 void redis_free(struct redis *r)
@@ -689,7 +754,8 @@ void redis_free(struct redis *r)
     lose(r, "closed");
     loop_timer_stop(&r->connect_timer);
     loop_flush_remove(&r->flush);
-    destroy_when_quiet(r);
+    refused_tell(r, ERR_CANCELED, SIZE_MAX);
+    loop_defer(r->loop, on_ended, r); /* behind an on_refused that may be due */
 }
 
 bool redis_is_up(const struct redis *r)

@@ -1,4 +1,4 @@
-/* A connection to one Redis on the loop, over hiredis (async): reconnects by itself with jittered backoff, answers every request exactly once, times requests out.
+/* A connection to one Redis on the loop, over hiredis: reconnects by itself with jittered backoff, answers every request exactly once, times requests out.
  * Three kinds, never shared: commands, subscriptions, blocking calls. hiredis stays inside redis.c (and redisReply in signatures).
  * Host names are resolved by the loop. On connecting: AUTH, SELECT, CLIENT SETNAME, INFO server (for the server's run id); only then it is "up". */
 #ifndef ERRAND_COMMON_REDIS_H
@@ -35,7 +35,8 @@ struct redis_options {
 MUST_CHECK enum err redis_url_check(const char *url, const char **ret_why);
 /* Starts connecting; never blocks. NULL only when memory is out or the URL is bad. */
 struct redis *redis_new(const struct redis_options *o);
-/* Ends it: every request without an answer is called back with ERR_CANCELED (before this returns), then memory goes after the turn. No callback comes later. */
+/* Ends it: every request without an answer is called back with ERR_CANCELED (before this returns), then memory goes after the turn. No callback comes later; nothing may be asked any more, not even by those
+ * callbacks. Subscriptions end with it. May be called from inside any callback of the same connection. */
 void redis_free(struct redis *r);
 bool redis_is_up(const struct redis *r);
 /* The server's run id (40 hex digits) of the present or last connection; "" before the first. It changes when Redis restarts. */

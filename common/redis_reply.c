@@ -1,4 +1,5 @@
 /* Reading replies: nothing here trusts a reply's shape. */
+#include <errno.h>
 #include <stdlib.h>
 
 #include "common/redis.h"
@@ -16,13 +17,14 @@ int64_t redis_int(const redisReply *r, int64_t otherwise)
         return r->integer;
     struct str s = redis_str(r);
     char text[24];
-    if (s.len == 0 || s.len >= sizeof text)
+    if (s.len == 0 || s.len >= sizeof text || (s.ptr[0] != '-' && (s.ptr[0] < '0' || s.ptr[0] > '9')))
         return otherwise;
     memcpy(text, s.ptr, s.len);
     text[s.len] = 0;
     char *end;
+    errno = 0;
     long long n = strtoll(text, &end, 10);
-    return end == text + s.len ? n : otherwise;
+    return end == text + s.len && errno == 0 ? n : otherwise;
 }
 
 const redisReply *redis_at(const redisReply *r, size_t i)

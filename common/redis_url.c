@@ -1,6 +1,7 @@
 #include "common/redis_url.h"
 
 #include <stdlib.h>
+#include <sys/un.h>
 
 #include "common/redis.h"
 
@@ -50,6 +51,8 @@ static const char *parse_unix(struct redis_url *u, char *rest)
             return "after the socket's path only ?db=NUMBER may follow";
     }
     u->path = rest;
+    if (strlen(rest) >= sizeof((struct sockaddr_un *)NULL)->sun_path)
+        return "the socket's path is too long for the system (107 bytes)";
     return rest[0] == '/' && rest[1] ? NULL : "unix:// needs an absolute path: unix:///run/redis/redis.sock";
 }
 

@@ -27,14 +27,14 @@ static void call_send(struct call *c);
 static void on_loaded(void *ctx, enum err err, const redisReply *reply)
 {
     struct call *c = ctx;
+    if (err == ERR_INTERNAL || (!err && !str_eqz(redis_str(reply), c->script->sha1))) {
+        LOG_ERROR("script could not be loaded", LOG_Z("script", c->script->name), LOG_S("reply", redis_str(reply)));
+        err = ERR_INTERNAL;
+    }
     if (err)
         call_done(c, err, NULL);
-    else if (!str_eqz(redis_str(reply), c->script->sha1)) {
-        LOG_ERROR("script loaded under another name", LOG_Z("script", c->script->name), LOG_S("reply", redis_str(reply)));
-        call_done(c, ERR_INTERNAL, NULL);
-    } else {
+    else
         call_send(c);
-    }
 }
 
 static void on_reply(void *ctx, enum err err, const redisReply *reply)
@@ -89,7 +89,6 @@ static struct call *call_new(const struct script *s, struct str key, size_t argc
     }
     return c;
 }
-
 
 void script_call(struct redis *r, const struct script *s, struct str key, size_t argc, const struct str *argv, script_reply_fn fn, void *ctx)
 {

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Turns lua/*.lua into C: the scripts' whole text (includes expanded, arguments as locals) with their SHA-1, and a typed wrapper for each.
 
-    gen.py --out DIR SCRIPT.lua…       writes DIR/scripts.h, DIR/scripts.c, DIR/expanded/NAME.lua
+    gen.py --out DIR SCRIPT.lua…       writes DIR/scripts.h, DIR/scripts.c, DIR/scripts_sync.h (for tests/lua), DIR/expanded/NAME.lua
 
 A script's header is its interface:
 
@@ -25,6 +25,11 @@ import re
 import sys
 
 SCALARS = ("str", "int")
+# What no field may be called: keywords of C, where it is a member, and for an argument what scripts need under that name, for there it is a local.
+C_WORDS = set("""auto break case char const continue default do double else enum extern float for goto if inline int long register restrict return short signed sizeof static struct switch
+    typedef union unsigned void volatile while""".split())
+LUA_WORDS = set("""and end elseif false function in local nil not or repeat then true until P k KEYS ARGV redis cjson string table math tonumber tostring type ipairs pairs next select unpack
+    error assert pcall""".split())
 
 
 class Fault(Exception):
@@ -34,6 +39,10 @@ class Fault(Exception):
 class Field:
     def __init__(self, name, kind, columns):
         self.name, self.kind, self.columns = name, kind, columns  # columns: [(name, type)] of a table
+
+    def element(self, script):
+        """The C type of one item of a list or table."""
+        return "struct str" if self.kind == "list" else f"struct script_{script}_{self.name}"
 
 
 class Script:
@@ -50,7 +59,7 @@ class Script:
         raise Fault(f"{self.path}:{number}: {text}")
 
     def parse(self):
-        with open(self.path) as f:
+        with open(self.path, encoding="utf-8") as f:
             lines = f.read().split("\n")
         at = 0
         if lines[0].startswith("#!"):
@@ -64,13 +73,17 @@ class Script:
             if word == "READONLY":
                 self.read_only = True
             elif word == "INCLUDE":
-                self.includes = line.split()[1:]
+                self.includes += [(name, number) for name in line.split()[1:]]
             elif word in ("ARGV", "REPLY"):
                 section = self.argv if word == "ARGV" else self.reply
             elif word == "ERRORS":
-                self.errors, section = line.split()[1:], None
+                self.errors += [(code, number) for code in line.split()[1:]]
+                section = None
             elif section is not None and line.startswith("   "):
-                section.append(self.field(line.strip(), number, section is self.reply))
+                field = self.field(line.strip(), number, section is self.reply)
+                if field.name in (known.name for known in section):
+                    self.fault(number, f"{field.name!r} is named twice")
+                section.append(field)
             elif section is None:
                 prose.append(line.strip())
             else:
@@ -94,6 +107,12 @@ class Script:
                 columns.append((words[0], words[1]))
         elif kind not in SCALARS + ("list",) + (("flat",) if in_reply else ()):
             self.fault(number, f"unknown type {kind!r}")
+        names = [name] + [column for column, _ in columns]
+        for word in names:
+            if word in C_WORDS or (not in_reply and word in LUA_WORDS):
+                self.fault(number, f"{word!r} can't be a field's name: it means something else in {'C' if word in C_WORDS else 'Lua'}")
+        if len(set(names[1:])) != len(columns):
+            self.fault(number, f"a column of {name!r} is named twice")
         return Field(name, kind, columns)
 
     # ---- Lua ----
@@ -128,14 +147,18 @@ class Script:
         cells = "; ".join(f"row.{name} = " + ("tonumber(take())" if kind == "int" else "take()") for name, kind in field.columns)
         return f"{field.name} = {{}}; for i = 1, tonumber(take()) do local row = {{}}; {cells}; {field.name}[i] = row end"
 
+    def includes_once(self):
+        seen = set()
+        return [(name, number) for name, number in self.includes if not (name in seen or seen.add(name))]
+
     def expand(self, folder):
         parts = [self.flags] if self.flags else []
         parts.append(f"-- {self.name}")
-        for include in self.includes:
+        for include, number in self.includes_once():
             path = os.path.join(folder, include + ".lua")
             if not os.path.exists(path):
-                raise Fault(f"{self.path}: INCLUDE {include}: there is no {path}")
-            with open(path) as f:
+                self.fault(number, f"INCLUDE {include}: there is no {path}")
+            with open(path, encoding="utf-8") as f:
                 parts.append(f"-- include {include}\n" + f.read().rstrip("\n"))
         # KEYS[1] is what includes build names from, so the locals come first.
         head = 1 if self.flags else 0
@@ -154,8 +177,7 @@ class Script:
             if field.kind in SCALARS:
                 out.append(c_scalar(field.name, field.kind))
             else:
-                base = "struct str" if field.kind == "list" else f"struct script_{self.name}_{field.name}"
-                out += [f"    const {base} *{field.name};", f"    size_t {field.name}_len;"]
+                out += [f"    const {field.element(self.name)} *{field.name};", f"    size_t {field.name}_len;"]
         if not self.argv:
             out.append("    char none;")
         return out + ["};"]
@@ -170,8 +192,7 @@ class Script:
             if field.kind in SCALARS + ("flat",):
                 out.append(c_scalar(field.name, field.kind))
             else:
-                base = "struct str" if field.kind == "list" else f"struct script_{self.name}_{field.name}"
-                out += [f"    const {base} *{field.name};", f"    size_t {field.name}_len;"]
+                out += [f"    const {field.element(self.name)} *{field.name};", f"    size_t {field.name}_len;"]
         if not self.reply:
             out.append("    char none;")
         return out + ["};"]
@@ -208,16 +229,16 @@ class Script:
             elif field.kind == "flat":
                 out.append(f"    whole = whole && read_flat({at}, &out.{field.name});")
             else:
-                base = "struct str" if field.kind == "list" else f"struct script_{n}_{field.name}"
-                frees.append(f"    free({field.name});")
-                out += [f"    {base} *{field.name} = whole ? read_array({at}, sizeof *{field.name}, &out.{field.name}_len) : NULL;",
-                        f"    out.{field.name} = {field.name};", f"    whole = whole && {field.name};",
+                items = "of_" + field.name  # no name of a header can hide a local of the function
+                frees.append(f"    free({items});")
+                out += [f"    {field.element(n)} *{items} = whole ? read_array({at}, sizeof *{items}, &out.{field.name}_len) : NULL;",
+                        f"    out.{field.name} = {items};", f"    whole = whole && {items};",
                         f"    for (size_t i = 0; whole && i < out.{field.name}_len; i++) {{", f"        const redisReply *row = redis_at({at}, i);"]
                 if field.kind == "list":
-                    out.append(f"        whole = read_str(row, &{field.name}[i]);")
+                    out.append(f"        whole = read_str(row, &{items}[i]);")
                 else:
                     for c, (name, kind) in enumerate(field.columns):
-                        out.append(f"        whole = whole && read_{kind}(redis_at(row, {c}), &{field.name}[i].{name});")
+                        out.append(f"        whole = whole && read_{kind}(redis_at(row, {c}), &{items}[i].{name});")
                 out.append("    }")
         out += ["    if (!err && !whole) {", f'        LOG_ERROR("script reply has a wrong shape", LOG_Z("script", "{n}"));', "        err = ERR_INTERNAL;", "    }",
                 "    if (fn)", "        fn(user, err, whole ? &out : NULL);", *frees, "}"]
@@ -244,6 +265,33 @@ class Script:
                     out += [f"        args_{kind}(&a, args->{f.name}[i].{name});" for name, kind in f.columns]
                 out.append("    }")
         return out + [f"    args_call(&a, r, &script_{n}, shard_prefix, (void (*)(void))fn, on_{n}, ctx);", "}", ""]
+
+    # ---- C of the tests: the call as a function that returns when it is answered; the reply is copied ----
+
+    def sync(self):
+        n = self.name
+        out = [f"static inline void sync_on_{n}(void *ctx, enum err err, const struct script_{n}_reply *reply)", "{", "    struct harness_call *call = ctx;",
+               f"    struct script_{n}_reply *copy = reply ? harness_copy(call->harness, reply, sizeof *reply) : NULL;"]
+        if any(field.kind != "int" for field in self.reply):
+            out.append("    if (copy) {")
+        for field in self.reply:
+            if field.kind in ("str", "flat"):
+                out.append(f"        copy->{field.name} = harness_copy_{field.kind}(call->harness, reply->{field.name});")
+            elif field.kind != "int":
+                items = "of_" + field.name
+                out.append(f"        {field.element(n)} *{items} = harness_copy(call->harness, reply->{field.name}, reply->{field.name}_len * sizeof *{items});")
+                columns = [("", "str")] if field.kind == "list" else [("." + name, kind) for name, kind in field.columns]
+                copies = [f"            {items}[i]{member} = harness_copy_{kind}(call->harness, {items}[i]{member});" for member, kind in columns if kind != "int"]
+                if copies:
+                    out += [f"        for (size_t i = 0; i < reply->{field.name}_len; i++) {{", *copies, "        }"]
+                out.append(f"        copy->{field.name} = {items};")
+        if any(field.kind != "int" for field in self.reply):
+            out.append("    }")
+        out += ["    harness_call_done(call, err, copy);", "}", "",
+                f"static inline enum err sync_{n}(struct harness *h, const struct script_{n}_args *args, const struct script_{n}_reply **ret_reply)", "{",
+                f'    struct harness_call *call = harness_call_new(h, "{n}");', f"    script_call_{n}(h->redis, h->prefix, args, sync_on_{n}, call);",
+                "    const void *reply = harness_call_wait(call);", "    if (ret_reply)", "        *ret_reply = reply;", "    return call->err;", "}", ""]
+        return out
 
 
 def c_scalar(name, kind):
@@ -330,18 +378,17 @@ static inline void *read_array(const redisReply *r, size_t size, size_t *ret_len
 
 
 def error_codes(path):
-    with open(path) as f:
+    with open(path, encoding="utf-8") as f:
         return set(re.findall(r'X\(ERR_\w+, "(\w+)"', f.read()))
 
 
 def write_if_changed(path, text):
     """Leaves an unchanged file's time alone, so that nothing is compiled for it."""
     if os.path.exists(path):
-        with open(path) as f:
+        with open(path, encoding="utf-8") as f:
             if f.read() == text:
-                os.utime(path)
                 return
-    with open(path, "w") as f:
+    with open(path, "w", encoding="utf-8") as f:
         f.write(text)
 
 
@@ -356,21 +403,25 @@ def main():
     note = "/* Generated by lua/gen.py from lua/: edit there. */"
     header = [note, "#ifndef ERRAND_LUA_SCRIPTS_H", "#define ERRAND_LUA_SCRIPTS_H", "", '#include "common/script.h"', ""]
     source = [note, '#include "lua/scripts.h"', "", "#include <stdio.h>", "#include <stdlib.h>", "#include <string.h>", "", '#include "common/log.h"', PRELUDE]
+    sync = [note, "/* For tests/lua: each script as a call that returns when it is answered. A reply lives as long as the harness' test does; ret_reply may be NULL, and gets NULL",
+            " * where a reply carried no fields. */", "#ifndef ERRAND_LUA_SCRIPTS_SYNC_H", "#define ERRAND_LUA_SCRIPTS_SYNC_H", "", '#include "harness.h"', '#include "lua/scripts.h"', ""]
     names = []
     for path in sorted(options.scripts):
         script = Script(path)
-        for code in script.errors:
+        for code, number in script.errors:
             if code not in codes:
-                raise Fault(f"{path}: ERRORS: {code} is not in common/err.h")
+                script.fault(number, f"ERRORS: {code} is not in common/err.h")
         text = script.expand(os.path.join(folder, "include"))
         write_if_changed(os.path.join(options.out, "expanded", script.name + ".lua"), text)
         header += script.declarations()
         source += script.definitions(text)
+        sync += script.sync()
         names.append(script.name)
     header += ["extern const struct script *const scripts_all[];", "extern const size_t scripts_all_len;", "", "#endif", ""]
     source += ["const struct script *const scripts_all[] = {" + ", ".join(f"&script_{n}" for n in names) + "};", f"const size_t scripts_all_len = {len(names)};", ""]
     write_if_changed(os.path.join(options.out, "scripts.h"), "\n".join(header))
     write_if_changed(os.path.join(options.out, "scripts.c"), "\n".join(source))
+    write_if_changed(os.path.join(options.out, "scripts_sync.h"), "\n".join(sync + ["#endif", ""]))
 
 
 if __name__ == "__main__":

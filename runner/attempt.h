@@ -2,6 +2,7 @@
 #ifndef ERRAND_RUNNER_ATTEMPT_H
 #define ERRAND_RUNNER_ATTEMPT_H
 
+#include "common/json.h"
 #include "runner/adapter.h"
 #include "runner/outbox.h"
 

@@ -113,9 +113,7 @@ enum err spec_build(struct attempt *a, const struct script_claim_runs *row, stru
     crypto_token(secret);
     snprintf(token, sizeof token, "ert_%lld_%s", (long long)row->attempt, secret);
     crypto_sha256_hex(str_of(token), a->token_sha);
-    const char *allowed = a->shard->worker->config->executors;
-    const char *at = strstr(allowed, a->executor ? a->executor->name : "?");
-    if (!a->executor || !at) {
+    if (!a->executor || !worker_may_execute(a->shard->worker, a->executor->name)) {
         *ret_why = "this runner may not use that executor; ERRAND_EXECUTORS names those that it may";
         a->executor = &executor_process; /* for its name in events */
         return ERR_FORBIDDEN;
@@ -124,7 +122,7 @@ enum err spec_build(struct attempt *a, const struct script_claim_runs *row, stru
         return ERR_IO;
     struct str workdir = text_of(def, "workdir");
     a->spec = (struct job_spec){
-        .run_id = str_of(a->run_id.s), .workspace = row->ws, .agent = row->agent, .provider = text_of(def, "provider"), .attempt = row->attempt,
+        .run_id = str_of(a->run_id.s), .workspace = arena_str(&a->arena, row->ws), .agent = arena_str(&a->arena, row->agent), .provider = text_of(def, "provider"), .attempt = row->attempt,
         .command = command_of(&a->arena, def), .env = env_of(a, def, row, str_of(token)), .workdir = workdir.len ? workdir.ptr : a->workdir,
         .input_line = input_line(a, row), .grace_ms = a->grace_ms,
     };

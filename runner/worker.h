@@ -26,6 +26,8 @@ struct worker_shard {
     bool beating;       /* a heartbeat is in flight */
     bool beat_again;    /* and another is wanted behind it */
     int64_t beat_ms;    /* monotonic: when the last answered heartbeat was sent */
+    int64_t sent_ms;    /* when the one in flight was sent */
+    uint64_t generation; /* the connection on which a heartbeat was last answered */
     int64_t claim_no;   /* the newest claim's number */
     int64_t answered;   /* the highest that was answered or given up */
     bool claiming, more, listening;
@@ -61,6 +63,8 @@ static inline struct str worker_prefix(const struct worker_shard *s) { return ke
 
 /* For attempts: whether writing is allowed now. A runner that was stopped past its lease asks with a heartbeat first. */
 bool worker_may_write(struct worker_shard *s);
+/* Whether ERRAND_EXECUTORS names it. */
+bool worker_may_execute(const struct worker *w, const char *executor);
 /* For attempts: this one is over; its slot is free. */
 void worker_attempt_over(struct attempt *a);
 struct script_claim_runs;

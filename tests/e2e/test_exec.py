@@ -428,37 +428,82 @@ def test_pipe_ends_with_the_tree_while_errand_exec_lives(job):
 
 
 def test_threads_have_children_too(job):
+    """SIGTERM reaches what a thread other than the first one started, while its process lives on."""
     j = job([PYTHON, "-c", """
-import os, subprocess, threading, time
+import signal, subprocess, threading
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
 def run():
-    p = subprocess.Popen(['sleep', '600'])
-    up.release(); p.wait()
-up = threading.Semaphore(0)
-for _ in range(4): threading.Thread(target=run).start()
-for _ in range(4): up.acquire()
-print('up', flush=True)
+    p = subprocess.Popen(['sh', '-c', 'trap "echo bye; exit 0" TERM; echo up; while :; do sleep 0.05; done'], restore_signals=True,
+                         preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    p.wait()
+threads = [threading.Thread(target=run) for _ in range(4)]
+for t in threads: t.start()
+for t in threads: t.join()
 """])
     j.started()
-    os.read(j.out_fd, 100)
+    seen = b""
+    while seen.count(b"up\n") < 4:
+        seen += os.read(j.out_fd, 100)
+    j.order("stop 60000")
+    assert j.output().count("bye") == 4
+    assert j.rest() == ["exited 0", "gone"]
+    j.wait_gone()
+
+
+def as_a_user_of_its_own(tmp_path, *programs):
+    """RLIMIT_NPROC counts a user's processes, and root is above it: what comes before errand-exec on the command line, and a copy of it that this user can reach."""
+    if os.getuid() != 0:
+        return [], EXEC
+    uid, binary = str(3_000_000 + os.getpid()), str(tmp_path / "errand-exec")
+    shutil.copy(EXEC, binary)
+    for path in (binary, *programs):
+        os.chmod(path, 0o755)
+    folder = tmp_path
+    while str(folder) != "/tmp" and folder != folder.parent:
+        folder.chmod(0o755)
+        folder = folder.parent
+    return ["setpriv", "--reuid", uid, "--regid", uid, "--clear-groups"], binary
+
+
+def test_chains_that_never_hold_still(job, tmp_path):
+    """Each process forks and is gone at once: its successor is found only by freezing what is seen before looking further."""
+    source, program = tmp_path / "hop.c", tmp_path / "hop"
+    source.write_text("""
+#include <signal.h>
+#include <unistd.h>
+int main(void)
+{
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGCHLD, SIG_IGN);
+    for (int i = 0; i < 20; i++) {
+        if (fork() == 0) {
+            setsid();
+            for (;;) {
+                if (fork() > 0)
+                    _exit(0);
+            }
+        }
+    }
+    (void)!write(1, "up", 2);
+    for (;;)
+        pause();
+}
+""")
+    subprocess.run(["cc", "-O2", "-o", str(program), str(source)], check=True)
+    wrapper, binary = as_a_user_of_its_own(tmp_path, program)
+    j = job([str(program)], ["--rlimit-nproc", "200"], wrapper=wrapper, binary=binary)
+    j.started()
+    os.read(j.out_fd, 2)
+    began = time.monotonic()
     j.order("kill")
     assert j.rest() == ["signaled 9", "gone"]
     j.wait_gone()
+    assert time.monotonic() - began < 3
 
 
 @pytest.mark.parametrize("end", ["kill", "close"])
 def test_fork_bomb(job, tmp_path, end):
     """Each process forks as fast as it can, for ever, ignores SIGTERM, and leaves its session; only the number of processes of its user is limited."""
-    wrapper, binary = [], EXEC
-    if os.getuid() == 0:
-        # Root is above RLIMIT_NPROC, so the bomb gets a user of its own, who can reach the program.
-        uid = str(3_000_000 + os.getpid())
-        binary = str(tmp_path / "errand-exec")
-        shutil.copy(EXEC, binary)
-        folder = tmp_path
-        while str(folder) != "/tmp" and folder != folder.parent:
-            folder.chmod(0o755)
-            folder = folder.parent
-        wrapper = ["setpriv", "--reuid", uid, "--regid", uid, "--clear-groups"]
     bomb = tmp_path / "bomb.py"
     bomb.write_text("""
 import os, signal
@@ -472,7 +517,7 @@ while True:
     except OSError:
         pass
 """)
-    bomb.chmod(0o644)
+    wrapper, binary = as_a_user_of_its_own(tmp_path, bomb)
     j = job([PYTHON, str(bomb)], ["--rlimit-nproc", "150"], wrapper=wrapper, binary=binary)
     j.started()
     seen = 0

@@ -1,0 +1,204 @@
+#include "runner/worker.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/crypto.h"
+#include "common/log.h"
+#include "common/metrics.h"
+#include "common/version.h"
+#include "lua/scripts.h"
+#include "runner/attempt.h"
+#include "runner/worker_shard.h"
+
+bool worker_may_execute(const struct worker *w, const char *executor)
+{
+    struct str list = str_of(w->config->executors);
+    while (list.len > 0) {
+        const char *comma = memchr(list.ptr, ',', list.len);
+        struct str word = {list.ptr, comma ? (size_t)(comma - list.ptr) : list.len};
+        list.ptr += word.len + (comma ? 1 : 0);
+        list.len -= word.len + (comma ? 1 : 0);
+        while (word.len > 0 && word.ptr[0] == ' ')
+            word.ptr++, word.len--;
+        if (str_eqz(word, executor))
+            return true;
+    }
+    return false;
+}
+
+/* ---- slots ---- */
+
+static void gauge_slots(struct worker *w, int64_t delta)
+{
+    w->used += delta;
+    metric_add(METRIC_SLOTS_BUSY, delta);
+}
+
+void worker_attempt_begin(struct worker_shard *s, const struct script_claim_runs *row)
+{
+    struct worker *w = s->worker;
+    struct attempt *a = attempt_new(s, row);
+    if (!a)
+        return; /* the next heartbeat does not name it, and Redis gives it back */
+    a->next = w->attempts;
+    if (a->next)
+        a->next->prev = a;
+    w->attempts = a;
+    gauge_slots(w, 1);
+    metric_add(METRIC_CLAIMS, 1);
+}
+
+void worker_attempt_over(struct attempt *a)
+{
+    struct worker *w = a->shard->worker;
+    if (a->prev)
+        a->prev->next = a->next;
+    else
+        w->attempts = a->next;
+    if (a->next)
+        a->next->prev = a->prev;
+    a->prev = a->next = NULL;
+    gauge_slots(w, -1);
+    for (unsigned i = 0; i < w->shard_count; i++)
+        shard_slot_freed(&w->shards[i]);
+    worker_stop_if_done(w);
+}
+
+/* ---- the end ---- */
+
+static void on_deregistered(void *ctx, enum err err, const struct script_deregister_reply *reply)
+{
+    struct worker *w = ctx;
+    (void)err;
+    (void)reply;
+    w->reserved--;
+    worker_stop_if_done(w);
+}
+
+/* Drained: says goodbye on each shard that can be reached, then stops. */
+void worker_stop_if_done(struct worker *w)
+{
+    if (!w->draining || w->attempts || w->stop_called)
+        return;
+    for (unsigned i = 0; i < w->shard_count; i++) {
+        struct worker_shard *s = &w->shards[i];
+        if (!s->registered || !redis_is_up(s->commands))
+            continue;
+        s->registered = false;
+        struct script_deregister_args args = {.inc = str_of(s->incarnation.s)};
+        w->reserved++;
+        script_call_deregister(s->commands, worker_prefix(s), &args, on_deregistered, w);
+    }
+    bool claiming = false;
+    for (unsigned i = 0; i < w->shard_count; i++)
+        claiming = claiming || w->shards[i].claiming;
+    if (w->reserved > 0 || claiming)
+        return;
+    w->stop_called = true;
+    loop_timer_stop(&w->drain_limit);
+    w->stopped(w);
+}
+
+static void hand_back_all(void *ctx)
+{
+    struct worker *w = ctx;
+    LOG_INFO("drain time is over: handing runs back", LOG_I("runs", w->used));
+    for (struct attempt *a = w->attempts, *next; a; a = next) {
+        next = a->next;
+        attempt_hand_back(a);
+    }
+}
+
+void worker_drain(struct worker *w)
+{
+    if (w->draining) {
+        hand_back_all(w);
+        return;
+    }
+    w->draining = true;
+    LOG_INFO("draining", LOG_I("runs", w->used));
+    loop_timer_init(&w->drain_limit, w->loop, hand_back_all, w);
+    if (w->attempts)
+        loop_timer_set(&w->drain_limit, w->config->drain_ms);
+    for (unsigned i = 0; i < w->shard_count; i++)
+        shard_beat(&w->shards[i]);
+    worker_stop_if_done(w);
+}
+
+bool worker_ready(const struct worker *w, const char **ret_why)
+{
+    *ret_why = w->draining ? "this runner is shutting down" : NULL;
+    for (unsigned i = 0; i < w->shard_count && !*ret_why; i++)
+        if (!w->shards[i].registered || !w->shards[i].fresh)
+            *ret_why = "Redis can't be reached, or does not know this runner yet";
+    return !*ret_why;
+}
+
+/* ---- start ---- */
+
+static enum err read_queues(struct worker *w, struct strbuf *msg)
+{
+    struct str list = str_of(w->config->queues);
+    while (list.len > 0) {
+        const char *comma = memchr(list.ptr, ',', list.len);
+        struct str word = {list.ptr, comma ? (size_t)(comma - list.ptr) : list.len};
+        list.ptr += word.len + (comma ? 1 : 0);
+        list.len -= word.len + (comma ? 1 : 0);
+        if (word.len == 0)
+            continue;
+        if (w->queue_count >= WORKER_QUEUES_MAX || word.len > LIMIT_NAME || memchr(word.ptr, ':', word.len)) {
+            strbuf_addf(msg, "queues: at most %d names of at most %d characters", WORKER_QUEUES_MAX, LIMIT_NAME);
+            return ERR_CONFIG;
+        }
+        w->queues[w->queue_count++] = word;
+    }
+    if (w->queue_count == 0)
+        strbuf_addz(msg, "queues: at least one is needed");
+    return w->queue_count ? ERR_OK : ERR_CONFIG;
+}
+
+static enum err check_executors(const struct worker *w, struct strbuf *msg)
+{
+    struct str list = str_of(w->config->executors);
+    while (list.len > 0) {
+        const char *comma = memchr(list.ptr, ',', list.len);
+        struct str word = {list.ptr, comma ? (size_t)(comma - list.ptr) : list.len};
+        list.ptr += word.len + (comma ? 1 : 0);
+        list.len -= word.len + (comma ? 1 : 0);
+        if (!executor_find(word)) {
+            strbuf_addf(msg, "executors: \"%.*s\" is not one of this version; it has: process", STR_ARG(word));
+            return ERR_CONFIG;
+        }
+    }
+    return ERR_OK;
+}
+
+enum err worker_start(struct worker *w, const struct config *config, struct strbuf *ret_message)
+{
+    *w = (struct worker){.config = config, .shard_count = (unsigned)config->shards, .slots = config->slots};
+    enum err err = read_queues(w, ret_message);
+    if (!err)
+        err = check_executors(w, ret_message);
+    if (err)
+        return err;
+    w->loop = loop_new();
+    w->shards = calloc(w->shard_count, sizeof *w->shards);
+    if (!w->loop || !w->shards)
+        return ERR_NO_MEMORY;
+    metric_add(METRIC_SLOTS, w->slots);
+    for (unsigned i = 0; i < w->shard_count && !err; i++)
+        err = shard_start(w, i, ret_message);
+    return err;
+}
+
+void worker_done(struct worker *w)
+{
+    loop_timer_stop(&w->drain_limit);
+    for (unsigned i = 0; i < w->shard_count; i++)
+        shard_done(&w->shards[i]);
+    loop_free(w->loop);
+    free(w->shards);
+}

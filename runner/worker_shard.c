@@ -1,0 +1,529 @@
+#include "runner/worker_shard.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/crypto.h"
+#include "common/log.h"
+#include "common/metrics.h"
+#include "common/version.h"
+#include "runner/attempt.h"
+
+enum { ASK_MS = 1000, REAP_MS = 1000, PROMOTE_NET_MS = 1000, REAP_BATCH = 64, PROMOTE_BATCH = 100, SWEEP_BATCH = 100, CLAIM_MAX = 64 };
+
+static void claim(struct worker_shard *s);
+static void listen_for_bell(struct worker_shard *s);
+static void do_register(struct worker_shard *s);
+
+static struct str rid_of(const struct worker_shard *s)
+{
+    return str_of(redis_run_id(s->commands));
+}
+
+/* ---- lease ---- */
+
+static struct attempt *find_attempt(struct worker_shard *s, struct str run_id)
+{
+    for (struct attempt *a = s->worker->attempts; a; a = a->next)
+        if (a->shard == s && a->state != ATTEMPT_OVER && str_eqz(run_id, a->run_id.s))
+            return a;
+    return NULL;
+}
+
+static void lose_all(struct worker_shard *s)
+{
+    for (struct attempt *a = s->worker->attempts, *next; a; a = next) {
+        next = a->next;
+        if (a->shard == s)
+            attempt_lose(a);
+    }
+}
+
+/* Redis gave this incarnation up: whatever it executes is somebody else's by now. */
+static void start_anew(struct worker_shard *s)
+{
+    LOG_WARN("this incarnation was declared dead: its runs are killed, and it starts anew", LOG_Z("incarnation", s->incarnation.s));
+    s->registered = false;
+    s->fresh = false;
+    lose_all(s);
+    s->incarnation = id_new();
+    s->claim_no = s->answered = 0;
+    do_register(s);
+}
+
+static void tell_fresh(struct worker_shard *s, bool reconnected)
+{
+    for (struct attempt *a = s->worker->attempts, *next; a; a = next) {
+        next = a->next;
+        if (a->shard == s)
+            attempt_on_fresh(a, reconnected);
+    }
+}
+
+static void on_beat(void *ctx, enum err err, const struct script_heartbeat_reply *reply);
+
+void shard_beat(struct worker_shard *s)
+{
+    if (!s->registered || !redis_is_up(s->commands))
+        return;
+    if (s->beating) {
+        s->beat_again = true;
+        return;
+    }
+    struct worker *w = s->worker;
+    struct script_heartbeat_held *held = calloc((size_t)w->used + 1, sizeof *held);
+    size_t n = 0;
+    if (!held)
+        return;
+    for (struct attempt *a = w->attempts; a; a = a->next)
+        if (a->shard == s && a->state != ATTEMPT_OVER && a->end != END_LOST)
+            held[n++] = (struct script_heartbeat_held){str_of(a->run_id.s), a->epoch};
+    s->beating = true;
+    s->sent_ms = clock_mono_ms();
+    struct script_heartbeat_args args = {.inc = str_of(s->incarnation.s), .lease_ms = w->config->lease_ms, .answered = s->answered, .draining = w->draining, .busy = w->used,
+                                         .rid = rid_of(s), .retention_ms = w->config->retention_ms, .held = held, .held_len = n};
+    script_call_heartbeat(s->commands, worker_prefix(s), &args, on_beat, s);
+    free(held);
+}
+
+static void obey(struct worker_shard *s, const struct script_heartbeat_reply *reply)
+{
+    struct attempt *a;
+    for (size_t i = 0; i < reply->kill_len; i++)
+        if ((a = find_attempt(s, reply->kill[i])))
+            attempt_lose(a);
+    for (size_t i = 0; i < reply->stops_len; i++)
+        if ((a = find_attempt(s, reply->stops[i])))
+            attempt_stop(a);
+    for (size_t i = 0; i < reply->claimed_len; i++)
+        if ((a = find_attempt(s, reply->claimed[i])))
+            attempt_claimed(a);
+}
+
+static void on_beat(void *ctx, enum err err, const struct script_heartbeat_reply *reply)
+{
+    struct worker_shard *s = ctx;
+    s->beating = false;
+    if (err == ERR_INCARNATION_DEAD) {
+        start_anew(s);
+        return;
+    }
+    if (!err) {
+        bool was_fresh = s->fresh, reconnected = s->generation != redis_generation(s->commands);
+        s->beat_ms = s->sent_ms;
+        s->fresh = true;
+        s->generation = redis_generation(s->commands);
+        obey(s, reply);
+        if (!was_fresh || reconnected) {
+            tell_fresh(s, reconnected);
+            listen_for_bell(s);
+            claim(s);
+        }
+    }
+    if (s->beat_again) {
+        s->beat_again = false;
+        shard_beat(s);
+    }
+}
+
+bool worker_may_write(struct worker_shard *s)
+{
+    if (!redis_is_up(s->commands))
+        return false;
+    if (s->fresh && clock_mono_ms() - s->beat_ms > s->worker->config->lease_ms) {
+        s->fresh = false; /* stopped, or slow, for longer than the lease: ask first whether the runs are still ours */
+        shard_beat(s);
+    }
+    return s->fresh;
+}
+
+static void on_beat_timer(void *ctx)
+{
+    struct worker_shard *s = ctx;
+    loop_timer_set(&s->beat, s->worker->config->heartbeat_ms);
+    if (s->registered && s->worker->attempts && clock_mono_ms() - s->beat_ms > s->worker->config->orphan_ms) {
+        LOG_ERROR("cut off from Redis for too long: runs are killed", LOG_I("shard", s->number));
+        lose_all(s);
+        s->beat_ms = clock_mono_ms();
+    }
+    worker_may_write(s);
+    shard_beat(s);
+}
+
+/* ---- registration ---- */
+
+static void on_ctl(void *ctx, bool confirmed, struct str message)
+{
+    struct worker_shard *s = ctx;
+    struct attempt *a;
+    const char *space = message.len ? memchr(message.ptr, ' ', message.len) : NULL;
+    if (confirmed || !space)
+        return;
+    struct str order = {message.ptr, (size_t)(space - message.ptr)}, run = {space + 1, message.len - order.len - 1};
+    if (!(a = find_attempt(s, run)))
+        return;
+    if (str_eqz(order, "stop"))
+        attempt_stop(a);
+    else if (str_eqz(order, "kill"))
+        attempt_lose(a);
+    else if (str_eqz(order, "claimed"))
+        attempt_claimed(a);
+}
+
+static void on_registered(void *ctx, enum err err, const struct script_register_reply *reply)
+{
+    struct worker_shard *s = ctx;
+    (void)reply;
+    if (err) { /* the connection's return, or the next heartbeat timer, tries again */
+        if (err == ERR_INCARNATION_DEAD)
+            start_anew(s);
+        return;
+    }
+    s->registered = true;
+    s->beat_ms = clock_mono_ms();
+    LOG_INFO("registered", LOG_Z("incarnation", s->incarnation.s), LOG_I("shard", s->number));
+    shard_beat(s);
+}
+
+static void add_capabilities(const struct worker *w, struct strbuf *out)
+{
+    static const char *const names[] = {"timeout", "process_isolation", "network_isolation", "network_filtering", "filesystem_isolation",
+                                        "memory_limit", "cpu_limit", "reset", "deps_install", "deps_uninstall"};
+    bool any = false;
+    strbuf_addc(out, '[');
+    for (size_t k = 0; k < ARRAY_LEN(names); k++) {
+        bool has = false;
+        for (size_t i = 0; executor_at(i); i++)
+            has = has || (worker_may_execute(w, executor_at(i)->name) && executor_at(i)->supports(names[k]));
+        if (has)
+            strbuf_addf(out, "%s\"%s\"", any ? "," : "", names[k]);
+        any = any || has;
+    }
+    strbuf_addc(out, ']');
+}
+
+static void do_register(struct worker_shard *s)
+{
+    struct worker *w = s->worker;
+    if (!redis_is_up(s->commands) || s->evicting)
+        return;
+    char slots[24], host[65] = "";
+    struct strbuf capabilities;
+    gethostname(host, sizeof host - 1);
+    snprintf(slots, sizeof slots, "%lld", (long long)w->slots);
+    strbuf_init(&capabilities, 1024);
+    add_capabilities(w, &capabilities);
+    const struct str fields[] = {STR("name"), str_of(w->config->node), STR("host"), str_of(host), STR("version"), STR(ERRAND_VERSION), STR("slots"), str_of(slots),
+                                 STR("queues"), str_of(w->config->queues), STR("executors"), str_of(w->config->executors), STR("tags"), STR(""),
+                                 STR("capabilities"), strbuf_str(&capabilities)};
+    struct script_register_args args = {.inc = str_of(s->incarnation.s), .fields = fields, .fields_len = ARRAY_LEN(fields), .lease_ms = w->config->lease_ms};
+    redis_unsubscribe(s->ctl);
+    struct key channel = keys_ctl(worker_prefix(s), str_of(s->incarnation.s));
+    s->ctl = redis_subscribe(s->subscriptions, key_str(&channel), on_ctl, s);
+    script_call_register(s->commands, worker_prefix(s), &args, on_registered, s);
+    strbuf_done(&capabilities);
+}
+
+/* ---- claiming ---- */
+
+static int64_t free_slots(const struct worker *w)
+{
+    return w->slots - w->used - w->reserved;
+}
+
+static bool may_claim(const struct worker_shard *s)
+{
+    return s->registered && s->fresh && !s->worker->draining && !s->evicting && redis_is_up(s->commands) && free_slots(s->worker) > 0;
+}
+
+struct claim_call {
+    struct worker_shard *shard;
+    int64_t reserved, number;
+    struct id incarnation; /* whose claim it was */
+};
+
+static void on_claimed(void *ctx, enum err err, const struct script_claim_reply *reply)
+{
+    struct claim_call *call = ctx;
+    struct worker_shard *s = call->shard;
+    s->claiming = false;
+    s->worker->reserved -= call->reserved;
+    bool same = strcmp(call->incarnation.s, s->incarnation.s) == 0;
+    if (same && call->number > s->answered)
+        s->answered = call->number; /* also when no answer came: the next heartbeat gives back what it took */
+    free(call);
+    if (!same) {
+        claim(s);
+        return;
+    }
+    if (err) {
+        s->more = false;
+        if (err == ERR_INCARNATION_DEAD)
+            start_anew(s);
+        worker_stop_if_done(s->worker);
+        return;
+    }
+    s->more = reply->more != 0;
+    for (size_t i = 0; i < reply->runs_len; i++)
+        worker_attempt_begin(s, &reply->runs[i]);
+    if (s->more)
+        claim(s);
+    listen_for_bell(s);
+    worker_stop_if_done(s->worker);
+}
+
+static void claim(struct worker_shard *s)
+{
+    if (!may_claim(s) || s->claiming)
+        return;
+    struct worker *w = s->worker;
+    struct claim_call *call = calloc(1, sizeof *call);
+    if (!call)
+        return;
+    static const struct str reqs[] = {STR("-")};
+    int64_t n = free_slots(w) < CLAIM_MAX ? free_slots(w) : CLAIM_MAX;
+    *call = (struct claim_call){s, n, ++s->claim_no, s->incarnation};
+    s->claiming = true;
+    s->more = false;
+    w->reserved += n;
+    struct script_claim_args args = {.inc = str_of(s->incarnation.s), .claim_no = call->number, .max = n, .rid = rid_of(s), .queues = w->queues, .queues_len = w->queue_count,
+                                     .reqs = reqs, .reqs_len = ARRAY_LEN(reqs)};
+    script_call_claim(s->commands, worker_prefix(s), &args, on_claimed, call);
+}
+
+static void on_bell(void *ctx, enum err err, const redisReply *reply)
+{
+    struct worker_shard *s = ctx;
+    s->listening = false;
+    if (err)
+        return; /* its connection's return listens again */
+    if (reply->type == REDIS_REPLY_ARRAY)
+        claim(s);
+    listen_for_bell(s);
+}
+
+/* Blocks on the bells of all queues, one second at a time, while there is a free slot. */
+static void listen_for_bell(struct worker_shard *s)
+{
+    if (s->listening || !may_claim(s) || !redis_is_up(s->blocking))
+        return;
+    struct worker *w = s->worker;
+    struct str argv[WORKER_QUEUES_MAX + 2];
+    struct key *bells = calloc(w->queue_count, sizeof *bells);
+    size_t n = 0;
+    if (!bells)
+        return;
+    argv[n++] = STR("BLPOP");
+    for (size_t i = 0; i < w->queue_count; i++) {
+        bells[i] = keys_bell(worker_prefix(s), w->queues[i]);
+        argv[n++] = key_str(&bells[i]);
+    }
+    argv[n++] = STR("1");
+    s->listening = true;
+    redis_command_timeout(s->blocking, 6000, n, argv, on_bell, s);
+    free(bells);
+}
+
+static void on_ask_timer(void *ctx)
+{
+    struct worker_shard *s = ctx;
+    loop_timer_set(&s->ask, ASK_MS);
+    if (!s->registered)
+        do_register(s);
+    claim(s);
+    listen_for_bell(s);
+}
+
+void shard_slot_freed(struct worker_shard *s)
+{
+    claim(s);
+    listen_for_bell(s);
+}
+
+/* ---- chores ---- */
+
+static void on_reaped(void *ctx, enum err err, const struct script_reap_reply *reply);
+
+static void reap(struct worker_shard *s)
+{
+    if (s->reaping || !redis_is_up(s->commands))
+        return;
+    const struct config *c = s->worker->config;
+    s->reaping = true;
+    struct script_reap_args args = {.lease_ms = c->lease_ms, .max = REAP_BATCH, .max_losses = WORKER_LOSSES_MAX, .rid = rid_of(s), .retention_ms = c->retention_ms};
+    script_call_reap(s->commands, worker_prefix(s), &args, on_reaped, s);
+}
+
+static void on_reaped(void *ctx, enum err err, const struct script_reap_reply *reply)
+{
+    struct worker_shard *s = ctx;
+    s->reaping = false;
+    if (err)
+        return;
+    if (reply->taken > 0)
+        LOG_WARN("took runs back from lost runners", LOG_I("runs", reply->taken));
+    metric_add(METRIC_REAPED, reply->taken);
+    if (reply->more)
+        reap(s);
+}
+
+static void on_swept(void *ctx, enum err err, const struct script_sweep_reply *reply);
+
+static void sweep(struct worker_shard *s)
+{
+    if (s->sweeping || !redis_is_up(s->commands))
+        return;
+    s->sweeping = true;
+    struct script_sweep_args args = {.max = SWEEP_BATCH};
+    script_call_sweep(s->commands, worker_prefix(s), &args, on_swept, s);
+}
+
+static void on_swept(void *ctx, enum err err, const struct script_sweep_reply *reply)
+{
+    struct worker_shard *s = ctx;
+    s->sweeping = false;
+    if (err)
+        return;
+    metric_add(METRIC_SWEPT, reply->swept);
+    if (reply->more)
+        sweep(s);
+}
+
+static void on_memory(void *ctx, enum err err, const redisReply *reply)
+{
+    struct worker_shard *s = ctx;
+    struct str info = redis_str(reply);
+    if (err || s->worker->config->allow_eviction)
+        return;
+    bool evicting = !memmem(info.ptr, info.len, "maxmemory_policy:noeviction", 27);
+    if (evicting && !s->evicting)
+        LOG_ERROR("redis may evict keys, which would lose runs; set maxmemory-policy noeviction, or allow-eviction", LOG_I("shard", s->number));
+    s->evicting = evicting;
+    if (!evicting && !s->registered)
+        do_register(s);
+}
+
+static void on_reap_timer(void *ctx)
+{
+    struct worker_shard *s = ctx;
+    loop_timer_set(&s->reap, REAP_MS);
+    reap(s);
+    sweep(s);
+    if (redis_is_up(s->commands))
+        redis_command(s->commands, 2, (const struct str[]){STR("INFO"), STR("memory")}, on_memory, s);
+}
+
+static void on_promoted(void *ctx, enum err err, const struct script_promote_reply *reply)
+{
+    struct worker_shard *s = ctx;
+    s->promoting = false;
+    int64_t next = err || reply->next_ms < 0 || reply->next_ms > PROMOTE_NET_MS ? PROMOTE_NET_MS : reply->next_ms;
+    loop_timer_set(&s->promote, next);
+}
+
+static void on_promote_timer(void *ctx)
+{
+    struct worker_shard *s = ctx;
+    if (s->promoting || !redis_is_up(s->commands)) {
+        loop_timer_set(&s->promote, PROMOTE_NET_MS);
+        return;
+    }
+    s->promoting = true;
+    struct script_promote_args args = {.max = PROMOTE_BATCH};
+    script_call_promote(s->commands, worker_prefix(s), &args, on_promoted, s);
+}
+
+/* A new earliest due time: look, and set the timer anew. */
+static void on_due(void *ctx, bool confirmed, struct str message)
+{
+    struct worker_shard *s = ctx;
+    (void)message;
+    if (!confirmed)
+        loop_timer_set(&s->promote, 0);
+}
+
+/* ---- connections ---- */
+
+static void on_state(void *ctx, struct redis *r, bool up)
+{
+    struct worker_shard *s = ctx;
+    if (r == s->blocking && up) {
+        s->listening = false;
+        listen_for_bell(s);
+    }
+    if (r != s->commands)
+        return;
+    if (!up) {
+        s->fresh = false;
+        return;
+    }
+    script_load_all(r, scripts_all, scripts_all_len);
+    redis_command(r, 2, (const struct str[]){STR("INFO"), STR("memory")}, on_memory, s);
+    if (s->registered)
+        shard_beat(s); /* before anything else of this runner */
+}
+
+/* The URL of shard i: the list's i mod n-th. */
+static bool url_of(const char *list, unsigned shard, char *buf, size_t size)
+{
+    unsigned count = 1;
+    for (const char *p = list; *p; p++)
+        count += *p == ',';
+    const char *begin = list;
+    for (unsigned skip = shard % count; skip > 0; skip--)
+        begin = strchr(begin, ',') + 1;
+    size_t len = strcspn(begin, ",");
+    if (len >= size)
+        return false;
+    memcpy(buf, begin, len);
+    buf[len] = 0;
+    return true;
+}
+
+enum err shard_start(struct worker *w, unsigned number, struct strbuf *ret_message)
+{
+    struct worker_shard *s = &w->shards[number];
+    char url[1100], name[128];
+    const char *why = "it is too long";
+    if (!url_of(w->config->redis_url, number, url, sizeof url) || redis_url_check(url, &why)) {
+        strbuf_addf(ret_message, "redis-url: %s", why);
+        return ERR_CONFIG;
+    }
+    s->worker = w;
+    s->number = number;
+    s->prefix = keys_shard(str_of(w->config->prefix), number);
+    s->incarnation = id_new();
+    loop_timer_init(&s->beat, w->loop, on_beat_timer, s);
+    loop_timer_init(&s->ask, w->loop, on_ask_timer, s);
+    loop_timer_init(&s->promote, w->loop, on_promote_timer, s);
+    loop_timer_init(&s->reap, w->loop, on_reap_timer, s);
+    snprintf(name, sizeof name, "errand-runner:%.60s:%u", w->config->node, number);
+    struct redis_options o = {.loop = w->loop, .kind = REDIS_COMMANDS, .url = url, .password = w->config->redis_password, .name = name, .on_state = on_state, .ctx = s};
+    s->commands = redis_new(&o);
+    o.kind = REDIS_SUBSCRIBE;
+    s->subscriptions = redis_new(&o);
+    o.kind = REDIS_BLOCKING;
+    s->blocking = redis_new(&o);
+    if (!s->commands || !s->subscriptions || !s->blocking)
+        return ERR_NO_MEMORY;
+    struct key due = keys_due(worker_prefix(s));
+    s->due = redis_subscribe(s->subscriptions, key_str(&due), on_due, s);
+    loop_timer_set(&s->beat, w->config->heartbeat_ms);
+    loop_timer_set(&s->ask, ASK_MS / 2 + (int64_t)crypto_uniform(ASK_MS / 2)); /* spread over the runners */
+    loop_timer_set(&s->promote, 0);
+    loop_timer_set(&s->reap, REAP_MS / 2 + (int64_t)crypto_uniform(REAP_MS / 2));
+    return ERR_OK;
+}
+
+void shard_done(struct worker_shard *s)
+{
+    loop_timer_stop(&s->beat);
+    loop_timer_stop(&s->ask);
+    loop_timer_stop(&s->promote);
+    loop_timer_stop(&s->reap);
+    redis_free(s->blocking);
+    redis_free(s->subscriptions);
+    redis_free(s->commands);
+}

@@ -1,0 +1,18 @@
+/* A runner's dealings with one shard: registration, claims with the bell, heartbeats and reconciliation, orders, and the chores that any node does (reap, promote, sweep). */
+#ifndef ERRAND_RUNNER_WORKER_SHARD_H
+#define ERRAND_RUNNER_WORKER_SHARD_H
+
+#include "lua/scripts.h"
+#include "runner/worker.h"
+
+MUST_CHECK enum err shard_start(struct worker *w, unsigned number, struct strbuf *ret_message);
+void shard_done(struct worker_shard *s);
+/* Sends a heartbeat now (or right behind the one in flight). */
+void shard_beat(struct worker_shard *s);
+void shard_slot_freed(struct worker_shard *s);
+
+/* worker.c, for this file: */
+void worker_attempt_begin(struct worker_shard *s, const struct script_claim_runs *row);
+void worker_stop_if_done(struct worker *w);
+
+#endif
