@@ -35,7 +35,8 @@ static struct str credential(const struct http_req *req)
     return a.ptr ? STR_NONE : http_header(req, "x-api-key");
 }
 
-static void sign(const struct node *n, struct str workspace, struct str run_id, int64_t expiry, char hex[SHA256_HEX_LEN + 1])
+static void sign(const struct node *n, struct str workspace, struct str run_id, int64_t expiry,
+                 char hex[SHA256_HEX_LEN + 1])
 {
     struct strbuf text;
     strbuf_init(&text, 1024);
@@ -63,7 +64,8 @@ static bool stream_token_valid(struct call *c, struct str token)
     char digits[16] = {0};
     memcpy(digits, token.ptr, (size_t)(first - token.ptr));
     int64_t expiry = strtoll(digits, NULL, 10);
-    struct str workspace = {first + 1, (size_t)(second - first - 1)}, mac = {second + 1, token.len - (size_t)(second + 1 - token.ptr)};
+    struct str workspace = {first + 1, (size_t)(second - first - 1)},
+               mac = {second + 1, token.len - (size_t)(second + 1 - token.ptr)};
     char hex[SHA256_HEX_LEN + 1];
     if (!auth_name_valid(workspace))
         return false;
@@ -120,7 +122,8 @@ enum err auth_check(struct call *c, const char **ret_detail)
         if (parse_runner_token(c, key))
             return ERR_OK;
         bool api_key = key.len > 0 && crypto_equal(key, str_of(c->node->config->root_key));
-        *ret_detail = api_key ? "this needs the attempt's own runner token, not an API key" : "send the attempt's runner token as Authorization: Bearer TOKEN";
+        *ret_detail = api_key ? "this needs the attempt's own runner token, not an API key"
+                              : "send the attempt's runner token as Authorization: Bearer TOKEN";
         return api_key ? ERR_FORBIDDEN : ERR_UNAUTHORIZED;
     }
     if (key.len == 0 && c->route->auth == AUTH_STREAM && http_query(c->req, "token", 0, &token)) {

@@ -58,11 +58,15 @@ static enum err entry_add(struct parse *p, int64_t seq, int64_t t_ms, struct str
 }
 
 /* What a runtime_terminal's data claims: {status, result?, error?}. */
-static enum err read_claim(struct parse *p, size_t i, const struct json *data, int64_t seq, int64_t t_ms, struct str line)
+static enum err read_claim(struct parse *p, size_t i, const struct json *data, int64_t seq, int64_t t_ms,
+                           struct str line)
 {
     struct event_batch *b = p->out;
-    const struct json *status = json_get(data, "status"), *result = json_get(data, "result"), *error = json_get(data, "error");
-    bool known = status && status->type == JSON_STRING && (str_eqz(status->string, "success") || str_eqz(status->string, "error") || str_eqz(status->string, "stopped"));
+    const struct json *status = json_get(data, "status"), *result = json_get(data, "result"),
+                      *error = json_get(data, "error");
+    bool known =
+        status && status->type == JSON_STRING &&
+        (str_eqz(status->string, "success") || str_eqz(status->string, "error") || str_eqz(status->string, "stopped"));
     if (!known)
         return refuse(p, ERR_INVALID_EVENT, "events[%zu].data.status must be \"success\", \"error\" or \"stopped\"", i);
     b->claim_line = arena_str(p->arena, line);
@@ -80,7 +84,8 @@ static enum err read_claim(struct parse *p, size_t i, const struct json *data, i
     json_writer_init(&w, &text);
     json_object_begin(&w);
     json_kv_str(&w, "class", STR("agent_error")); /* the agent said so itself */
-    json_kv_str(&w, "message", message && message->type == JSON_STRING ? message->string : STR("the agent reported an error"));
+    json_kv_str(&w, "message",
+                message && message->type == JSON_STRING ? message->string : STR("the agent reported an error"));
     json_object_end(&w);
     b->claim_error = arena_str(p->arena, strbuf_str(&text));
     strbuf_done(&text);
@@ -100,7 +105,8 @@ static enum err take_event(struct parse *p, size_t i, const struct json *e)
         return refuse(p, ERR_INVALID_EVENT, "events[%zu] must be an object", i);
     if (e->repeated_key)
         return refuse(p, ERR_INVALID_EVENT, "events[%zu] repeats one of its keys", i);
-    const struct json *seq = json_get(e, "seq"), *t = json_get(e, "tMs"), *kind = json_get(e, "kind"), *data = json_get(e, "data");
+    const struct json *seq = json_get(e, "seq"), *t = json_get(e, "tMs"), *kind = json_get(e, "kind"),
+                      *data = json_get(e, "data");
     if (!integer_in(seq, SEQ_MAX))
         return refuse(p, ERR_INVALID_EVENT, "events[%zu].seq must be a non-negative integer", i);
     if (!integer_in(t, SEQ_CLOSED))
@@ -211,7 +217,8 @@ static enum err parse_lines(struct parse *p, struct str body)
     return err;
 }
 
-enum err batch_parse(struct arena *a, struct str body, bool ndjson, struct str run_id, struct event_batch *ret_batch, const char **ret_detail)
+enum err batch_parse(struct arena *a, struct str body, bool ndjson, struct str run_id, struct event_batch *ret_batch,
+                     const char **ret_detail)
 {
     struct parse p = {.arena = a, .detail = ret_detail, .out = ret_batch};
     *ret_batch = (struct event_batch){.claim_line = STR("")};

@@ -13,9 +13,9 @@ struct batch_entry {
 };
 
 struct event_batch {
-    int64_t first, last;     /* seq, a claim included */
+    int64_t first, last; /* seq, a claim included */
     int64_t first_t, last_t;
-    size_t count;            /* events, a claim included */
+    size_t count; /* events, a claim included */
     struct batch_entry entries[LIMIT_BATCH_EVENTS];
     size_t entry_count;
     /* a runtime_terminal: kept as the claim */
@@ -25,6 +25,7 @@ struct event_batch {
 };
 
 /* Everything of *ret_batch is in the arena. ndjson: events alone, one a line. On a refusal *ret_detail (in the arena) names the index and the field. */
-MUST_CHECK enum err batch_parse(struct arena *a, struct str body, bool ndjson, struct str run_id, struct event_batch *ret_batch, const char **ret_detail);
+MUST_CHECK enum err batch_parse(struct arena *a, struct str body, bool ndjson, struct str run_id,
+                                struct event_batch *ret_batch, const char **ret_detail);
 
 #endif

@@ -20,7 +20,8 @@ static void on_put(void *ctx, enum err err, const struct script_agent_put_reply 
 {
     struct call *c = ctx;
     if (err) {
-        call_problem(c, err, err == ERR_LIMIT_EXCEEDED ? "this workspace has as many agents as it may; delete one first" : NULL);
+        call_problem(
+            c, err, err == ERR_LIMIT_EXCEEDED ? "this workspace has as many agents as it may; delete one first" : NULL);
         return;
     }
     struct strbuf out;
@@ -38,12 +39,18 @@ void handle_agent_put(struct call *c)
     struct definition def;
     if (!name_valid(c))
         return;
-    if (!validate_body(&c->req->arena, c->req->body, &root, &fault) || !validate_definition(&c->req->arena, root, call_param(c, 0), "", &def, &fault)) {
+    if (!validate_body(&c->req->arena, c->req->body, &root, &fault) ||
+        !validate_definition(&c->req->arena, root, call_param(c, 0), "", &def, &fault)) {
         call_problem(c, fault.err, fault.detail);
         return;
     }
-    struct script_agent_put_args args = {.ws = c->workspace, .name = def.name, .digest = str_of(def.digest), .def_fields = def.fields, .def_fields_len = def.field_count,
-                                         .max_agents = LIMIT_AGENTS, .max_versions = LIMIT_AGENT_VERSIONS};
+    struct script_agent_put_args args = {.ws = c->workspace,
+                                         .name = def.name,
+                                         .digest = str_of(def.digest),
+                                         .def_fields = def.fields,
+                                         .def_fields_len = def.field_count,
+                                         .max_agents = LIMIT_AGENTS,
+                                         .max_versions = LIMIT_AGENT_VERSIONS};
     script_call_agent_put(shard_of(c)->commands, shard_prefix(shard_of(c)), &args, on_put, c);
 }
 

@@ -106,18 +106,22 @@ void handle_batch(struct call *c)
     const struct json *root;
     struct str key;
     char digest[65];
-    if (!validate_body(&c->req->arena, c->req->body, &root, &fault) || !submit_idempotency(c, "batch", &key, digest, &fault)) {
+    if (!validate_body(&c->req->arena, c->req->body, &root, &fault) ||
+        !submit_idempotency(c, "batch", &key, digest, &fault)) {
         call_problem(c, fault.err, fault.detail);
         return;
     }
     const struct json *runs = json_get(root, "runs");
     if (root->type == JSON_OBJECT && root->count > (runs ? 1 : 0)) {
         const struct json *odd = root->child == runs ? root->child->next : root->child;
-        call_problem(c, ERR_UNKNOWN_FIELD, call_text(c, "%.*s is not a field of a batch; it has runs only", (int)(odd->key.len > 64 ? 64 : odd->key.len), odd->key.ptr));
+        call_problem(c, ERR_UNKNOWN_FIELD,
+                     call_text(c, "%.*s is not a field of a batch; it has runs only",
+                               (int)(odd->key.len > 64 ? 64 : odd->key.len), odd->key.ptr));
         return;
     }
     if (!runs || runs->type != JSON_ARRAY || runs->count == 0 || runs->count > LIMIT_BATCH_RUNS) {
-        call_problem(c, runs ? ERR_INVALID_FIELD : ERR_MISSING_FIELD, call_text(c, "runs must be an array of 1 to %d runs", LIMIT_BATCH_RUNS));
+        call_problem(c, runs ? ERR_INVALID_FIELD : ERR_MISSING_FIELD,
+                     call_text(c, "runs must be an array of 1 to %d runs", LIMIT_BATCH_RUNS));
         return;
     }
     struct batch *b = arena_zalloc(&c->req->arena, sizeof *b);

@@ -2,9 +2,9 @@
 
 #include "api/batch.h"
 #include "api/handlers.h"
+#include "api/problem.h"
 #include "common/crypto.h"
 #include "common/metrics.h"
-#include "api/problem.h"
 
 static struct shard *shard_of_call(struct call *c)
 {
@@ -17,8 +17,9 @@ static struct shard *shard_of_call(struct call *c)
 /* Every answer, refusals too, tells where the stream stands. */
 static const char *standing(struct call *c, const struct script_append_reply *r)
 {
-    return call_text(c, "\"runId\":\"%.*s\",\"accepted\":%lld,\"nextSeq\":%lld,\"lastTMs\":%lld,\"stop\":%s", STR_ARG(call_param(c, 0)), (long long)r->accepted,
-                     (long long)r->next_seq, (long long)r->last_t_ms, r->stop ? "true" : "false");
+    return call_text(c, "\"runId\":\"%.*s\",\"accepted\":%lld,\"nextSeq\":%lld,\"lastTMs\":%lld,\"stop\":%s",
+                     STR_ARG(call_param(c, 0)), (long long)r->accepted, (long long)r->next_seq, (long long)r->last_t_ms,
+                     r->stop ? "true" : "false");
 }
 
 static void on_append(void *ctx, enum err err, const struct script_append_reply *reply)
@@ -46,13 +47,28 @@ static void append(struct call *c, struct shard *s, const struct event_batch *b)
     for (size_t i = 0; i < b->entry_count; i++) {
         const struct batch_entry *e = &b->entries[i];
         /* bytes: of the events, without the newlines between them */
-        entries[i] = (struct script_append_entries){e->first, e->last, e->t, e->n, (int64_t)e->lines.len - (e->n - 1), e->lines};
+        entries[i] =
+            (struct script_append_entries){e->first, e->last, e->t, e->n, (int64_t)e->lines.len - (e->n - 1), e->lines};
     }
     crypto_sha256_hex(c->runner_token, sha);
     struct script_append_args args = {
-        .run = call_param(c, 0), .attempt = c->runner_attempt, .token_sha = str_of(sha), .first = b->first, .last = b->last, .first_t = b->first_t, .last_t = b->last_t,
-        .entries = entries, .entries_len = b->entry_count, .claim_line = b->claim_line, .claim_seq = b->claim_seq, .claim_t = b->claim_t, .claim_status = b->claim_status,
-        .claim_result = b->claim_result, .claim_error = b->claim_error, .events_max = c->node->config->run_events_max, .bytes_max = c->node->config->run_bytes_max,
+        .run = call_param(c, 0),
+        .attempt = c->runner_attempt,
+        .token_sha = str_of(sha),
+        .first = b->first,
+        .last = b->last,
+        .first_t = b->first_t,
+        .last_t = b->last_t,
+        .entries = entries,
+        .entries_len = b->entry_count,
+        .claim_line = b->claim_line,
+        .claim_seq = b->claim_seq,
+        .claim_t = b->claim_t,
+        .claim_status = b->claim_status,
+        .claim_result = b->claim_result,
+        .claim_error = b->claim_error,
+        .events_max = c->node->config->run_events_max,
+        .bytes_max = c->node->config->run_bytes_max,
     };
     script_call_append(s->commands, shard_prefix(s), &args, on_append, c);
 }
@@ -121,6 +137,7 @@ void handle_manifest(struct call *c)
     if (!s)
         return;
     crypto_sha256_hex(c->runner_token, sha);
-    struct script_manifest_args args = {.run = call_param(c, 0), .attempt = c->runner_attempt, .token_sha = str_of(sha)};
+    struct script_manifest_args args = {
+        .run = call_param(c, 0), .attempt = c->runner_attempt, .token_sha = str_of(sha)};
     script_call_manifest(s->commands, shard_prefix(s), &args, on_manifest, c);
 }

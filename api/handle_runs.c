@@ -58,7 +58,8 @@ static void on_submitted(void *ctx, enum err err, const struct submitted *s)
     }
 }
 
-static void submit(struct call *c, const struct submission *sub, const char *kind, enum after_submit then, int64_t wait_s)
+static void submit(struct call *c, const struct submission *sub, const char *kind, enum after_submit then,
+                   int64_t wait_s)
 {
     struct submit_call *sc = arena_zalloc(&c->req->arena, sizeof *sc);
     struct fault fault;
@@ -80,7 +81,8 @@ static void submit_body(struct call *c, const char *kind, enum after_submit then
     struct fault fault;
     struct submission sub;
     bool aliases = c->route->id == NULL;
-    if (!validate_body(&c->req->arena, c->req->body, &root, &fault) || !validate_submission(&c->req->arena, root, "", aliases, &sub, &fault))
+    if (!validate_body(&c->req->arena, c->req->body, &root, &fault) ||
+        !validate_submission(&c->req->arena, root, "", aliases, &sub, &fault))
         call_problem(c, fault.err, fault.detail);
     else
         submit(c, &sub, kind, then, wait_s);
@@ -154,7 +156,8 @@ static void on_stopped(void *ctx, enum err err, const struct script_stop_reply *
     else {
         struct strbuf out;
         strbuf_init(&out, 1024);
-        strbuf_addf(&out, "{\"runId\":\"%.*s\",\"status\":\"%.*s\"}", STR_ARG(call_param(s->call, 0)), STR_ARG(reply->status));
+        strbuf_addf(&out, "{\"runId\":\"%.*s\",\"status\":\"%.*s\"}", STR_ARG(call_param(s->call, 0)),
+                    STR_ARG(reply->status));
         call_json(s->call, reply->already ? 200 : 202, &out);
     }
 }
@@ -170,7 +173,11 @@ void handle_stop(struct call *c)
     s->call = c;
     if (!call_query_int(c, "wait", 0, LIMIT_WAIT_S, 0, &s->wait_s) || !(shard = shard_of_call(c)))
         return;
-    struct script_stop_args args = {.ws = c->workspace, .run = call_param(c, 0), .max = STOP_TREE, .rid = str_of(redis_run_id(shard->commands)), .retention_ms = c->node->config->retention_ms};
+    struct script_stop_args args = {.ws = c->workspace,
+                                    .run = call_param(c, 0),
+                                    .max = STOP_TREE,
+                                    .rid = str_of(redis_run_id(shard->commands)),
+                                    .retention_ms = c->node->config->retention_ms};
     script_call_stop(shard->commands, shard_prefix(shard), &args, on_stopped, s);
 }
 
@@ -208,7 +215,8 @@ static void on_rerun_source(void *ctx, enum err err, const struct script_show_re
     struct submit_call *sc = arena_zalloc(a, sizeof *sc);
     struct fault fault;
     char digest[65];
-    struct submit_order order = {.call = c, .sub = sub, .idem_digest = digest, .fn = on_submitted, .ctx = sc, .rerun_of = call_param(c, 0)};
+    struct submit_order order = {
+        .call = c, .sub = sub, .idem_digest = digest, .fn = on_submitted, .ctx = sc, .rerun_of = call_param(c, 0)};
     if (!sub || !sc) {
         call_problem(c, ERR_NO_MEMORY, NULL);
         return;
@@ -302,7 +310,8 @@ void handle_logs(struct call *c)
 
 /* ---- list ---- */
 
-static const char *const status_names[] = {"scheduled", "queued", "provisioning", "running", "stopping", "success", "error", "stopped"};
+static const char *const status_names[] = {"scheduled", "queued",  "provisioning", "running",
+                                           "stopping",  "success", "error",        "stopped"};
 enum { LIST_MAX = 32 };
 
 /* A list under way: pages of the script are put together until the limit, the examined bound, or the end. */
@@ -357,8 +366,18 @@ static void on_list(void *ctx, enum err err, const struct script_list_reply *rep
 static void list_step(struct list_call *l)
 {
     struct script_list_args args = {
-        .ws = l->call->workspace, .agent = l->agent, .statuses = l->statuses, .statuses_len = l->status_count, .labels = l->labels, .labels_len = l->label_count,
-        .created_by = l->created_by, .since_ms = l->since_ms, .until_ms = l->until_ms, .cursor = l->cursor, .limit = l->limit - l->found, .examine = EXAMINE_STEP,
+        .ws = l->call->workspace,
+        .agent = l->agent,
+        .statuses = l->statuses,
+        .statuses_len = l->status_count,
+        .labels = l->labels,
+        .labels_len = l->label_count,
+        .created_by = l->created_by,
+        .since_ms = l->since_ms,
+        .until_ms = l->until_ms,
+        .cursor = l->cursor,
+        .limit = l->limit - l->found,
+        .examine = EXAMINE_STEP,
     };
     script_call_list(l->shard->commands, shard_prefix(l->shard), &args, on_list, l);
 }
@@ -377,7 +396,9 @@ static bool read_statuses(struct list_call *l)
         for (size_t k = 0; k < ARRAY_LEN(status_names); k++)
             known = known || str_eqz(v, status_names[k]);
         if (!known || l->status_count >= LIST_MAX)
-            return refuse_parameter(l->call, "status must be scheduled, queued, provisioning, running, stopping, success, error or stopped");
+            return refuse_parameter(
+                l->call,
+                "status must be scheduled, queued, provisioning, running, stopping, success, error or stopped");
         l->statuses[l->status_count++] = v;
     }
     return true;
@@ -435,8 +456,8 @@ static bool read_list(struct list_call *l)
             return refuse_parameter(c, "cursor must be what an earlier page gave");
         l->cursor = v;
     }
-    return call_query_int(c, "limit", 1, LIMIT_PAGE, 50, &l->limit) && read_statuses(l) && read_labels(l) && read_time(c, "since", &l->since_ms) &&
-           read_time(c, "until", &l->until_ms);
+    return call_query_int(c, "limit", 1, LIMIT_PAGE, 50, &l->limit) && read_statuses(l) && read_labels(l) &&
+           read_time(c, "since", &l->since_ms) && read_time(c, "until", &l->until_ms);
 }
 
 void handle_list(struct call *c)

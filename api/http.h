@@ -5,8 +5,8 @@
 
 #include "common/arena.h"
 #include "common/err.h"
-#include "common/loop.h"
 #include "common/limits.h"
+#include "common/loop.h"
 #include "common/strbuf.h"
 
 struct http_conn;
@@ -15,28 +15,28 @@ struct http_server;
 enum http_method { HTTP_GET_, HTTP_HEAD_, HTTP_POST_, HTTP_PUT_, HTTP_DELETE_, HTTP_OPTIONS_, HTTP_OTHER_ };
 
 struct http_header {
-    struct str name; /* as sent; compare with http_header() */
+    struct str name;  /* as sent; compare with http_header() */
     struct str value; /* without surrounding white space */
 };
 
 struct http_req {
     enum http_method method;
     struct str method_word;
-    struct str target;  /* as sent */
-    struct str path;    /* percent-decoded, no query, begins with '/'; never holds NUL, "." or ".." segments (refused) */
-    struct str query;   /* raw, without '?' */
+    struct str target; /* as sent */
+    struct str path;   /* percent-decoded, no query, begins with '/'; never holds NUL, "." or ".." segments (refused) */
+    struct str query;  /* raw, without '?' */
     struct http_header *headers;
     size_t header_count;
-    struct str body;    /* whole; empty when there was none */
-    struct arena arena; /* the request's memory: everything above is in it */
-    struct str peer;    /* client address for logs */
-    uint64_t id;        /* request id, in logs and X-Request-Id */
+    struct str body;     /* whole; empty when there was none */
+    struct arena arena;  /* the request's memory: everything above is in it */
+    struct str peer;     /* client address for logs */
+    uint64_t id;         /* request id, in logs and X-Request-Id */
     int64_t received_us; /* monotonic, when its last byte was in */
     bool keep_alive;
     /* for the layer above: */
-    const void *route;     /* set by on_head */
-    struct str params[4];  /* path parameters, in order */
-    void *user;            /* the handler's own */
+    const void *route;    /* set by on_head */
+    struct str params[4]; /* path parameters, in order */
+    void *user;           /* the handler's own */
     /* Called once when the client went away before the answer was complete (long polls and streams give up what they wait for). NULL for none. Not called after the answer was complete. */
     void (*on_gone)(struct http_req *req);
     struct strbuf reply_headers; /* what http_reply_header added */
@@ -75,8 +75,8 @@ void http_reply(struct http_req *req, int status, const char *content_type, stru
 struct http_buf {
     uint32_t refs;
     uint32_t len;
-    char *data;        /* len bytes of payload, with room for the chunk framing kept around it by http_buf_new */
-    char *wire;        /* the same with chunk framing ("1a2b\r\n" … "\r\n") */
+    char *data; /* len bytes of payload, with room for the chunk framing kept around it by http_buf_new */
+    char *wire; /* the same with chunk framing ("1a2b\r\n" … "\r\n") */
     uint32_t wire_len;
 };
 /* One reference. fill data (payload_len bytes), which stands inside wire. NULL when memory is out. */
@@ -90,7 +90,8 @@ struct http_stream_fns {
 };
 /* Sends the head (with headers added before) and turns the connection into a stream: request bytes that still come are ignored up to a bound. From here on on_gone tells the end. The request's arena and head are released
  * (path, headers … are empty afterwards; user, id, peer stay): an idle stream costs under 4 KiB in all. HEAD: answers the head only and ends; returns false then (the req is gone for the handler). */
-bool http_stream_begin(struct http_req *req, int status, const char *content_type, const struct http_stream_fns *fns, size_t low_water);
+bool http_stream_begin(struct http_req *req, int status, const char *content_type, const struct http_stream_fns *fns,
+                       size_t low_water);
 /* Queues a buffer (takes a reference of its own). Sent with what else is queued in one writev at the end of the turn. */
 void http_stream_send(struct http_req *req, struct http_buf *b);
 /* Bytes queued and not yet taken by the kernel. */
@@ -104,7 +105,8 @@ void http_stream_cut(struct http_req *req);
 
 /* ---- the server ---- */
 /* Listens (SO_REUSEPORT when reuse_port) on "host:port"; port 0 takes a free one. ERR_CONFIG for a bad address, ERR_IO when it can't be bound (*ret_why says why; static or in errno's words). */
-MUST_CHECK enum err http_server_new(struct loop *l, const char *address, bool reuse_port, const struct http_app *app, struct http_server **ret_server, const char **ret_why);
+MUST_CHECK enum err http_server_new(struct loop *l, const char *address, bool reuse_port, const struct http_app *app,
+                                    struct http_server **ret_server, const char **ret_why);
 int http_server_port(const struct http_server *s);
 /* Graceful: stops accepting, closes idle connections, lets answers under way finish (with Connection: close), calls done(ctx) when none is left. Streams are the app's to cut. */
 void http_server_drain(struct http_server *s, void (*done)(void *ctx), void *ctx);

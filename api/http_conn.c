@@ -7,13 +7,13 @@
 #include "common/metrics.h"
 
 enum {
-    PIPELINED_MAX = 65536,   /* unread input beyond the request at hand */
-    OUTPUT_PAUSE = 262144,   /* no next request while so much of earlier answers is not taken */
-    WRITE_PIECES = 64,       /* of one writev */
-    STREAM_IGNORED = 65536,  /* input thrown away while a stream goes on; past it the client is cut */
-    LINGER_BYTES = 8388608,  /* thrown away after an error's answer, so that the client reads it before a reset */
+    PIPELINED_MAX = 65536,  /* unread input beyond the request at hand */
+    OUTPUT_PAUSE = 262144,  /* no next request while so much of earlier answers is not taken */
+    WRITE_PIECES = 64,      /* of one writev */
+    STREAM_IGNORED = 65536, /* input thrown away while a stream goes on; past it the client is cut */
+    LINGER_BYTES = 8388608, /* thrown away after an error's answer, so that the client reads it before a reset */
     LINGER_MS = 2000,
-    ARENA_EXTRA = 8388608,   /* of a request's arena beyond four times its body: trees of parsed JSON */
+    ARENA_EXTRA = 8388608, /* of a request's arena beyond four times its body: trees of parsed JSON */
 };
 
 struct out {
@@ -169,7 +169,8 @@ static void close_now(struct http_conn *c, bool reset)
         if (req->on_gone)
             req->on_gone(req);
         if (was == HTTP_CONN_STREAM || was == HTTP_CONN_HEAD || was == HTTP_CONN_BODY || was == HTTP_CONN_FLUSHING)
-            loop_defer_free(c->loop, req_free, req); /* nobody else knows it; one that is HANDLING goes when it is answered */
+            loop_defer_free(c->loop, req_free,
+                            req); /* nobody else knows it; one that is HANDLING goes when it is answered */
     }
     c->ops->close(c->transport, reset);
     loop_defer_free(c->loop, conn_free, c);
@@ -395,7 +396,8 @@ static void on_head(struct http_conn *c, struct str raw)
         err = c->app->on_head(c->app->ctx, req, &max_body, &why);
     if (!err && c->head.content_length > (int64_t)max_body)
         err = ERR_BODY_TOO_LARGE;
-    if (err && !has_body && req->path.ptr && err != ERR_BAD_REQUEST && err != ERR_VERSION_NOT_SUPPORTED && err != ERR_NO_MEMORY) {
+    if (err && !has_body && req->path.ptr && err != ERR_BAD_REQUEST && err != ERR_VERSION_NOT_SUPPORTED &&
+        err != ERR_NO_MEMORY) {
         move(c, HTTP_CONN_HANDLING); /* well-formed HTTP: the connection stays good */
         req->received_us = clock_mono_us();
         c->app->on_error(c->app->ctx, req, err, why);
@@ -526,7 +528,8 @@ void http_conn_on_bytes(struct http_conn *c, struct str bytes)
 void http_conn_on_eof(struct http_conn *c, bool failed)
 {
     bool waits = c->state == HTTP_CONN_HANDLING && c->req && !c->req->on_gone;
-    if (!failed && (waits || c->state == HTTP_CONN_FLUSHING)) { /* it only ended its own side, and still listens for its answer */
+    if (!failed &&
+        (waits || c->state == HTTP_CONN_FLUSHING)) { /* it only ended its own side, and still listens for its answer */
         c->half_closed = c->close_after = true;
         watch(c);
         return;
@@ -543,7 +546,8 @@ void http_conn_drain(struct http_conn *c)
         c->close_after = true;
 }
 
-struct http_conn *http_conn_new(struct loop *l, const struct http_app *app, const struct http_transport *ops, void *transport, const char *peer)
+struct http_conn *http_conn_new(struct loop *l, const struct http_app *app, const struct http_transport *ops,
+                                void *transport, const char *peer)
 {
     struct http_conn *c = calloc(1, sizeof *c);
     if (!c)
@@ -574,11 +578,31 @@ static const char *reason_of(int status)
         int status;
         const char *reason;
     } rows[] = {
-        {200, "OK"}, {201, "Created"}, {202, "Accepted"}, {204, "No Content"}, {400, "Bad Request"}, {401, "Unauthorized"}, {403, "Forbidden"},
-        {404, "Not Found"}, {405, "Method Not Allowed"}, {408, "Request Timeout"}, {409, "Conflict"}, {411, "Length Required"}, {413, "Content Too Large"},
-        {414, "URI Too Long"}, {415, "Unsupported Media Type"}, {417, "Expectation Failed"}, {422, "Unprocessable Content"}, {429, "Too Many Requests"},
-        {431, "Request Header Fields Too Large"}, {500, "Internal Server Error"}, {501, "Not Implemented"}, {502, "Bad Gateway"}, {503, "Service Unavailable"},
-        {504, "Gateway Timeout"}, {505, "HTTP Version Not Supported"},
+        {200, "OK"},
+        {201, "Created"},
+        {202, "Accepted"},
+        {204, "No Content"},
+        {400, "Bad Request"},
+        {401, "Unauthorized"},
+        {403, "Forbidden"},
+        {404, "Not Found"},
+        {405, "Method Not Allowed"},
+        {408, "Request Timeout"},
+        {409, "Conflict"},
+        {411, "Length Required"},
+        {413, "Content Too Large"},
+        {414, "URI Too Long"},
+        {415, "Unsupported Media Type"},
+        {417, "Expectation Failed"},
+        {422, "Unprocessable Content"},
+        {429, "Too Many Requests"},
+        {431, "Request Header Fields Too Large"},
+        {500, "Internal Server Error"},
+        {501, "Not Implemented"},
+        {502, "Bad Gateway"},
+        {503, "Service Unavailable"},
+        {504, "Gateway Timeout"},
+        {505, "HTTP Version Not Supported"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         if (rows[i].status == status)
@@ -588,13 +612,18 @@ static const char *reason_of(int status)
 
 static void count_status(const struct http_req *req, int status)
 {
-    metric_add(status < 300 ? METRIC_HTTP_REQUESTS_2XX : status < 400 ? METRIC_HTTP_REQUESTS_3XX : status < 500 ? METRIC_HTTP_REQUESTS_4XX : METRIC_HTTP_REQUESTS_5XX, 1);
+    metric_add(status < 300   ? METRIC_HTTP_REQUESTS_2XX
+               : status < 400 ? METRIC_HTTP_REQUESTS_3XX
+               : status < 500 ? METRIC_HTTP_REQUESTS_4XX
+                              : METRIC_HTTP_REQUESTS_5XX,
+               1);
     if (req->received_us)
         metric_observe_us(METRIC_HTTP_SECONDS, clock_mono_us() - req->received_us);
 }
 
 /* The head up to its empty line. body_len: -1 for a stream. */
-static void write_head(struct strbuf *out, const struct http_req *req, int status, const char *content_type, int64_t body_len, bool keep_alive, bool chunked)
+static void write_head(struct strbuf *out, const struct http_req *req, int status, const char *content_type,
+                       int64_t body_len, bool keep_alive, bool chunked)
 {
     strbuf_addf(out, "HTTP/1.1 %d %s\r\n", status, reason_of(status));
     if (content_type)
@@ -603,8 +632,8 @@ static void write_head(struct strbuf *out, const struct http_req *req, int statu
         strbuf_addf(out, "Content-Length: %lld\r\n", (long long)body_len);
     if (chunked)
         strbuf_add(out, STR("Transfer-Encoding: chunked\r\n"));
-    strbuf_addf(out, "Connection: %s\r\nX-Request-Id: %016llx\r\nX-Content-Type-Options: nosniff\r\n", keep_alive ? "keep-alive" : "close",
-                (unsigned long long)req->id);
+    strbuf_addf(out, "Connection: %s\r\nX-Request-Id: %016llx\r\nX-Content-Type-Options: nosniff\r\n",
+                keep_alive ? "keep-alive" : "close", (unsigned long long)req->id);
     strbuf_add(out, STR("Cache-Control: no-store\r\n"));
     strbuf_add(out, strbuf_str(&req->reply_headers));
     strbuf_add(out, STR("\r\n"));
@@ -612,7 +641,8 @@ static void write_head(struct strbuf *out, const struct http_req *req, int statu
 
 static void log_request(const struct http_req *req, int status)
 {
-    LOG_DEBUG("request", LOG_I("requestId", req->id), LOG_S("peer", req->peer), LOG_S("method", req->method_word), LOG_S("path", req->path), LOG_I("status", status));
+    LOG_DEBUG("request", LOG_I("requestId", req->id), LOG_S("peer", req->peer), LOG_S("method", req->method_word),
+              LOG_S("path", req->path), LOG_I("status", status));
 }
 
 void http_reply(struct http_req *req, int status, const char *content_type, struct str body)
@@ -652,7 +682,8 @@ void http_reply(struct http_req *req, int status, const char *content_type, stru
 
 /* ---- streams ---- */
 
-bool http_stream_begin(struct http_req *req, int status, const char *content_type, const struct http_stream_fns *fns, size_t low_water)
+bool http_stream_begin(struct http_req *req, int status, const char *content_type, const struct http_stream_fns *fns,
+                       size_t low_water)
 {
     struct http_conn *c = req->conn;
     if (!c || c->state != HTTP_CONN_HANDLING || req->method == HTTP_HEAD_) {

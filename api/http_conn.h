@@ -14,7 +14,7 @@
  *    └─────────┴──▶ FLUSHING                                               (an error found here)
  *   every state ──▶ CLOSED                                                 (gone, cut, timed out)
  */
-#define HTTP_CONN_STATES(X) X(HEAD) X(BODY) X(HANDLING) X(STREAM) X(FLUSHING) X(LINGERING) X(CLOSED)
+#define HTTP_CONN_STATES(X)  X(HEAD) X(BODY) X(HANDLING) X(STREAM) X(FLUSHING) X(LINGERING) X(CLOSED)
 #define HTTP_CONN_ENUM(name) HTTP_CONN_##name,
 enum http_conn_state { HTTP_CONN_STATES(HTTP_CONN_ENUM) HTTP_CONN_STATE_COUNT };
 #undef HTTP_CONN_ENUM
@@ -24,14 +24,15 @@ bool http_conn_edge(enum http_conn_state from, enum http_conn_state to);
 struct http_transport {
     ssize_t (*writev)(void *t, const struct iovec *iov, int n); /* bytes taken, 0 when full, -1 when dead */
     void (*watch)(void *t, bool read, bool write);              /* what it should be told of */
-    void (*need_flush)(void *t);                                /* http_conn_flush is to be called before the loop sleeps */
-    void (*bound_kernel)(void *t);                              /* a stream begins: bound the kernel's send buffer */
+    void (*need_flush)(void *t);   /* http_conn_flush is to be called before the loop sleeps */
+    void (*bound_kernel)(void *t); /* a stream begins: bound the kernel's send buffer */
     void (*shutdown_write)(void *t);
-    void (*close)(void *t, bool reset);                         /* the last call; http_conn_free follows after the turn */
+    void (*close)(void *t, bool reset); /* the last call; http_conn_free follows after the turn */
 };
 
 /* NULL when memory is out. peer: copied. */
-struct http_conn *http_conn_new(struct loop *l, const struct http_app *app, const struct http_transport *ops, void *transport, const char *peer);
+struct http_conn *http_conn_new(struct loop *l, const struct http_app *app, const struct http_transport *ops,
+                                void *transport, const char *peer);
 void http_conn_on_bytes(struct http_conn *c, struct str bytes);
 /* The client ended its side, or the socket failed. */
 void http_conn_on_eof(struct http_conn *c, bool failed);

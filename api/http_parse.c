@@ -5,7 +5,8 @@
 
 static bool is_token_char(unsigned char c)
 {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c && strchr("!#$%&'*+-.^_`|~", c));
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+           (c && strchr("!#$%&'*+-.^_`|~", c));
 }
 
 /* ---- where a head ends ---- */
@@ -65,7 +66,8 @@ static const struct {
     const char *word;
     enum http_method method;
 } methods[] = {
-    {"GET", HTTP_GET_}, {"HEAD", HTTP_HEAD_}, {"POST", HTTP_POST_}, {"PUT", HTTP_PUT_}, {"DELETE", HTTP_DELETE_}, {"OPTIONS", HTTP_OPTIONS_},
+    {"GET", HTTP_GET_}, {"HEAD", HTTP_HEAD_},     {"POST", HTTP_POST_},
+    {"PUT", HTTP_PUT_}, {"DELETE", HTTP_DELETE_}, {"OPTIONS", HTTP_OPTIONS_},
 };
 
 static enum http_method method_of(struct str word)
@@ -148,7 +150,8 @@ static enum err parse_target(struct http_req *req, const char **ret_why)
         req->path = STR("/");
         return ERR_OK;
     }
-    if (t.len > 7 && strncasecmp(t.ptr, "http://", 7) == 0) { /* absolute-form: the authority is passed over, Host was checked */
+    if (t.len > 7 &&
+        strncasecmp(t.ptr, "http://", 7) == 0) { /* absolute-form: the authority is passed over, Host was checked */
         const char *slash = memchr(t.ptr + 7, '/', t.len - 7);
         t = slash ? (struct str){slash, t.len - (size_t)(slash - t.ptr)} : STR("/");
     }
@@ -255,7 +258,8 @@ static bool valid_host(struct str host)
 {
     for (size_t i = 0; i < host.len; i++) {
         unsigned char c = (unsigned char)host.ptr[i];
-        bool good = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || strchr("-._~:[]%!$&'()*+;=", c);
+        bool good = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                    strchr("-._~:[]%!$&'()*+;=", c);
         if (!good || c == 0)
             return false;
     }
@@ -280,7 +284,9 @@ static enum err check_framing(struct http_req *req, struct http_head *head, cons
 {
     size_t lengths = http_header_count(req, "content-length"), codings = http_header_count(req, "transfer-encoding");
     if (lengths > 1 || codings > 1 || (lengths && codings)) {
-        *ret_why = lengths && codings ? "Content-Length with Transfer-Encoding" : lengths ? "more than one Content-Length" : "more than one Transfer-Encoding";
+        *ret_why = lengths && codings ? "Content-Length with Transfer-Encoding"
+                   : lengths          ? "more than one Content-Length"
+                                      : "more than one Transfer-Encoding";
         return ERR_BAD_REQUEST;
     }
     if (codings) {
@@ -373,7 +379,16 @@ enum err http_head_parse(struct http_req *req, struct str raw, struct http_head 
 /*   SIZE ─ digits ─▶ SIZE ─ ';' ─▶ EXTENSION ─ CR ─▶ SIZE_LF ─ LF ─▶ DATA ─▶ DATA_CR ─▶ DATA_LF ─▶ SIZE
  *                                                             └─ size 0 ─▶ TRAILER ─ CR ─▶ TRAILER_LF ─ empty line ─▶ done
  */
-enum chunk_state { CHUNK_SIZE, CHUNK_EXTENSION, CHUNK_SIZE_LF, CHUNK_DATA, CHUNK_DATA_CR, CHUNK_DATA_LF, CHUNK_TRAILER, CHUNK_TRAILER_LF };
+enum chunk_state {
+    CHUNK_SIZE,
+    CHUNK_EXTENSION,
+    CHUNK_SIZE_LF,
+    CHUNK_DATA,
+    CHUNK_DATA_CR,
+    CHUNK_DATA_LF,
+    CHUNK_TRAILER,
+    CHUNK_TRAILER_LF
+};
 enum { CHUNK_DIGITS_MAX = 8, CHUNK_SKIPPED_MAX = 8192 };
 
 static enum err broken(const char **ret_why)
@@ -383,7 +398,8 @@ static enum err broken(const char **ret_why)
 }
 
 /* One byte of framing (anything but data). */
-static enum err chunk_byte(struct http_chunked *c, unsigned char b, size_t body_len, size_t max_body, int *ret_status, const char **ret_why)
+static enum err chunk_byte(struct http_chunked *c, unsigned char b, size_t body_len, size_t max_body, int *ret_status,
+                           const char **ret_why)
 {
     switch ((enum chunk_state)c->state) {
     case CHUNK_SIZE: {
@@ -437,7 +453,8 @@ static enum err chunk_byte(struct http_chunked *c, unsigned char b, size_t body_
     return ERR_INTERNAL;
 }
 
-enum err http_chunked_feed(struct http_chunked *c, struct str *in, struct strbuf *body, size_t max_body, int *ret_status, const char **ret_why)
+enum err http_chunked_feed(struct http_chunked *c, struct str *in, struct strbuf *body, size_t max_body,
+                           int *ret_status, const char **ret_why)
 {
     *ret_status = HTTP_CHUNKED_MORE;
     while (in->len > 0 && *ret_status == HTTP_CHUNKED_MORE) {
@@ -497,7 +514,8 @@ static bool query_pair(struct http_req *req, size_t i, struct str *ret_name, str
         if (cut(&pair, '=', &name))
             value = pair;
         char *n = arena_alloc(&req->arena, name.len + 1), *v = arena_alloc(&req->arena, value.len + 1);
-        if (!n || !v || !percent_decode(name, true, n, &ret_name->len) || !percent_decode(value, true, v, &ret_value->len)) {
+        if (!n || !v || !percent_decode(name, true, n, &ret_name->len) ||
+            !percent_decode(value, true, v, &ret_value->len)) {
             *ret_name = STR("%"); /* no parameter is called so: it is refused as unknown */
             *ret_value = STR("");
             return true;

@@ -18,7 +18,8 @@ struct http_head {
 
 /* Parses a whole head (as http_head_length found it) into req: method, target, path, query, headers, keep_alive, all in req's arena. On an error req holds what was understood (for the log).
  * ERR_BAD_REQUEST, ERR_METHOD_NOT_ALLOWED, ERR_VERSION_NOT_SUPPORTED, ERR_NOT_SUPPORTED, ERR_EXPECTATION_FAILED, ERR_HEADERS_TOO_LARGE, ERR_NO_MEMORY; *ret_why static. */
-MUST_CHECK enum err http_head_parse(struct http_req *req, struct str head, struct http_head *ret_head, const char **ret_why);
+MUST_CHECK enum err http_head_parse(struct http_req *req, struct str head, struct http_head *ret_head,
+                                    const char **ret_why);
 
 /* Decodes a chunked body, fed in any pieces. Zero-initialise. */
 struct http_chunked {
@@ -30,6 +31,7 @@ struct http_chunked {
 };
 enum { HTTP_CHUNKED_MORE, HTTP_CHUNKED_DONE };
 /* Takes bytes from *in (moved on) and appends data to body. ERR_BAD_REQUEST for broken framing, ERR_BODY_TOO_LARGE past max_body (also announced by a chunk's size alone). */
-MUST_CHECK enum err http_chunked_feed(struct http_chunked *c, struct str *in, struct strbuf *body, size_t max_body, int *ret_status, const char **ret_why);
+MUST_CHECK enum err http_chunked_feed(struct http_chunked *c, struct str *in, struct strbuf *body, size_t max_body,
+                                      int *ret_status, const char **ret_why);
 
 #endif

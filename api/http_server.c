@@ -13,7 +13,14 @@
 #include "common/log.h"
 #include "common/metrics.h"
 
-enum { ACCEPTS_A_TURN = 64, BACKLOG = 4096, READ_SIZE = 65536, READS_A_TURN = 4, ACCEPT_PAUSE_MS = 100, STREAM_SNDBUF = 65536 };
+enum {
+    ACCEPTS_A_TURN = 64,
+    BACKLOG = 4096,
+    READ_SIZE = 65536,
+    READS_A_TURN = 4,
+    ACCEPT_PAUSE_MS = 100,
+    STREAM_SNDBUF = 65536
+};
 
 struct sock {
     uv_poll_t poll;
@@ -133,7 +140,12 @@ static void sock_close(void *t, bool reset)
 }
 
 static const struct http_transport sock_ops = {
-    .writev = sock_writev, .watch = sock_watch, .need_flush = sock_need_flush, .bound_kernel = sock_bound_kernel, .shutdown_write = sock_shutdown, .close = sock_close,
+    .writev = sock_writev,
+    .watch = sock_watch,
+    .need_flush = sock_need_flush,
+    .bound_kernel = sock_bound_kernel,
+    .shutdown_write = sock_shutdown,
+    .close = sock_close,
 };
 
 static void read_sock(struct sock *s)
@@ -207,8 +219,11 @@ static void peer_name(const struct sockaddr_storage *a, char out[48])
 
 static void refuse_overload(int fd)
 {
-    static const char answer[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 133\r\n\r\n"
-                                 "{\"type\":\"https://errand.example/problems/overloaded\",\"title\":\"This node has too many requests open\",\"status\":503,\"code\":\"overloaded\"}\n";
+    static const char answer[] =
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 1\r\nConnection: "
+        "close\r\nContent-Length: 133\r\n\r\n"
+        "{\"type\":\"https://errand.example/problems/overloaded\",\"title\":\"This node has too many requests "
+        "open\",\"status\":503,\"code\":\"overloaded\"}\n";
     metric_add(METRIC_HTTP_REFUSED, 1);
     if (send(fd, answer, sizeof answer - 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
         /* it is closed anyway */
@@ -282,13 +297,15 @@ static bool parse_address(const char *text, struct addrinfo **ret_info)
     char host[256];
     const char *colon = strrchr(text, ':');
     size_t len = colon ? (size_t)(colon - text) : 0;
-    if (!colon || len >= sizeof host || !colon[1] || strlen(colon + 1) > 5 || strspn(colon + 1, "0123456789") != strlen(colon + 1))
+    if (!colon || len >= sizeof host || !colon[1] || strlen(colon + 1) > 5 ||
+        strspn(colon + 1, "0123456789") != strlen(colon + 1))
         return false;
     if (len >= 2 && text[0] == '[' && text[len - 1] == ']')
         snprintf(host, sizeof host, "%.*s", (int)len - 2, text + 1);
     else
         snprintf(host, sizeof host, "%.*s", (int)len, text);
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo hints = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     return getaddrinfo(host[0] ? host : NULL, colon + 1, &hints, ret_info) == 0;
 }
 
@@ -314,10 +331,12 @@ static int port_of(int fd)
     socklen_t len = sizeof a;
     if (getsockname(fd, (struct sockaddr *)&a, &len) != 0)
         return 0;
-    return a.ss_family == AF_INET6 ? ntohs(((struct sockaddr_in6 *)(void *)&a)->sin6_port) : ntohs(((struct sockaddr_in *)(void *)&a)->sin_port);
+    return a.ss_family == AF_INET6 ? ntohs(((struct sockaddr_in6 *)(void *)&a)->sin6_port)
+                                   : ntohs(((struct sockaddr_in *)(void *)&a)->sin_port);
 }
 
-enum err http_server_new(struct loop *l, const char *address, bool reuse_port, const struct http_app *app, struct http_server **ret_server, const char **ret_why)
+enum err http_server_new(struct loop *l, const char *address, bool reuse_port, const struct http_app *app,
+                         struct http_server **ret_server, const char **ret_why)
 {
     struct addrinfo *info = NULL;
     if (!parse_address(address, &info)) {

@@ -17,12 +17,12 @@ struct live_run {
     struct redis_sub *sub;
     struct live_reader *readers;
     struct loop_timer net; /* a lost message costs no more than this */
-    bool confirmed; /* subscribed: only then is there a first read */
-    bool reading;   /* one read in flight */
-    bool again;     /* something happened since it was sent */
+    bool confirmed;        /* subscribed: only then is there a first read */
+    bool reading;          /* one read in flight */
+    bool again;            /* something happened since it was sent */
     bool check_exists;
     bool dead;
-    int walking; /* readers may detach while they are walked; memory goes afterwards */
+    int walking;               /* readers may detach while they are walked; memory goes afterwards */
     int64_t read_ms, read_seq; /* where the read in flight begins */
     char id[ID_LEN + 1];
 };
@@ -149,7 +149,10 @@ static void reader_unlink(struct live_reader *r)
 }
 
 /* Walks the readers: each may detach itself, but no other. */
-#define EACH_READER(run, r, following) struct live_reader *r = (run)->readers, *following = r ? r->next : NULL; r; r = following, following = r ? r->next : NULL
+#define EACH_READER(run, r, following)                                                                                 \
+    struct live_reader *r = (run)->readers, *following = r ? r->next : NULL;                                           \
+    r;                                                                                                                 \
+    r = following, following = r ? r->next : NULL
 
 static void lose_all(struct live_run *run)
 {
@@ -246,7 +249,9 @@ static void send_read(struct live_run *run, int64_t ms, int64_t seq)
     run->read_ms = ms;
     run->read_seq = seq;
     metric_add(METRIC_STREAM_READS, 1);
-    redis_command(run->shard->commands, 6, (const struct str[]){STR("XRANGE"), key_str(&key), str_of(start), STR("+"), STR("COUNT"), STR("16")}, on_read, run);
+    redis_command(run->shard->commands, 6,
+                  (const struct str[]){STR("XRANGE"), key_str(&key), str_of(start), STR("+"), STR("COUNT"), STR("16")},
+                  on_read, run);
 }
 
 /* Reads on, where somebody wants it: from the lowest position among those who are ready, so that one read serves all. */
@@ -324,7 +329,8 @@ static struct live_run *run_open(struct live *l, struct shard *s, struct str id)
         return NULL;
     }
     loop_timer_init(&run->net, l->node->loop, on_net, run);
-    loop_timer_set(&run->net, NET_MS + (int64_t)crypto_uniform(NET_MS)); /* spread, so that they don't all look at once */
+    loop_timer_set(&run->net,
+                   NET_MS + (int64_t)crypto_uniform(NET_MS)); /* spread, so that they don't all look at once */
     run->next = *bucket;
     *bucket = run;
     return run;
@@ -332,7 +338,8 @@ static struct live_run *run_open(struct live *l, struct shard *s, struct str id)
 
 /* ---- for readers ---- */
 
-enum err live_attach(struct live *l, struct shard *s, struct str run_id, struct str start, const struct live_reader_fns *fns, struct live_reader *r)
+enum err live_attach(struct live *l, struct shard *s, struct str run_id, struct str start,
+                     const struct live_reader_fns *fns, struct live_reader *r)
 {
     *r = (struct live_reader){.fns = fns};
     if (run_id.len != ID_LEN || !parse_id(start, &r->pos_ms, &r->pos_seq))

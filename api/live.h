@@ -10,9 +10,9 @@ struct live_reader;
 
 /* One entry of a run's stream, encoded as SSE frames when first wanted. Valid during the delivery. */
 struct live_entry {
-    int64_t id_ms, id_seq; /* the stream id */
-    int64_t first, last;   /* seq */
-    struct str lines;      /* the events, one a line */
+    int64_t id_ms, id_seq;   /* the stream id */
+    int64_t first, last;     /* seq */
+    struct str lines;        /* the events, one a line */
     struct http_buf *frames; /* of the whole entry; NULL until somebody asked */
 };
 /* The entry's frames; a reader that has events up to `after` gets a copy of its own without them. A reference for the caller, NULL when nothing is left or memory is out. */
@@ -41,7 +41,8 @@ struct live_reader {
 struct live *live_new(struct node *n);
 void live_free(struct live *l);
 /* Begins to read behind the stream id `start` ("ms-seq"). ERR_NO_MEMORY. */
-MUST_CHECK enum err live_attach(struct live *l, struct shard *s, struct str run_id, struct str start, const struct live_reader_fns *fns, struct live_reader *r);
+MUST_CHECK enum err live_attach(struct live *l, struct shard *s, struct str run_id, struct str start,
+                                const struct live_reader_fns *fns, struct live_reader *r);
 /* Where only the terminal entry is wanted. */
 #define LIVE_START_AT_END STR("9007199254740991-0")
 void live_detach(struct live_reader *r);

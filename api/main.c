@@ -78,8 +78,9 @@ static const char *check_root_key(const struct config *c)
 {
     if (strlen(c->root_key) >= ROOT_KEY_MIN)
         return NULL;
-    return c->root_key[0] ? "ERRAND_ROOT_KEY must have at least 32 characters; `errand keygen` makes one"
-                          : "there is no root key: set ERRAND_ROOT_KEY (or ERRAND_ROOT_KEY_FILE); `errand keygen` makes one";
+    return c->root_key[0]
+               ? "ERRAND_ROOT_KEY must have at least 32 characters; `errand keygen` makes one"
+               : "there is no root key: set ERRAND_ROOT_KEY (or ERRAND_ROOT_KEY_FILE); `errand keygen` makes one";
 }
 
 static enum err start_threads(struct process *p, struct strbuf *msg)
@@ -94,7 +95,8 @@ static enum err start_threads(struct process *p, struct strbuf *msg)
         t->drain.data = t;
         if (i == 0) {
             const char *colon = strrchr(p->config.listen, ':');
-            snprintf(address, sizeof address, "%.*s:%d", (int)(colon - p->config.listen), p->config.listen, http_server_port(t->node.server));
+            snprintf(address, sizeof address, "%.*s:%d", (int)(colon - p->config.listen), p->config.listen,
+                     http_server_port(t->node.server));
             p->config.listen = address;
         }
     }
@@ -128,7 +130,8 @@ static int serve(struct process *p)
     }
     strbuf_done(&msg);
     watch_signals(p);
-    LOG_INFO("serving", LOG_Z("address", p->config.listen), LOG_I("port", port), LOG_I("threads", p->count), LOG_I("pid", getpid()));
+    LOG_INFO("serving", LOG_Z("address", p->config.listen), LOG_I("port", port), LOG_I("threads", p->count),
+             LOG_I("pid", getpid()));
     for (int i = 1; i < p->count; i++)
         PRE(uv_thread_create(&p->threads[i].id, run_thread, &p->threads[i]) == 0);
     loop_run(p->threads[0].node.loop);
@@ -178,7 +181,8 @@ int main(int argc, char **argv)
     gethostname(host, sizeof host - 1);
     if (!p.config.node[0])
         p.config.node = host;
-    log_setup(level, strcmp(p.config.log_format, "json") == 0 ? LOG_FORMAT_JSON : LOG_FORMAT_LOGFMT, "api", str_of(p.config.node));
+    log_setup(level, strcmp(p.config.log_format, "json") == 0 ? LOG_FORMAT_JSON : LOG_FORMAT_LOGFMT, "api",
+              str_of(p.config.node));
     raise_file_limit();
     p.count = (int)p.config.threads;
     p.threads = calloc((size_t)p.count, sizeof *p.threads);

@@ -22,11 +22,13 @@ static void on_secret(void *ctx, enum err err, const redisReply *reply)
     if (s.len > 0 && s.len < sizeof n->secret) {
         memcpy(n->secret, s.ptr, s.len);
         n->secret[s.len] = 0;
-    } else if (!err && reply->type == REDIS_REPLY_NIL) { /* the first node of a deployment makes it; SET NX lets one win */
+    } else if (!err &&
+               reply->type == REDIS_REPLY_NIL) { /* the first node of a deployment makes it; SET NX lets one win */
         char token[44];
         struct key global = keys_global(str_of(n->config->prefix)), key = keys_signing_secret(key_str(&global));
         crypto_token(token);
-        redis_command(n->shards[0].commands, 4, (const struct str[]){STR("SET"), key_str(&key), str_of(token), STR("NX")}, on_secret_set, n);
+        redis_command(n->shards[0].commands, 4,
+                      (const struct str[]){STR("SET"), key_str(&key), str_of(token), STR("NX")}, on_secret_set, n);
     }
 }
 
@@ -60,9 +62,11 @@ static void on_memory(void *ctx, enum err err, const redisReply *reply)
     bool pressure = max > 0 && used >= max / 100 * PRESSURE_PERCENT;
     bool evicting = !memmem(info.ptr, info.len, "maxmemory_policy:noeviction", 27) && !s->node->config->allow_eviction;
     if (pressure != s->memory_pressure)
-        LOG_WARN(pressure ? "redis is nearly full: submits are refused" : "redis has room again", LOG_I("shard", s->number), LOG_I("used", used), LOG_I("max", max));
+        LOG_WARN(pressure ? "redis is nearly full: submits are refused" : "redis has room again",
+                 LOG_I("shard", s->number), LOG_I("used", used), LOG_I("max", max));
     if (evicting && !s->evicting)
-        LOG_ERROR("redis may evict keys, which would lose runs; set maxmemory-policy noeviction, or allow-eviction", LOG_I("shard", s->number));
+        LOG_ERROR("redis may evict keys, which would lose runs; set maxmemory-policy noeviction, or allow-eviction",
+                  LOG_I("shard", s->number));
     s->memory_pressure = pressure;
     s->evicting = evicting;
 }
@@ -74,7 +78,8 @@ static void on_poll(void *ctx)
         ask_secret(n);
     for (unsigned i = 0; i < n->shard_count; i++)
         if (redis_is_up(n->shards[i].commands))
-            redis_command(n->shards[i].commands, 2, (const struct str[]){STR("INFO"), STR("memory")}, on_memory, &n->shards[i]);
+            redis_command(n->shards[i].commands, 2, (const struct str[]){STR("INFO"), STR("memory")}, on_memory,
+                          &n->shards[i]);
     loop_timer_set(&n->poll, POLL_MS);
 }
 
@@ -124,7 +129,13 @@ static enum err connect_shard(struct node *n, unsigned i, struct strbuf *msg)
     s->number = i;
     s->prefix = keys_shard(str_of(n->config->prefix), i);
     snprintf(name, sizeof name, "errand-api:%.60s:%u", n->config->node, i);
-    struct redis_options o = {.loop = n->loop, .kind = REDIS_COMMANDS, .url = url, .password = n->config->redis_password, .name = name, .on_state = on_state, .ctx = s};
+    struct redis_options o = {.loop = n->loop,
+                              .kind = REDIS_COMMANDS,
+                              .url = url,
+                              .password = n->config->redis_password,
+                              .name = name,
+                              .on_state = on_state,
+                              .ctx = s};
     s->commands = redis_new(&o);
     o.kind = REDIS_SUBSCRIBE;
     s->subscriptions = redis_new(&o);

@@ -47,6 +47,9 @@ bool node_ready(const struct node *n, const char **ret_why);
 struct shard *node_shard_of_workspace(struct node *n, struct str workspace);
 /* NULL when the id is no UUID, or names a shard that is not there. */
 struct shard *node_shard_of_run(struct node *n, struct str run_id);
-static inline struct str shard_prefix(const struct shard *s) { return key_str(&s->prefix); }
+static inline struct str shard_prefix(const struct shard *s)
+{
+    return key_str(&s->prefix);
+}
 
 #endif

@@ -43,46 +43,78 @@ static const struct {
 
 static const char schemas[] =
     "{\"Object\":{\"type\":\"object\"},"
-    "\"Problem\":{\"type\":\"object\",\"required\":[\"type\",\"title\",\"status\",\"code\"],\"properties\":{\"type\":{\"type\":\"string\"},\"title\":{\"type\":\"string\"},"
-    "\"status\":{\"type\":\"integer\"},\"detail\":{\"type\":\"string\"},\"code\":{\"type\":\"string\"},\"instance\":{\"type\":\"string\"}}},"
-    "\"AgentDefinition\":{\"type\":\"object\",\"required\":[\"command\"],\"properties\":{\"name\":{\"type\":\"string\"},\"executor\":{\"type\":\"string\",\"enum\":[\"process\"]},"
-    "\"command\":{\"type\":\"array\",\"items\":{\"type\":\"string\"},\"minItems\":1},\"protocol\":{\"type\":\"string\",\"enum\":[\"events\",\"text\"]},"
-    "\"eventSource\":{\"type\":\"string\",\"enum\":[\"stdout\",\"remote\"]},\"workdir\":{\"type\":\"string\"},\"env\":{\"type\":\"array\",\"items\":{\"type\":\"object\"}},"
-    "\"stdin\":{\"type\":\"string\",\"enum\":[\"once\"]},\"provider\":{\"type\":\"string\"},\"timeoutMs\":{\"type\":\"integer\"},\"graceMs\":{\"type\":\"integer\"},"
-    "\"maxAttempts\":{\"type\":\"integer\"},\"atMostOnce\":{\"type\":\"boolean\"},\"backoff\":{\"type\":\"object\"},\"queue\":{\"type\":\"string\"}}},"
-    "\"Submission\":{\"type\":\"object\",\"required\":[\"agent\"],\"properties\":{\"agent\":{\"oneOf\":[{\"type\":\"string\"},{\"$ref\":\"#/components/schemas/AgentDefinition\"}]},"
-    "\"input\":{},\"env\":{\"type\":\"object\",\"additionalProperties\":{\"type\":\"string\"}},\"queue\":{\"type\":\"string\"},\"priority\":{\"type\":\"string\",\"enum\":[\"high\",\"normal\",\"low\"]},"
-    "\"delayMs\":{\"type\":\"integer\",\"minimum\":0},\"scheduledAt\":{\"type\":\"string\",\"format\":\"date-time\"},\"timeoutMs\":{\"type\":\"integer\",\"minimum\":1},"
-    "\"maxAttempts\":{\"type\":\"integer\",\"minimum\":1},\"labels\":{\"type\":\"object\",\"additionalProperties\":{\"type\":\"string\"}},\"parentRunId\":{\"type\":\"string\",\"format\":\"uuid\"},"
+    "\"Problem\":{\"type\":\"object\",\"required\":[\"type\",\"title\",\"status\",\"code\"],\"properties\":{\"type\":{"
+    "\"type\":\"string\"},\"title\":{\"type\":\"string\"},"
+    "\"status\":{\"type\":\"integer\"},\"detail\":{\"type\":\"string\"},\"code\":{\"type\":\"string\"},\"instance\":{"
+    "\"type\":\"string\"}}},"
+    "\"AgentDefinition\":{\"type\":\"object\",\"required\":[\"command\"],\"properties\":{\"name\":{\"type\":\"string\"}"
+    ",\"executor\":{\"type\":\"string\",\"enum\":[\"process\"]},"
+    "\"command\":{\"type\":\"array\",\"items\":{\"type\":\"string\"},\"minItems\":1},\"protocol\":{\"type\":\"string\","
+    "\"enum\":[\"events\",\"text\"]},"
+    "\"eventSource\":{\"type\":\"string\",\"enum\":[\"stdout\",\"remote\"]},\"workdir\":{\"type\":\"string\"},\"env\":{"
+    "\"type\":\"array\",\"items\":{\"type\":\"object\"}},"
+    "\"stdin\":{\"type\":\"string\",\"enum\":[\"once\"]},\"provider\":{\"type\":\"string\"},\"timeoutMs\":{\"type\":"
+    "\"integer\"},\"graceMs\":{\"type\":\"integer\"},"
+    "\"maxAttempts\":{\"type\":\"integer\"},\"atMostOnce\":{\"type\":\"boolean\"},\"backoff\":{\"type\":\"object\"},"
+    "\"queue\":{\"type\":\"string\"}}},"
+    "\"Submission\":{\"type\":\"object\",\"required\":[\"agent\"],\"properties\":{\"agent\":{\"oneOf\":[{\"type\":"
+    "\"string\"},{\"$ref\":\"#/components/schemas/AgentDefinition\"}]},"
+    "\"input\":{},\"env\":{\"type\":\"object\",\"additionalProperties\":{\"type\":\"string\"}},\"queue\":{\"type\":"
+    "\"string\"},\"priority\":{\"type\":\"string\",\"enum\":[\"high\",\"normal\",\"low\"]},"
+    "\"delayMs\":{\"type\":\"integer\",\"minimum\":0},\"scheduledAt\":{\"type\":\"string\",\"format\":\"date-time\"},"
+    "\"timeoutMs\":{\"type\":\"integer\",\"minimum\":1},"
+    "\"maxAttempts\":{\"type\":\"integer\",\"minimum\":1},\"labels\":{\"type\":\"object\",\"additionalProperties\":{"
+    "\"type\":\"string\"}},\"parentRunId\":{\"type\":\"string\",\"format\":\"uuid\"},"
     "\"sessionId\":{\"type\":\"string\"}}},"
-    "\"Batch\":{\"type\":\"object\",\"required\":[\"runs\"],\"properties\":{\"runs\":{\"type\":\"array\",\"minItems\":1,\"maxItems\":1000,\"items\":{\"$ref\":\"#/components/schemas/Submission\"}}}},"
-    "\"Submitted\":{\"type\":\"object\",\"required\":[\"runId\",\"status\",\"streamUrl\"],\"properties\":{\"runId\":{\"type\":\"string\",\"format\":\"uuid\"},\"status\":{\"type\":\"string\"},"
+    "\"Batch\":{\"type\":\"object\",\"required\":[\"runs\"],\"properties\":{\"runs\":{\"type\":\"array\",\"minItems\":"
+    "1,\"maxItems\":1000,\"items\":{\"$ref\":\"#/components/schemas/Submission\"}}}},"
+    "\"Submitted\":{\"type\":\"object\",\"required\":[\"runId\",\"status\",\"streamUrl\"],\"properties\":{\"runId\":{"
+    "\"type\":\"string\",\"format\":\"uuid\"},\"status\":{\"type\":\"string\"},"
     "\"streamUrl\":{\"type\":\"string\"},\"durable\":{\"type\":\"boolean\"}}},"
-    "\"BatchResults\":{\"type\":\"object\",\"required\":[\"results\"],\"properties\":{\"results\":{\"type\":\"array\",\"items\":{\"type\":\"object\"}}}},"
-    "\"RunStatus\":{\"type\":\"object\",\"required\":[\"runId\",\"status\"],\"properties\":{\"runId\":{\"type\":\"string\"},\"status\":{\"type\":\"string\"}}},"
-    "\"Run\":{\"type\":\"object\",\"required\":[\"runId\",\"status\"],\"properties\":{\"runId\":{\"type\":\"string\"},\"workspaceId\":{\"type\":\"string\"},\"agent\":{\"type\":\"string\"},"
-    "\"agentVersion\":{\"type\":\"integer\"},\"status\":{\"type\":\"string\",\"enum\":[\"scheduled\",\"queued\",\"provisioning\",\"running\",\"stopping\",\"success\",\"error\",\"stopped\"]},"
-    "\"queue\":{\"type\":\"string\"},\"priority\":{\"type\":\"string\"},\"createdAt\":{\"type\":\"string\"},\"scheduledAt\":{\"type\":\"string\"},\"startedAt\":{\"type\":\"string\"},"
-    "\"completedAt\":{\"type\":\"string\"},\"input\":{},\"result\":{},\"error\":{\"type\":\"object\"},\"attempt\":{\"type\":\"integer\"},\"failures\":{\"type\":\"integer\"},"
-    "\"maxAttempts\":{\"type\":\"integer\"},\"attempts\":{\"type\":\"array\",\"items\":{\"type\":\"object\"}},\"lastSeq\":{\"type\":\"integer\"},\"eventCount\":{\"type\":\"integer\"},"
-    "\"eventBytes\":{\"type\":\"integer\"},\"createdBy\":{\"type\":\"string\"},\"sessionId\":{\"type\":\"string\"},\"parentRunId\":{\"type\":\"string\"},\"labels\":{\"type\":\"object\"},"
-    "\"schemaWarnings\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}},\"traceparent\":{\"type\":\"string\"},\"stopRequestedAt\":{\"type\":\"string\"}}},"
-    "\"RunList\":{\"type\":\"object\",\"required\":[\"runs\",\"cursor\"],\"properties\":{\"runs\":{\"type\":\"array\",\"items\":{\"$ref\":\"#/components/schemas/Run\"}},\"cursor\":{\"type\":[\"string\",\"null\"]}}},"
-    "\"Event\":{\"type\":\"object\",\"required\":[\"seq\",\"tMs\",\"kind\",\"data\"],\"properties\":{\"seq\":{\"type\":\"integer\"},\"tMs\":{\"type\":\"integer\"},\"kind\":{\"type\":\"string\"},"
+    "\"BatchResults\":{\"type\":\"object\",\"required\":[\"results\"],\"properties\":{\"results\":{\"type\":\"array\","
+    "\"items\":{\"type\":\"object\"}}}},"
+    "\"RunStatus\":{\"type\":\"object\",\"required\":[\"runId\",\"status\"],\"properties\":{\"runId\":{\"type\":"
+    "\"string\"},\"status\":{\"type\":\"string\"}}},"
+    "\"Run\":{\"type\":\"object\",\"required\":[\"runId\",\"status\"],\"properties\":{\"runId\":{\"type\":\"string\"},"
+    "\"workspaceId\":{\"type\":\"string\"},\"agent\":{\"type\":\"string\"},"
+    "\"agentVersion\":{\"type\":\"integer\"},\"status\":{\"type\":\"string\",\"enum\":[\"scheduled\",\"queued\","
+    "\"provisioning\",\"running\",\"stopping\",\"success\",\"error\",\"stopped\"]},"
+    "\"queue\":{\"type\":\"string\"},\"priority\":{\"type\":\"string\"},\"createdAt\":{\"type\":\"string\"},"
+    "\"scheduledAt\":{\"type\":\"string\"},\"startedAt\":{\"type\":\"string\"},"
+    "\"completedAt\":{\"type\":\"string\"},\"input\":{},\"result\":{},\"error\":{\"type\":\"object\"},\"attempt\":{"
+    "\"type\":\"integer\"},\"failures\":{\"type\":\"integer\"},"
+    "\"maxAttempts\":{\"type\":\"integer\"},\"attempts\":{\"type\":\"array\",\"items\":{\"type\":\"object\"}},"
+    "\"lastSeq\":{\"type\":\"integer\"},\"eventCount\":{\"type\":\"integer\"},"
+    "\"eventBytes\":{\"type\":\"integer\"},\"createdBy\":{\"type\":\"string\"},\"sessionId\":{\"type\":\"string\"},"
+    "\"parentRunId\":{\"type\":\"string\"},\"labels\":{\"type\":\"object\"},"
+    "\"schemaWarnings\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}},\"traceparent\":{\"type\":\"string\"},"
+    "\"stopRequestedAt\":{\"type\":\"string\"}}},"
+    "\"RunList\":{\"type\":\"object\",\"required\":[\"runs\",\"cursor\"],\"properties\":{\"runs\":{\"type\":\"array\","
+    "\"items\":{\"$ref\":\"#/components/schemas/Run\"}},\"cursor\":{\"type\":[\"string\",\"null\"]}}},"
+    "\"Event\":{\"type\":\"object\",\"required\":[\"seq\",\"tMs\",\"kind\",\"data\"],\"properties\":{\"seq\":{\"type\":"
+    "\"integer\"},\"tMs\":{\"type\":\"integer\"},\"kind\":{\"type\":\"string\"},"
     "\"data\":{\"type\":\"object\"}}},"
-    "\"EventPage\":{\"type\":\"object\",\"required\":[\"events\",\"next\",\"terminal\"],\"properties\":{\"events\":{\"type\":\"array\",\"items\":{\"$ref\":\"#/components/schemas/Event\"}},"
+    "\"EventPage\":{\"type\":\"object\",\"required\":[\"events\",\"next\",\"terminal\"],\"properties\":{\"events\":{"
+    "\"type\":\"array\",\"items\":{\"$ref\":\"#/components/schemas/Event\"}},"
     "\"next\":{\"type\":[\"integer\",\"null\"]},\"terminal\":{\"type\":\"boolean\"}}},"
-    "\"EventBatch\":{\"type\":\"object\",\"required\":[\"v\",\"runId\",\"events\"],\"properties\":{\"v\":{\"const\":1},\"runId\":{\"type\":\"string\"},\"events\":{\"type\":\"array\",\"minItems\":1,"
+    "\"EventBatch\":{\"type\":\"object\",\"required\":[\"v\",\"runId\",\"events\"],\"properties\":{\"v\":{\"const\":1},"
+    "\"runId\":{\"type\":\"string\"},\"events\":{\"type\":\"array\",\"minItems\":1,"
     "\"maxItems\":256,\"items\":{\"$ref\":\"#/components/schemas/Event\"}}}},"
-    "\"Ingested\":{\"type\":\"object\",\"required\":[\"runId\",\"accepted\",\"nextSeq\",\"lastTMs\",\"stop\"],\"properties\":{\"runId\":{\"type\":\"string\"},\"accepted\":{\"type\":\"integer\"},"
-    "\"nextSeq\":{\"type\":\"integer\"},\"lastTMs\":{\"type\":\"integer\"},\"stop\":{\"type\":\"boolean\"},\"duplicate\":{\"type\":\"boolean\"}}},"
-    "\"AgentVersion\":{\"type\":\"object\",\"required\":[\"name\",\"version\"],\"properties\":{\"name\":{\"type\":\"string\"},\"version\":{\"type\":\"integer\"}}},"
-    "\"Logs\":{\"type\":\"object\",\"required\":[\"lines\"],\"properties\":{\"lines\":{\"type\":\"array\",\"items\":{\"type\":\"object\"}}}}}";
+    "\"Ingested\":{\"type\":\"object\",\"required\":[\"runId\",\"accepted\",\"nextSeq\",\"lastTMs\",\"stop\"],"
+    "\"properties\":{\"runId\":{\"type\":\"string\"},\"accepted\":{\"type\":\"integer\"},"
+    "\"nextSeq\":{\"type\":\"integer\"},\"lastTMs\":{\"type\":\"integer\"},\"stop\":{\"type\":\"boolean\"},"
+    "\"duplicate\":{\"type\":\"boolean\"}}},"
+    "\"AgentVersion\":{\"type\":\"object\",\"required\":[\"name\",\"version\"],\"properties\":{\"name\":{\"type\":"
+    "\"string\"},\"version\":{\"type\":\"integer\"}}},"
+    "\"Logs\":{\"type\":\"object\",\"required\":[\"lines\"],\"properties\":{\"lines\":{\"type\":\"array\",\"items\":{"
+    "\"type\":\"object\"}}}}}";
 
-static const char security[] = "{\"key\":{\"type\":\"http\",\"scheme\":\"bearer\",\"description\":\"An API key\"},"
-                               "\"keyHeader\":{\"type\":\"apiKey\",\"in\":\"header\",\"name\":\"x-api-key\",\"description\":\"An API key\"},"
-                               "\"runner\":{\"type\":\"http\",\"scheme\":\"bearer\",\"description\":\"An attempt's runner token\"},"
-                               "\"stream\":{\"type\":\"apiKey\",\"in\":\"query\",\"name\":\"token\",\"description\":\"A run's stream token, from its streamUrl\"}}";
+static const char security[] =
+    "{\"key\":{\"type\":\"http\",\"scheme\":\"bearer\",\"description\":\"An API key\"},"
+    "\"keyHeader\":{\"type\":\"apiKey\",\"in\":\"header\",\"name\":\"x-api-key\",\"description\":\"An API key\"},"
+    "\"runner\":{\"type\":\"http\",\"scheme\":\"bearer\",\"description\":\"An attempt's runner token\"},"
+    "\"stream\":{\"type\":\"apiKey\",\"in\":\"query\",\"name\":\"token\",\"description\":\"A run's stream token, from "
+    "its streamUrl\"}}";
 
 static const char *const verbs[] = {"get", "head", "post", "put", "delete", "options", ""};
 
@@ -206,12 +238,19 @@ void openapi_write(struct strbuf *out)
     json_writer_init(&w, out);
     json_object_begin(&w);
     json_kv_str(&w, "openapi", STR("3.1.0"));
-    json_kv_raw(&w, "info", STR("{\"title\":\"Errand\",\"version\":\"" ERRAND_VERSION "\",\"summary\":\"A distributed job queue and runner for agent runs\","
-                               "\"description\":\"Submit runs of agents, watch them live or replay them from any position, and stop them.\","
-                               "\"contact\":{\"name\":\"Errand\",\"url\":\"https://errand.example\"},\"license\":{\"name\":\"See the project's licence\",\"url\":\"https://errand.example/licence\"}}"));
+    json_kv_raw(&w, "info",
+                STR("{\"title\":\"Errand\",\"version\":\"" ERRAND_VERSION
+                    "\",\"summary\":\"A distributed job queue and runner for agent runs\","
+                    "\"description\":\"Submit runs of agents, watch them live or replay them from any position, and "
+                    "stop them.\","
+                    "\"contact\":{\"name\":\"Errand\",\"url\":\"https://errand.example\"},\"license\":{\"name\":\"See "
+                    "the project's licence\",\"url\":\"https://errand.example/licence\"}}"));
     json_kv_raw(&w, "servers", STR("[{\"url\":\"/\",\"description\":\"This node\"}]"));
-    json_kv_raw(&w, "tags", STR("[{\"name\":\"agents\",\"description\":\"What is executed\"},{\"name\":\"operations\",\"description\":\"Nodes, queues, health\"},"
-                               "{\"name\":\"runs\",\"description\":\"Durable invocations of agents\"},{\"name\":\"runtimes\",\"description\":\"For runtimes that post their own events\"}]"));
+    json_kv_raw(&w, "tags",
+                STR("[{\"name\":\"agents\",\"description\":\"What is "
+                    "executed\"},{\"name\":\"operations\",\"description\":\"Nodes, queues, health\"},"
+                    "{\"name\":\"runs\",\"description\":\"Durable invocations of "
+                    "agents\"},{\"name\":\"runtimes\",\"description\":\"For runtimes that post their own events\"}]"));
     json_key(&w, "paths");
     json_object_begin(&w);
     for (size_t i = 0; i < routes_len; i++) {
@@ -228,7 +267,10 @@ void openapi_write(struct strbuf *out)
     json_key(&w, "components");
     json_object_begin(&w);
     json_kv_raw(&w, "securitySchemes", str_of(security));
-    json_kv_raw(&w, "responses", STR("{\"Problem\":{\"description\":\"What went wrong (RFC 9457)\",\"content\":{\"application/problem+json\":{\"schema\":{\"$ref\":\"#/components/schemas/Problem\"}}}}}"));
+    json_kv_raw(&w, "responses",
+                STR("{\"Problem\":{\"description\":\"What went wrong (RFC "
+                    "9457)\",\"content\":{\"application/problem+json\":{\"schema\":{\"$ref\":\"#/components/schemas/"
+                    "Problem\"}}}}}"));
     json_kv_raw(&w, "schemas", str_of(schemas));
     json_object_end(&w);
     json_object_end(&w);

@@ -10,27 +10,36 @@
 
 #define GET HTTP_GET_
 #undef POST /* base.h's postcondition is not needed here */
-#define POST HTTP_POST_
-#define PUT HTTP_PUT_
-#define DELETE HTTP_DELETE_
+#define POST            HTTP_POST_
+#define PUT             HTTP_PUT_
+#define DELETE          HTTP_DELETE_
 #define LIST_PARAMETERS "agent agent_id status label createdBy since until limit cursor "
 
 const struct route routes[] = {
     {POST, "/v1/runs", handle_submit, AUTH_KEY, LIMIT_BODY, "", "submitRun", "Submit a run"},
-    {POST, "/v1/runs/batch", handle_batch, AUTH_KEY, LIMIT_BATCH_RUNS_BODY, "", "submitRuns", "Submit up to 1,000 runs"},
-    {POST, "/v1/runs/stream", handle_submit_stream, AUTH_KEY, LIMIT_BODY, "", "submitAndStream", "Submit a run and stream its events"},
-    {POST, "/v1/runs/wait", handle_submit_wait, AUTH_KEY, LIMIT_BODY, "wait ", "submitAndWait", "Submit a run and wait for its end"},
+    {POST, "/v1/runs/batch", handle_batch, AUTH_KEY, LIMIT_BATCH_RUNS_BODY, "", "submitRuns",
+     "Submit up to 1,000 runs"},
+    {POST, "/v1/runs/stream", handle_submit_stream, AUTH_KEY, LIMIT_BODY, "", "submitAndStream",
+     "Submit a run and stream its events"},
+    {POST, "/v1/runs/wait", handle_submit_wait, AUTH_KEY, LIMIT_BODY, "wait ", "submitAndWait",
+     "Submit a run and wait for its end"},
     {GET, "/v1/runs", handle_list, AUTH_KEY, 0, LIST_PARAMETERS, "listRuns", "List runs, newest first"},
     {GET, "/v1/runs/{id}", handle_show, AUTH_KEY, 0, "wait ", "getRun", "Get a run's record"},
     {DELETE, "/v1/runs/{id}", handle_delete, AUTH_KEY, 0, "", "deleteRun", "Delete an ended run"},
-    {GET, "/v1/runs/{id}/stream", handle_stream, AUTH_STREAM, 0, "after token ", "streamRun", "Stream a run's events (Server-Sent Events)"},
-    {GET, "/v1/runs/{id}/events", handle_events, AUTH_KEY, 0, "after limit ", "listEvents", "Get a page of a run's events"},
+    {GET, "/v1/runs/{id}/stream", handle_stream, AUTH_STREAM, 0, "after token ", "streamRun",
+     "Stream a run's events (Server-Sent Events)"},
+    {GET, "/v1/runs/{id}/events", handle_events, AUTH_KEY, 0, "after limit ", "listEvents",
+     "Get a page of a run's events"},
     {POST, "/v1/runs/{id}/stop", handle_stop, AUTH_KEY, LIMIT_BODY, "wait ", "stopRun", "Stop a run and its children"},
-    {POST, "/v1/runs/{id}/rerun", handle_rerun, AUTH_KEY, LIMIT_BODY, "", "rerunRun", "Submit a run again with the same input"},
+    {POST, "/v1/runs/{id}/rerun", handle_rerun, AUTH_KEY, LIMIT_BODY, "", "rerunRun",
+     "Submit a run again with the same input"},
     {GET, "/v1/runs/{id}/logs", handle_logs, AUTH_KEY, 0, "lines ", "getLogs", "Get the log tail of a run"},
-    {POST, "/v1/runs/{id}/runner/events", handle_ingress, AUTH_RUNNER, LIMIT_BATCH_BODY, "", "postEvents", "Post a batch of events (remote runtimes)"},
-    {GET, "/v1/runs/{id}/runner/manifest", handle_manifest, AUTH_RUNNER, 0, "", "getManifest", "Get what a remote runtime needs"},
-    {PUT, "/v1/agents/{name}", handle_agent_put, AUTH_KEY, LIMIT_BODY, "", "putAgent", "Create an agent or a new version of it"},
+    {POST, "/v1/runs/{id}/runner/events", handle_ingress, AUTH_RUNNER, LIMIT_BATCH_BODY, "", "postEvents",
+     "Post a batch of events (remote runtimes)"},
+    {GET, "/v1/runs/{id}/runner/manifest", handle_manifest, AUTH_RUNNER, 0, "", "getManifest",
+     "Get what a remote runtime needs"},
+    {PUT, "/v1/agents/{name}", handle_agent_put, AUTH_KEY, LIMIT_BODY, "", "putAgent",
+     "Create an agent or a new version of it"},
     {GET, "/v1/agents/{name}", handle_agent_get, AUTH_KEY, 0, "version ", "getAgent", "Get an agent's definition"},
     {DELETE, "/v1/agents/{name}", handle_agent_delete, AUTH_KEY, 0, "", "deleteAgent", "Delete an agent"},
     {GET, "/v1/agents", handle_agent_list, AUTH_KEY, 0, "after limit ", "listAgents", "List agents"},
@@ -113,7 +122,8 @@ static void add_allow(struct http_req *req)
     for (size_t i = 0; i < routes_len; i++) {
         struct str params[4];
         if (matches(routes[i].pattern, req->path, params))
-            strbuf_addf(&allow, ", %s%s", method_names[routes[i].method], routes[i].method == HTTP_GET_ ? ", HEAD" : "");
+            strbuf_addf(&allow, ", %s%s", method_names[routes[i].method],
+                        routes[i].method == HTTP_GET_ ? ", HEAD" : "");
     }
     http_reply_header(req, "Allow", strbuf_str(&allow));
     strbuf_done(&allow);
@@ -144,7 +154,8 @@ static void add_cors(struct node *n, struct http_req *req)
     if (!origin.ptr || origin.len > 256 || !origin_allowed(n->config->cors_origins, origin))
         return;
     http_reply_header(req, "Access-Control-Allow-Origin", origin);
-    http_reply_header(req, "Access-Control-Expose-Headers", STR("Location, Content-Location, Idempotency-Replayed, Retry-After, X-Request-Id"));
+    http_reply_header(req, "Access-Control-Expose-Headers",
+                      STR("Location, Content-Location, Idempotency-Replayed, Retry-After, X-Request-Id"));
 }
 
 static void reply_options(struct http_req *req)
@@ -152,7 +163,9 @@ static void reply_options(struct http_req *req)
     add_allow(req);
     if (http_header(req, "access-control-request-method").ptr) {
         http_reply_header(req, "Access-Control-Allow-Methods", STR("GET, HEAD, POST, PUT, DELETE"));
-        http_reply_header(req, "Access-Control-Allow-Headers", STR("Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Api-Key, X-Errand-Workspace"));
+        http_reply_header(
+            req, "Access-Control-Allow-Headers",
+            STR("Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Api-Key, X-Errand-Workspace"));
         http_reply_header(req, "Access-Control-Max-Age", STR("600"));
     }
     http_reply(req, 204, NULL, STR_NONE);
@@ -196,7 +209,9 @@ static bool parameters_known(struct call *c)
         const char *word = call_text(c, "%.*s ", STR_ARG(name));
         const char *at = strstr(c->route->parameters, word);
         if (!at || (at != c->route->parameters && at[-1] != ' ') || name.len == 0) {
-            call_problem(c, ERR_INVALID_PARAMETER, call_text(c, "the query parameter \"%.*s\" is not known here", (int)(name.len > 64 ? 64 : name.len), name.ptr));
+            call_problem(c, ERR_INVALID_PARAMETER,
+                         call_text(c, "the query parameter \"%.*s\" is not known here",
+                                   (int)(name.len > 64 ? 64 : name.len), name.ptr));
             return false;
         }
     }
@@ -262,7 +277,8 @@ bool call_query_int(struct call *c, const char *name, int64_t min, int64_t max, 
         ok = (v.ptr[i] >= '0' && v.ptr[i] <= '9') || (i == 0 && v.ptr[i] == '-' && v.len > 1);
     int64_t n = ok ? strtoll(v.ptr, NULL, 10) : 0;
     if (!ok || n < min || n > max) {
-        call_problem(c, ERR_INVALID_PARAMETER, call_text(c, "%s must be an integer from %lld to %lld", name, (long long)min, (long long)max));
+        call_problem(c, ERR_INVALID_PARAMETER,
+                     call_text(c, "%s must be an integer from %lld to %lld", name, (long long)min, (long long)max));
         return false;
     }
     *ret_n = n;

@@ -19,9 +19,9 @@ struct route {
     const char *pattern; /* `{name}` takes one segment */
     route_fn fn;
     enum route_auth auth;
-    size_t max_body; /* 0: takes none */
+    size_t max_body;        /* 0: takes none */
     const char *parameters; /* allowed query parameters, each followed by a space */
-    const char *id;      /* operationId; NULL: an alias that the description does not list */
+    const char *id;         /* operationId; NULL: an alias that the description does not list */
     const char *summary;
 };
 extern const struct route routes[];
@@ -40,7 +40,10 @@ struct call {
 };
 
 /* The first (second …) `{…}` of the path. */
-static inline struct str call_param(const struct call *c, size_t i) { return c->req->params[i]; }
+static inline struct str call_param(const struct call *c, size_t i)
+{
+    return c->req->params[i];
+}
 struct http_app routes_app(struct node *n);
 /* A query parameter as a number from min to max; otherwise when it is not there. False (answered already) when it is something else. */
 bool call_query_int(struct call *c, const char *name, int64_t min, int64_t max, int64_t otherwise, int64_t *ret_n);

@@ -201,7 +201,8 @@ static void first_frames(struct sse *s, const struct opening *o, const struct sc
     strbuf_addz(&text, "\n\n");
     int64_t dropped_to = redis_int(redis_field(reply->record, "droppedTo"), 0);
     if (dropped_to > o->after && dropped_to > 0) {
-        strbuf_addf(&text, "event: gap\ndata: {\"from\":%lld,\"to\":%lld}\n\n", (long long)o->after + 1, (long long)dropped_to);
+        strbuf_addf(&text, "event: gap\ndata: {\"from\":%lld,\"to\":%lld}\n\n", (long long)o->after + 1,
+                    (long long)dropped_to);
         s->after = dropped_to;
     }
     send_text(s, &text);
@@ -294,7 +295,9 @@ void handle_stream(struct call *c)
     int64_t after = -1;
     bool given = header.ptr || http_query(c->req, "after", 0, &text);
     if (given && !parse_position(text, &after)) {
-        call_problem(c, ERR_INVALID_PARAMETER, header.ptr ? "Last-Event-ID must be the last seq you have, a non-negative integer" : "after must be the last seq you have, a non-negative integer");
+        call_problem(c, ERR_INVALID_PARAMETER,
+                     header.ptr ? "Last-Event-ID must be the last seq you have, a non-negative integer"
+                                : "after must be the last seq you have, a non-negative integer");
         return;
     }
     sse_open(c, call_param(c, 0), after, header.ptr != NULL);
@@ -370,9 +373,13 @@ static void on_page_start(void *ctx, enum err err, const struct script_show_repl
     }
     p->terminal = record_ended(reply->record);
     /* An entry is at most 64 KiB, or one event: so many hold a page, whatever their size, without reading the whole run. */
-    const char *start = call_text(p->call, "(%.*s", STR_ARG(reply->start)), *count = call_text(p->call, "%d", p->limit < 64 ? (int)p->limit + 1 : 65);
+    const char *start = call_text(p->call, "(%.*s", STR_ARG(reply->start)),
+               *count = call_text(p->call, "%d", p->limit < 64 ? (int)p->limit + 1 : 65);
     struct key key = keys_events(shard_prefix(p->shard), str_of(p->run_id.s));
-    redis_command(p->shard->commands, 6, (const struct str[]){STR("XRANGE"), key_str(&key), str_of(start), STR("+"), STR("COUNT"), str_of(count)}, on_page, p);
+    redis_command(
+        p->shard->commands, 6,
+        (const struct str[]){STR("XRANGE"), key_str(&key), str_of(start), STR("+"), STR("COUNT"), str_of(count)},
+        on_page, p);
 }
 
 void handle_events(struct call *c)

@@ -17,12 +17,14 @@ struct pending_submit {
     char status[16];
 };
 
-bool submit_idempotency(struct call *c, const char *kind, struct str *ret_key, char ret_digest[65], struct fault *ret_fault)
+bool submit_idempotency(struct call *c, const char *kind, struct str *ret_key, char ret_digest[65],
+                        struct fault *ret_fault)
 {
     struct str key = http_header(c->req, "idempotency-key");
     *ret_key = key.ptr ? key : STR("");
     if (key.ptr && (key.len == 0 || key.len > LIMIT_IDEMPOTENCY_KEY || memchr(key.ptr, ' ', key.len))) {
-        *ret_fault = (struct fault){ERR_INVALID_PARAMETER, "Idempotency-Key must be 1 to 255 characters without a space"};
+        *ret_fault =
+            (struct fault){ERR_INVALID_PARAMETER, "Idempotency-Key must be 1 to 255 characters without a space"};
         return false;
     }
     const struct str parts[] = {str_of(kind), c->workspace, c->req->body};
@@ -45,7 +47,8 @@ struct str submit_stream_url(struct call *c, struct str run_id)
 {
     struct str token = auth_stream_token(c->node, &c->req->arena, c->workspace, run_id);
     const char *base = c->node->config->public_url;
-    return str_of(call_text(c, "%s/v1/runs/%.*s/stream%s%.*s", base, STR_ARG(run_id), token.len ? "?token=" : "", STR_ARG(token)));
+    return str_of(call_text(c, "%s/v1/runs/%.*s/stream%s%.*s", base, STR_ARG(run_id), token.len ? "?token=" : "",
+                            STR_ARG(token)));
 }
 
 void submit_write(struct json_writer *w, struct call *c, const struct submitted *s)
@@ -93,10 +96,13 @@ static void on_submit(void *ctx, enum err err, const struct script_submit_reply 
     }
     /* WAIT speaks of the writes of its own connection, and would hold up the shared one: so it has one for itself, with a write of its own behind the submit's. */
     char count[24], ms[24];
-    int count_len = snprintf(count, sizeof count, "%lld", (long long)replicas), ms_len = snprintf(ms, sizeof ms, "%d", WAIT_MS);
+    int count_len = snprintf(count, sizeof count, "%lld", (long long)replicas),
+        ms_len = snprintf(ms, sizeof ms, "%d", WAIT_MS);
     struct key key = keys_run(shard_prefix(p->shard), str_of(p->result.run_id.s));
-    redis_command(p->shard->durability, 4, (const struct str[]){STR("HSET"), key_str(&key), STR("durable"), STR("1")}, NULL, NULL);
-    redis_command(p->shard->durability, 3, (const struct str[]){STR("WAIT"), {count, (size_t)count_len}, {ms, (size_t)ms_len}}, on_wait, p);
+    redis_command(p->shard->durability, 4, (const struct str[]){STR("HSET"), key_str(&key), STR("durable"), STR("1")},
+                  NULL, NULL);
+    redis_command(p->shard->durability, 3,
+                  (const struct str[]){STR("WAIT"), {count, (size_t)count_len}, {ms, (size_t)ms_len}}, on_wait, p);
 }
 
 struct fields {
@@ -142,10 +148,23 @@ void submit_run(const struct submit_order *order)
         add(&fields, "traceparent", trace);
     struct id run = id_new_run(p->shard->number);
     struct script_submit_args args = {
-        .run = str_of(run.s), .ws = c->workspace, .idem_key = order->idem_key, .idem_digest = str_of(order->idem_digest), .agent = s->agent,
-        .def_digest = s->is_inline ? str_of(s->def.digest) : order->def_digest, .def_fields = s->is_inline ? s->def.fields : NULL,
-        .def_fields_len = s->is_inline ? s->def.field_count : 0, .queue = s->queue, .priority = s->priority, .delay_ms = s->delay_ms, .scheduled_ms = s->scheduled_ms,
-        .timeout_ms = s->timeout_ms, .max_attempts = s->max_attempts, .parent = s->parent, .fields = fields.kv, .fields_len = fields.n,
+        .run = str_of(run.s),
+        .ws = c->workspace,
+        .idem_key = order->idem_key,
+        .idem_digest = str_of(order->idem_digest),
+        .agent = s->agent,
+        .def_digest = s->is_inline ? str_of(s->def.digest) : order->def_digest,
+        .def_fields = s->is_inline ? s->def.fields : NULL,
+        .def_fields_len = s->is_inline ? s->def.field_count : 0,
+        .queue = s->queue,
+        .priority = s->priority,
+        .delay_ms = s->delay_ms,
+        .scheduled_ms = s->scheduled_ms,
+        .timeout_ms = s->timeout_ms,
+        .max_attempts = s->max_attempts,
+        .parent = s->parent,
+        .fields = fields.kv,
+        .fields_len = fields.n,
         .queue_max = c->node->config->queue_max,
     };
     script_call_submit(p->shard->commands, shard_prefix(p->shard), &args, on_submit, p);

@@ -16,9 +16,9 @@ typedef void (*submit_fn)(void *ctx, enum err err, const struct submitted *s);
 struct submit_order {
     struct call *call;
     const struct submission *sub;
-    struct str idem_key;    /* "" for none */
+    struct str idem_key;     /* "" for none */
     const char *idem_digest; /* hex */
-    struct str def_digest;  /* a rerun: the stored definition; "" otherwise */
+    struct str def_digest;   /* a rerun: the stored definition; "" otherwise */
     struct str agent_version;
     struct str rerun_of;
     submit_fn fn;
@@ -28,7 +28,8 @@ struct submit_order {
 /* Runs the script; fn is called once, later. order is copied. */
 void submit_run(const struct submit_order *order);
 /* Reads Idempotency-Key into *ret_key ("" for none) and makes the digest of what is asked (kind, workspace, body). False when the header is malformed (*ret_fault). */
-MUST_CHECK bool submit_idempotency(struct call *c, const char *kind, struct str *ret_key, char ret_digest[65], struct fault *ret_fault);
+MUST_CHECK bool submit_idempotency(struct call *c, const char *kind, struct str *ret_key, char ret_digest[65],
+                                   struct fault *ret_fault);
 /* What to tell for an error of submit. */
 const char *submit_detail(enum err err);
 /* Where the run's stream is read without a header: a path with a token, behind public_url. In the arena. */

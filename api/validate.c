@@ -56,11 +56,13 @@ struct field {
     int64_t min, max;
 };
 
-
 static bool take_name(struct check *c, const struct json *v, const char *name, void *out)
 {
     if (v->type != JSON_STRING || !auth_name_valid(v->string))
-        return refuse(c, ERR_INVALID_FIELD, "%s must be a string of letters, digits, '.', '_' and '-' that begins with a letter or digit, at most %d", name, LIMIT_NAME);
+        return refuse(
+            c, ERR_INVALID_FIELD,
+            "%s must be a string of letters, digits, '.', '_' and '-' that begins with a letter or digit, at most %d",
+            name, LIMIT_NAME);
     *(struct str *)out = v->string;
     return true;
 }
@@ -92,7 +94,8 @@ static bool take_bool(struct check *c, const struct json *v, const char *name, v
 static bool in_range(struct check *c, const struct json *v, const char *name, int64_t min, int64_t max, int64_t *out)
 {
     if (v->type != JSON_INT || v->integer < min || v->integer > max)
-        return refuse(c, ERR_INVALID_FIELD, "%s must be an integer from %lld to %lld", name, (long long)min, (long long)max);
+        return refuse(c, ERR_INVALID_FIELD, "%s must be an integer from %lld to %lld", name, (long long)min,
+                      (long long)max);
     *out = v->integer;
     return true;
 }
@@ -107,7 +110,8 @@ static bool take_object(struct check *c, const struct json *o, const struct fiel
         for (size_t i = 0; i < n && !f; i++)
             f = str_eqz(m->key, fields[i].name) ? &fields[i] : NULL;
         if (!f)
-            return refuse(c, ERR_UNKNOWN_FIELD, "%.*s is not a field of this; remove it", (int)(m->key.len > 100 ? 100 : m->key.len), m->key.ptr);
+            return refuse(c, ERR_UNKNOWN_FIELD, "%.*s is not a field of this; remove it",
+                          (int)(m->key.len > 100 ? 100 : m->key.len), m->key.ptr);
         void *at = (char *)out + f->offset;
         bool ok = f->fn ? f->fn(c, m, f->name, at) : in_range(c, m, f->name, f->min, f->max, at);
         if (!ok)
@@ -133,8 +137,10 @@ static bool env_name_valid(struct str s)
 static bool check_variable(struct check *c, const char *name, struct str key, const struct json *value, size_t *bytes)
 {
     if (!env_name_valid(key) || str_starts(key, STR("ERRAND_")))
-        return refuse(c, ERR_INVALID_FIELD, "%s: \"%.*s\" is no name for a variable (letters, digits, '_', not beginning with a digit or with ERRAND_)", name,
-                      (int)(key.len > 64 ? 64 : key.len), key.ptr);
+        return refuse(
+            c, ERR_INVALID_FIELD,
+            "%s: \"%.*s\" is no name for a variable (letters, digits, '_', not beginning with a digit or with ERRAND_)",
+            name, (int)(key.len > 64 ? 64 : key.len), key.ptr);
     if (!value || value->type != JSON_STRING || memchr(value->string.ptr, 0, value->string.len))
         return refuse(c, ERR_INVALID_FIELD, "%s: the value of %.*s must be a string without NUL", name, STR_ARG(key));
     *bytes += key.len + value->string.len;
@@ -148,7 +154,8 @@ static bool take_env(struct check *c, const struct json *v, const char *name, vo
 {
     size_t bytes = 0;
     if (v->type != JSON_OBJECT || v->count > LIMIT_ENV_COUNT || v->repeated_key)
-        return refuse(c, ERR_INVALID_FIELD, "%s must be an object of at most %d variables, each once", name, LIMIT_ENV_COUNT);
+        return refuse(c, ERR_INVALID_FIELD, "%s must be an object of at most %d variables, each once", name,
+                      LIMIT_ENV_COUNT);
     for (const struct json *m = v->child; m; m = m->next)
         if (!check_variable(c, name, m->key, m, &bytes))
             return false;
@@ -161,12 +168,15 @@ static bool take_env_list(struct check *c, const struct json *v, const char *nam
 {
     size_t bytes = 0;
     if (v->type != JSON_ARRAY || v->count > LIMIT_ENV_COUNT)
-        return refuse(c, ERR_INVALID_FIELD, "%s must be an array of at most %d {\"key\", \"value\"}", name, LIMIT_ENV_COUNT);
+        return refuse(c, ERR_INVALID_FIELD, "%s must be an array of at most %d {\"key\", \"value\"}", name,
+                      LIMIT_ENV_COUNT);
     for (const struct json *m = v->child; m; m = m->next) {
         const struct json *key = json_get(m, "key"), *description = json_get(m, "description");
         size_t known = 2 + (description ? 1 : 0);
-        if (m->type != JSON_OBJECT || m->repeated_key || !key || key->type != JSON_STRING || !json_get(m, "value") || (description && description->type != JSON_STRING))
-            return refuse(c, ERR_INVALID_FIELD, "%s: each must be {\"key\": string, \"value\": string, \"description\"?: string}", name);
+        if (m->type != JSON_OBJECT || m->repeated_key || !key || key->type != JSON_STRING || !json_get(m, "value") ||
+            (description && description->type != JSON_STRING))
+            return refuse(c, ERR_INVALID_FIELD,
+                          "%s: each must be {\"key\": string, \"value\": string, \"description\"?: string}", name);
         if (m->count != known)
             return refuse(c, ERR_UNKNOWN_FIELD, "%s: a variable has key, value and description only", name);
         if (!check_variable(c, name, key->string, json_get(m, "value"), &bytes))
@@ -190,9 +200,12 @@ static bool take_labels(struct check *c, const struct json *v, const char *name,
     json_writer_init(&w, &text);
     json_object_begin(&w);
     for (const struct json *m = v->child; m; m = m->next) {
-        if (m->type != JSON_STRING || m->key.len == 0 || m->key.len > LIMIT_LABEL_BYTES || m->string.len > LIMIT_LABEL_BYTES || memchr(m->key.ptr, ':', m->key.len)) {
+        if (m->type != JSON_STRING || m->key.len == 0 || m->key.len > LIMIT_LABEL_BYTES ||
+            m->string.len > LIMIT_LABEL_BYTES || memchr(m->key.ptr, ':', m->key.len)) {
             strbuf_done(&text);
-            return refuse(c, ERR_INVALID_FIELD, "%s: each must be a string of at most %d bytes, its key 1 to %d bytes without ':'", name, LIMIT_LABEL_BYTES, LIMIT_LABEL_BYTES);
+            return refuse(c, ERR_INVALID_FIELD,
+                          "%s: each must be a string of at most %d bytes, its key 1 to %d bytes without ':'", name,
+                          LIMIT_LABEL_BYTES, LIMIT_LABEL_BYTES);
         }
         json_key_str(&w, m->key);
         json_str(&w, m->string);
@@ -231,7 +244,8 @@ static bool take_command(struct check *c, const struct json *v, const char *name
         return refuse(c, ERR_INVALID_FIELD, "%s must be an array of 1 to %d words", name, LIMIT_COMMAND);
     for (const struct json *m = v->child; m; m = m->next)
         if (m->type != JSON_STRING || memchr(m->string.ptr, 0, m->string.len) || (m == v->child && m->string.len == 0))
-            return refuse(c, ERR_INVALID_FIELD, "%s: each word must be a string without NUL, the first not empty", name);
+            return refuse(c, ERR_INVALID_FIELD, "%s: each word must be a string without NUL, the first not empty",
+                          name);
     *(struct str *)out = v->raw;
     return true;
 }
@@ -247,7 +261,8 @@ static bool take_backoff(struct check *c, const struct json *v, const char *name
     static const char *const types[] = {"exponential", "fixed"};
     if (v->type != JSON_OBJECT)
         return refuse(c, ERR_INVALID_FIELD, "%s must be {\"type\", \"baseMs\", \"capMs\"}", name);
-    return take_object(c, v, fields, ARRAY_LEN(fields), d) && one_of(c, d->backoff_type, "backoff.type", types, ARRAY_LEN(types));
+    return take_object(c, v, fields, ARRAY_LEN(fields), d) &&
+           one_of(c, d->backoff_type, "backoff.type", types, ARRAY_LEN(types));
 }
 
 static const struct field definition_fields[] = {
@@ -277,7 +292,8 @@ static bool check_runtime(struct check *c, const struct raw_definition *d)
     static const char *const protocols[] = {"events", "text"}, *const sources[] = {"stdout", "remote"};
     for (size_t i = 0; i < ARRAY_LEN(later); i++)
         if (str_eqz(d->executor, later[i]))
-            return refuse(c, ERR_RUNTIME_NOT_IMPLEMENTED, "executor \"%s\" has no runtime in this version; \"process\" has", later[i]);
+            return refuse(c, ERR_RUNTIME_NOT_IMPLEMENTED,
+                          "executor \"%s\" has no runtime in this version; \"process\" has", later[i]);
     if (!str_eqz(d->executor, "process"))
         return refuse(c, ERR_INVALID_FIELD, "executor must be \"process\"");
     if (d->provider.len > 0) {
@@ -285,17 +301,22 @@ static bool check_runtime(struct check *c, const struct raw_definition *d)
         for (size_t i = 0; i < ARRAY_LEN(providers); i++)
             known = known || str_eqz(d->provider, providers[i]);
         if (!known)
-            return refuse(c, ERR_RUNTIME_NOT_IMPLEMENTED, "provider \"%.*s\" has no runtime here", (int)(d->provider.len > 64 ? 64 : d->provider.len), d->provider.ptr);
+            return refuse(c, ERR_RUNTIME_NOT_IMPLEMENTED, "provider \"%.*s\" has no runtime here",
+                          (int)(d->provider.len > 64 ? 64 : d->provider.len), d->provider.ptr);
     }
     if (d->command.len == 0)
-        return refuse(c, ERR_MISSING_FIELD, "command is required: an array of words, for example [\"python3\", \"agent.py\"]");
+        return refuse(c, ERR_MISSING_FIELD,
+                      "command is required: an array of words, for example [\"python3\", \"agent.py\"]");
     if (d->workdir.len > 0 && d->workdir.ptr[0] != '/')
         return refuse(c, ERR_INVALID_FIELD, "workdir must be an absolute path");
     if (str_eqz(d->stdin_mode, "open"))
-        return refuse(c, ERR_INVALID_FIELD, "stdin \"open\" needs a way to send input to a run, which this version does not have; use \"once\"");
+        return refuse(
+            c, ERR_INVALID_FIELD,
+            "stdin \"open\" needs a way to send input to a run, which this version does not have; use \"once\"");
     if (!str_eqz(d->stdin_mode, "once"))
         return refuse(c, ERR_INVALID_FIELD, "stdin must be \"once\"");
-    return one_of(c, d->protocol, "protocol", protocols, ARRAY_LEN(protocols)) && one_of(c, d->event_source, "eventSource", sources, ARRAY_LEN(sources));
+    return one_of(c, d->protocol, "protocol", protocols, ARRAY_LEN(protocols)) &&
+           one_of(c, d->event_source, "eventSource", sources, ARRAY_LEN(sources));
 }
 
 /* Fixed order, defaults filled in: equal definitions have equal digests. */
@@ -344,11 +365,22 @@ static void add_number(struct check *c, struct definition *def, const char *name
     add_field(def, name, str_of(arena_printf(c->arena, "%lld", (long long)n)));
 }
 
-bool validate_definition(struct arena *a, const struct json *root, struct str name, const char *at, struct definition *ret_def, struct fault *ret_fault)
+bool validate_definition(struct arena *a, const struct json *root, struct str name, const char *at,
+                         struct definition *ret_def, struct fault *ret_fault)
 {
     struct check c = {a, at, ret_fault};
-    struct raw_definition d = {.executor = STR("process"), .protocol = STR("events"), .event_source = STR("stdout"), .stdin_mode = STR("once"), .queue = STR("default"),
-                               .env = STR("[]"), .backoff_type = STR("exponential"), .timeout_ms = 3600000, .grace_ms = 10000, .max_attempts = 1, .base_ms = 1000, .cap_ms = 300000};
+    struct raw_definition d = {.executor = STR("process"),
+                               .protocol = STR("events"),
+                               .event_source = STR("stdout"),
+                               .stdin_mode = STR("once"),
+                               .queue = STR("default"),
+                               .env = STR("[]"),
+                               .backoff_type = STR("exponential"),
+                               .timeout_ms = 3600000,
+                               .grace_ms = 10000,
+                               .max_attempts = 1,
+                               .base_ms = 1000,
+                               .cap_ms = 300000};
     if (root->type != JSON_OBJECT)
         return refuse(&c, ERR_INVALID_FIELD, "an agent definition must be an object");
     if (!take_object(&c, root, definition_fields, ARRAY_LEN(definition_fields), &d))
@@ -459,7 +491,8 @@ static const struct field submission_fields[] = {
 };
 enum { ALIASES = 3 };
 
-bool validate_submission(struct arena *a, const struct json *root, const char *at, bool aliases, struct submission *ret_sub, struct fault *ret_fault)
+bool validate_submission(struct arena *a, const struct json *root, const char *at, bool aliases,
+                         struct submission *ret_sub, struct fault *ret_fault)
 {
     struct check c = {a, at, ret_fault};
     struct submission s = {.input = STR("null"), .priority = STR("normal")};

@@ -54,12 +54,14 @@ static void reply_rest(struct waiter *w, const struct record *r)
         return;
     }
     struct str error = record_field(r->flat, "error");
-    const char *members = call_text(w->call, "\"runId\":\"%.*s\",\"runStatus\":\"%.*s\"", STR_ARG(r->run_id), STR_ARG(status));
+    const char *members =
+        call_text(w->call, "\"runId\":\"%.*s\",\"runStatus\":\"%.*s\"", STR_ARG(r->run_id), STR_ARG(status));
     struct json *parsed = NULL;
     const struct json *message = NULL;
     if (error.len && json_parse(&w->call->req->arena, error, LIMIT_JSON_DEPTH, 3, &parsed, NULL) == ERR_OK)
         message = json_get(parsed, "message");
-    problem_reply_with(w->call->req, ERR_RUN_FAILED, 502, message && message->type == JSON_STRING ? message->string.ptr : "the run was stopped", members);
+    problem_reply_with(w->call->req, ERR_RUN_FAILED, 502,
+                       message && message->type == JSON_STRING ? message->string.ptr : "the run was stopped", members);
 }
 
 static void answer(struct waiter *w, const struct record *r)

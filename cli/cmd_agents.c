@@ -171,8 +171,7 @@ int cmd_agents(struct cli *cli, const struct command *command, int argc, char **
     static const char *const verbs[] = {"list", "show", "put", "delete"};
     char query[48] = "";
     if (strcmp(verb, "list") == 0)
-        return words[1] ? cli_usage_error(command, "unexpected '%s'", words[1])
-                        : call(cli, "GET", NULL, STR_NONE, query, print_agents);
+        return words[1] ? cli_usage_error(command, "unexpected '%s'", words[1]) : list(cli);
     size_t known = 1;
     while (known < ARRAY_LEN(verbs) && strcmp(verb, verbs[known]) != 0)
         known++;

@@ -11,9 +11,9 @@
 extern "C" {
 #endif
 
-#define MUST_CHECK __attribute__((warn_unused_result))
-#define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
-#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+#define MUST_CHECK                      __attribute__((warn_unused_result))
+#define PRINTF_LIKE(fmt, args)          __attribute__((format(printf, fmt, args)))
+#define ARRAY_LEN(a)                    (sizeof(a) / sizeof((a)[0]))
 #define CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /* A borrowed slice of bytes: not NUL-terminated unless its owner says so, and never freed through this. ptr may be NULL when len is 0. */
@@ -23,8 +23,8 @@ struct str {
 };
 
 #define STR(literal) ((struct str){"" literal, sizeof(literal) - 1})
-#define STR_NONE ((struct str){NULL, 0})
-#define STR_ARG(s) (int)(s).len, (s).ptr /* for "%.*s" */
+#define STR_NONE     ((struct str){NULL, 0})
+#define STR_ARG(s)   (int)(s).len, (s).ptr /* for "%.*s" */
 
 /* Borrows a NUL-terminated string; NULL gives an empty slice. */
 static inline struct str str_of(const char *z)
@@ -50,7 +50,7 @@ static inline bool str_starts(struct str s, struct str prefix)
 /* Says on standard error which invariant broke, and aborts; stays in release builds. Never used for input that somebody outside chose. */
 void invariant_broken(const char *what, const char *file, int line) __attribute__((noreturn));
 
-#define PRE(cond) ((cond) ? (void)0 : invariant_broken("precondition: " #cond, __FILE__, __LINE__))
+#define PRE(cond)  ((cond) ? (void)0 : invariant_broken("precondition: " #cond, __FILE__, __LINE__))
 #define POST(cond) ((cond) ? (void)0 : invariant_broken("postcondition: " #cond, __FILE__, __LINE__))
 
 #ifdef __cplusplus

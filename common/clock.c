@@ -45,8 +45,8 @@ void clock_iso(int64_t ms, char buf[CLOCK_ISO_LEN + 1])
     struct tm t;
     gmtime_r(&s, &t);
     char text[64];
-    snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", t.tm_year + 1900, t.tm_mon + 1, t.tm_mday, t.tm_hour,
-             t.tm_min, t.tm_sec, (int)(ms % 1000));
+    snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", t.tm_year + 1900, t.tm_mon + 1, t.tm_mday,
+             t.tm_hour, t.tm_min, t.tm_sec, (int)(ms % 1000));
     memcpy(buf, text, CLOCK_ISO_LEN + 1);
 }
 
@@ -136,7 +136,12 @@ bool clock_parse_iso(struct str s, int64_t *ret_ms)
         return false;
     if (!parse_offset(&s, &offset) || s.len > 0)
         return false;
-    struct tm t = {.tm_year = year - 1900, .tm_mon = month - 1, .tm_mday = day, .tm_hour = hour, .tm_min = minute, .tm_sec = second};
+    struct tm t = {.tm_year = year - 1900,
+                   .tm_mon = month - 1,
+                   .tm_mday = day,
+                   .tm_hour = hour,
+                   .tm_min = minute,
+                   .tm_sec = second};
     int64_t at = ((int64_t)timegm(&t) - offset * 60) * 1000 + ms;
     if (at < 0)
         return false;

@@ -38,7 +38,8 @@ static void env_name(const struct option *o, char buf[64])
 static const struct option *find_option(const char *name, size_t len, int program)
 {
     for (size_t i = 0; i < OPTIONS; i++)
-        if ((options[i].programs & program) && strlen(options[i].name) == len && memcmp(options[i].name, name, len) == 0)
+        if ((options[i].programs & program) && strlen(options[i].name) == len &&
+            memcmp(options[i].name, name, len) == 0)
             return &options[i];
     return NULL;
 }
@@ -107,7 +108,8 @@ static bool parse_bool(const char *text, bool *ret_b)
 }
 
 /* Stores one value. source names where it came from, for the message. */
-static enum err set_option(struct config *c, const struct option *o, const char *text, const char *source, struct strbuf *msg)
+static enum err set_option(struct config *c, const struct option *o, const char *text, const char *source,
+                           struct strbuf *msg)
 {
     void *field = (char *)c + o->offset;
     bool ok = true;
@@ -131,8 +133,12 @@ static enum err set_option(struct config *c, const struct option *o, const char 
     case TYPE_bytes:
         ok = parse_number(o, text, field);
         if (!ok)
-            strbuf_addf(msg, "%s must be a whole number from %lld to %lld%s, not \"%.80s\"", source, (long long)o->min, (long long)o->max,
-                        o->type == TYPE_ms ? " (milliseconds)" : o->type == TYPE_bytes ? " (bytes)" : "", text);
+            strbuf_addf(msg, "%s must be a whole number from %lld to %lld%s, not \"%.80s\"", source, (long long)o->min,
+                        (long long)o->max,
+                        o->type == TYPE_ms      ? " (milliseconds)"
+                        : o->type == TYPE_bytes ? " (bytes)"
+                                                : "",
+                        text);
         break;
     case TYPE_bool:
         ok = parse_bool(text, field);
@@ -164,7 +170,8 @@ static char *read_file(const char *path)
     return text;
 }
 
-static enum err set_from_file_of_secret(struct config *c, const struct option *o, const char *path, const char *env, struct strbuf *msg)
+static enum err set_from_file_of_secret(struct config *c, const struct option *o, const char *path, const char *env,
+                                        struct strbuf *msg)
 {
     char *text = read_file(path);
     if (!text) {
@@ -214,7 +221,8 @@ static enum err load_file(struct config *c, int program, const char *path, struc
         const struct option *o = find_option(name, strlen(name), program);
         if (o)
             err = set_option(c, o, trim(equals + 1), source, msg);
-        else if (!find_option(name, strlen(name), FOR_BOTH)) /* the other program's options may stand in a shared file */
+        else if (!find_option(name, strlen(name),
+                              FOR_BOTH)) /* the other program's options may stand in a shared file */
             err = unknown_option(name, strlen(name), program, "", msg);
     }
     free(text);
@@ -260,7 +268,10 @@ static enum err load_flag(struct config *c, int program, int argc, char **argv, 
     char env[64], source[80];
     env_name(o, env);
     if (o->type == TYPE_secret) {
-        strbuf_addf(msg, "--%s: a secret is not taken as a flag, where every user of the machine could read it; set %s or %s_FILE", o->name, env, env);
+        strbuf_addf(
+            msg,
+            "--%s: a secret is not taken as a flag, where every user of the machine could read it; set %s or %s_FILE",
+            o->name, env, env);
         return ERR_CONFIG;
     }
     const char *value = equals ? equals + 1 : NULL;
@@ -303,11 +314,13 @@ static enum err load_all(struct config *c, int program, int argc, char **argv, s
     return err;
 }
 
-enum err config_load(struct config *c, int program, int argc, char **argv, enum config_action *ret_action, struct strbuf *ret_message)
+enum err config_load(struct config *c, int program, int argc, char **argv, enum config_action *ret_action,
+                     struct strbuf *ret_message)
 {
     memset(c, 0, sizeof *c);
     for (int i = 1; i < argc; i++) {
-        bool help = strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0, version = strcmp(argv[i], "--version") == 0;
+        bool help = strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0,
+             version = strcmp(argv[i], "--version") == 0;
         if (help || version) {
             *ret_action = help ? CONFIG_HELP : CONFIG_VERSION;
             return ERR_OK;
@@ -332,9 +345,11 @@ void config_done(struct config *c)
 void config_help(int program, const char *program_name, struct strbuf *out)
 {
     strbuf_addf(out, "usage: %s [--option value …]\n\n", program_name);
-    strbuf_addz(out, "Each option is a flag, an environment variable, or a line `option = value` of the file named by --config\n"
-                     "(ERRAND_CONFIG). A flag beats the environment, which beats the file. Secrets come from the environment or\n"
-                     "from the file named by their …_FILE variable, never from a flag.\n\n");
+    strbuf_addz(
+        out,
+        "Each option is a flag, an environment variable, or a line `option = value` of the file named by --config\n"
+        "(ERRAND_CONFIG). A flag beats the environment, which beats the file. Secrets come from the environment or\n"
+        "from the file named by their …_FILE variable, never from a flag.\n\n");
     for (size_t i = 0; i < OPTIONS; i++) {
         const struct option *o = &options[i];
         if (!(o->programs & program))
@@ -359,7 +374,8 @@ void config_markdown(struct strbuf *out)
         char env[64];
         env_name(o, env);
         bool secret = o->type == TYPE_secret;
-        strbuf_addf(out, "| %s%s%s | `%s`%s | %s | %s%s%s | %s |\n", secret ? "" : "`--", secret ? "–" : o->name, secret ? "" : "`", env,
-                    secret ? ", `…_FILE`" : "", programs[o->programs], o->def[0] ? "`" : "", o->def, o->def[0] ? "`" : "", o->help);
+        strbuf_addf(out, "| %s%s%s | `%s`%s | %s | %s%s%s | %s |\n", secret ? "" : "`--", secret ? "–" : o->name,
+                    secret ? "" : "`", env, secret ? ", `…_FILE`" : "", programs[o->programs], o->def[0] ? "`" : "",
+                    o->def, o->def[0] ? "`" : "", o->help);
     }
 }

@@ -11,49 +11,64 @@ enum { FOR_API = 1, FOR_RUNNER = 2, FOR_BOTH = 3 };
 
 /* X(field, type, "name", programs, default as text, min, max, "help") — type: str, secret, int, ms, bytes, bool. min and max bound numbers (ignored for str, bool). */
 #define CONFIG_TABLE(X)                                                                                                \
-    X(redis_url, str, "redis-url", FOR_BOTH, "redis://127.0.0.1:6379/0", 0, 0, "Redis: redis://[user:password@]host:port/db or unix:///path[?db=n]; a comma list spreads the shards") \
+    X(redis_url, str, "redis-url", FOR_BOTH, "redis://127.0.0.1:6379/0", 0, 0,                                         \
+      "Redis: redis://[user:password@]host:port/db or unix:///path[?db=n]; a comma list spreads the shards")           \
     X(redis_password, secret, "redis-password", FOR_BOTH, "", 0, 0, "password for Redis where the URL has none")       \
     X(prefix, str, "prefix", FOR_BOTH, "errand:", 0, 0, "what every Redis key begins with")                            \
     X(shards, int, "shards", FOR_BOTH, "1", 1, 256, "number of shards, fixed when a deployment is made")               \
-    X(allow_eviction, bool, "allow-eviction", FOR_BOTH, "false", 0, 0, "start although Redis may evict keys (loses runs)") \
+    X(allow_eviction, bool, "allow-eviction", FOR_BOTH, "false", 0, 0,                                                 \
+      "start although Redis may evict keys (loses runs)")                                                              \
     X(log_level, str, "log-level", FOR_BOTH, "info", 0, 0, "debug, info, warn or error")                               \
     X(log_format, str, "log-format", FOR_BOTH, "json", 0, 0, "json or logfmt")                                         \
     X(node, str, "node", FOR_BOTH, "", 0, 0, "this node's name in logs and records (default: host name)")              \
     X(listen, str, "listen", FOR_API, "127.0.0.1:7070", 0, 0, "address to serve on; port 0 takes a free one")          \
-    X(metrics_listen, str, "metrics-listen", FOR_RUNNER, "", 0, 0, "address for /metrics, /healthz and /readyz of a runner (empty: none)") \
+    X(metrics_listen, str, "metrics-listen", FOR_RUNNER, "", 0, 0,                                                     \
+      "address for /metrics, /healthz and /readyz of a runner (empty: none)")                                          \
     X(port_file, str, "port-file", FOR_BOTH, "", 0, 0, "file to write the port to once it serves")                     \
-    X(threads, int, "threads", FOR_API, "1", 1, 64, "event loops, each with its own listening socket and Redis connections") \
+    X(threads, int, "threads", FOR_API, "1", 1, 64,                                                                    \
+      "event loops, each with its own listening socket and Redis connections")                                         \
     X(root_key, secret, "root-key", FOR_API, "", 0, 0, "bootstrap admin key (errand keygen makes one)")                \
     X(public_url, str, "public-url", FOR_API, "", 0, 0, "what streamUrl begins with (default: a relative path)")       \
     X(cors_origins, str, "cors-origins", FOR_API, "", 0, 0, "comma list of origins that browsers may call from, or *") \
-    X(reader_buffer, bytes, "reader-buffer", FOR_API, "1048576", 65536, 1073741824, "bytes buffered for a live reader before it is cut") \
-    X(min_replicas, int, "min-replicas", FOR_API, "0", 0, 16, "replicas that must confirm a submit (WAIT) for durable: true") \
+    X(reader_buffer, bytes, "reader-buffer", FOR_API, "1048576", 65536, 1073741824,                                    \
+      "bytes buffered for a live reader before it is cut")                                                             \
+    X(min_replicas, int, "min-replicas", FOR_API, "0", 0, 16,                                                          \
+      "replicas that must confirm a submit (WAIT) for durable: true")                                                  \
     X(queue_max, int, "queue-max", FOR_API, "1000000", 1, 1000000000, "waiting runs a queue takes")                    \
     X(retention_ms, ms, "retention-ms", FOR_BOTH, "604800000", 0, 31536000000, "how long ended runs are kept")         \
     X(queues, str, "queues", FOR_RUNNER, "default", 0, 0, "comma list of queues to serve")                             \
     X(slots, int, "slots", FOR_RUNNER, "8", 1, LIMIT_SLOTS, "runs executed at a time")                                 \
-    X(executors, str, "executors", FOR_RUNNER, "", 0, 0, "comma list of executors this runner may use (process executes what a caller sends)") \
+    X(executors, str, "executors", FOR_RUNNER, "", 0, 0,                                                               \
+      "comma list of executors this runner may use (process executes what a caller sends)")                            \
     X(api_base, str, "api-base", FOR_RUNNER, "http://127.0.0.1:7070", 0, 0, "what agents are told as ERRAND_API_BASE") \
-    X(work_dir, str, "work-dir", FOR_RUNNER, "", 0, 0, "where attempts get their private directories (default: the system's temporary folder)") \
+    X(work_dir, str, "work-dir", FOR_RUNNER, "", 0, 0,                                                                 \
+      "where attempts get their private directories (default: the system's temporary folder)")                         \
     X(exec_path, str, "exec-path", FOR_RUNNER, "", 0, 0, "errand-exec (default: beside this program)")                 \
-    X(drain_ms, ms, "drain-ms", FOR_BOTH, "30000", 0, 86400000, "on SIGTERM: how long runs (of a runner) or requests (of an API node) may still take") \
-    X(lease_ms, ms, "lease-ms", FOR_BOTH, "10000", 1000, 600000, "after how long without a heartbeat a runner is lost")  \
-    X(heartbeat_ms, ms, "heartbeat-ms", FOR_RUNNER, "3000", 100, 200000, "how often a runner says that it lives")        \
-    X(orphan_ms, ms, "orphan-ms", FOR_RUNNER, "300000", 1000, 86400000, "cut off from Redis for this long, a runner kills its runs") \
-    X(full_ms, ms, "full-ms", FOR_RUNNER, "60000", 1000, 86400000, "Redis full for this long while output waits ends the attempt (storage_full)") \
-    X(output_buffer, bytes, "output-buffer", FOR_RUNNER, "1048576", 262144, 268435456, "bytes of an attempt's events held while Redis is slow; past it the agent's output is not read") \
-    X(run_events_max, int, "run-events-max", FOR_BOTH, "1000000", 1, 1000000000, "events of a run before it ends with event_limit") \
-    X(run_bytes_max, bytes, "run-bytes-max", FOR_BOTH, "67108864", 65536, 1099511627776, "bytes of a run's events before it ends with event_limit")
+    X(drain_ms, ms, "drain-ms", FOR_BOTH, "30000", 0, 86400000,                                                        \
+      "on SIGTERM: how long runs (of a runner) or requests (of an API node) may still take")                           \
+    X(lease_ms, ms, "lease-ms", FOR_BOTH, "10000", 1000, 600000,                                                       \
+      "after how long without a heartbeat a runner is lost")                                                           \
+    X(heartbeat_ms, ms, "heartbeat-ms", FOR_RUNNER, "3000", 100, 200000, "how often a runner says that it lives")      \
+    X(orphan_ms, ms, "orphan-ms", FOR_RUNNER, "300000", 1000, 86400000,                                                \
+      "cut off from Redis for this long, a runner kills its runs")                                                     \
+    X(full_ms, ms, "full-ms", FOR_RUNNER, "60000", 1000, 86400000,                                                     \
+      "Redis full for this long while output waits ends the attempt (storage_full)")                                   \
+    X(output_buffer, bytes, "output-buffer", FOR_RUNNER, "1048576", 262144, 268435456,                                 \
+      "bytes of an attempt's events held while Redis is slow; past it the agent's output is not read")                 \
+    X(run_events_max, int, "run-events-max", FOR_BOTH, "1000000", 1, 1000000000,                                       \
+      "events of a run before it ends with event_limit")                                                               \
+    X(run_bytes_max, bytes, "run-bytes-max", FOR_BOTH, "67108864", 65536, 1099511627776,                               \
+      "bytes of a run's events before it ends with event_limit")
 
 #include "common/limits.h"
 
 struct config {
-#define CONFIG_TYPE_str const char *
-#define CONFIG_TYPE_secret const char *
-#define CONFIG_TYPE_int int64_t
-#define CONFIG_TYPE_ms int64_t
-#define CONFIG_TYPE_bytes int64_t
-#define CONFIG_TYPE_bool bool
+#define CONFIG_TYPE_str                                                const char *
+#define CONFIG_TYPE_secret                                             const char *
+#define CONFIG_TYPE_int                                                int64_t
+#define CONFIG_TYPE_ms                                                 int64_t
+#define CONFIG_TYPE_bytes                                              int64_t
+#define CONFIG_TYPE_bool                                               bool
 #define CONFIG_FIELD(field, type, name, programs, def, min, max, help) CONFIG_TYPE_##type field;
     CONFIG_TABLE(CONFIG_FIELD)
 #undef CONFIG_FIELD
@@ -64,7 +79,8 @@ enum config_action { CONFIG_RUN, CONFIG_HELP, CONFIG_VERSION };
 
 /* Reads flags (--name value, --name=value, --bool), environment and file for one program (FOR_API or FOR_RUNNER). On ERR_CONFIG, ret_message holds one clear sentence that names the option and what
  * to do (nearest name for an unknown one). CONFIG_HELP: --help was given. */
-MUST_CHECK enum err config_load(struct config *c, int program, int argc, char **argv, enum config_action *ret_action, struct strbuf *ret_message);
+MUST_CHECK enum err config_load(struct config *c, int program, int argc, char **argv, enum config_action *ret_action,
+                                struct strbuf *ret_message);
 void config_done(struct config *c);
 /* The --help text for one program. */
 void config_help(int program, const char *program_name, struct strbuf *out);

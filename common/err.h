@@ -38,7 +38,7 @@ extern "C" {
     X(ERR_NOT_SUPPORTED, "not_supported", 501, false, "The transfer coding is not known")                              \
     /* runs */                                                                                                         \
     X(ERR_RUN_ACTIVE, "run_active", 409, false, "The run has not ended")                                               \
-    X(ERR_RUN_FAILED, "run_failed", 502, false, "The run ended without success")                                      \
+    X(ERR_RUN_FAILED, "run_failed", 502, false, "The run ended without success")                                       \
     X(ERR_PARENT_STOPPED, "parent_stopped", 409, false, "The parent run was stopped")                                  \
     X(ERR_RATE_LIMITED, "rate_limited", 429, true, "Too many requests")                                                \
     X(ERR_QUEUE_FULL, "queue_full", 503, true, "The queue is full")                                                    \

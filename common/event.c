@@ -66,7 +66,8 @@ enum err event_peek(struct str line, struct event_head *ret_head)
     h.kind = event_kind_of(word);
     s.ptr += word.len;
     s.len -= word.len;
-    if (h.kind == EVENT_KIND_COUNT || !skip(&s, STR("\",\"data\":")) || s.len < 3 || s.ptr[0] != '{' || s.ptr[s.len - 1] != '}')
+    if (h.kind == EVENT_KIND_COUNT || !skip(&s, STR("\",\"data\":")) || s.len < 3 || s.ptr[0] != '{' ||
+        s.ptr[s.len - 1] != '}')
         return ERR_INTERNAL;
     h.data = (struct str){s.ptr, s.len - 1};
     *ret_head = h;

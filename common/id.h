@@ -4,7 +4,7 @@
 
 #include "common/err.h"
 
-#define ID_LEN 36
+#define ID_LEN    36
 #define TOKEN_LEN 43 /* 32 bytes in unpadded base64url */
 
 struct id {

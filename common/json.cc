@@ -10,7 +10,8 @@
 #include "common/json.h"
 #include "common/limits.h"
 
-namespace {
+namespace
+{
 
 constexpr size_t MAX_TEXT = 64 << 20;
 constexpr size_t FEW_KEYS = 8;
@@ -67,7 +68,8 @@ bool relax_long_integers(char *text, size_t len)
                 text[begin + 1] = '.';
                 changed = true;
             } else if (!whole) {
-                while (i < len && (text[i] == '.' || text[i] == '+' || text[i] == '-' || (text[i] | 32) == 'e' || (text[i] >= '0' && text[i] <= '9')))
+                while (i < len && (text[i] == '.' || text[i] == '+' || text[i] == '-' || (text[i] | 32) == 'e' ||
+                                   (text[i] >= '0' && text[i] <= '9')))
                     i++;
             }
             i--;
@@ -178,7 +180,8 @@ struct Scanner {
     struct str copy_scalar()
     {
         const char *begin = in;
-        while (in < end && *in != ',' && *in != ']' && *in != '}' && *in != ' ' && *in != '\t' && *in != '\n' && *in != '\r')
+        while (in < end && *in != ',' && *in != ']' && *in != '}' && *in != ' ' && *in != '\t' && *in != '\n' &&
+               *in != '\r')
             in++;
         size_t len = static_cast<size_t>(in - begin);
         std::memcpy(out, begin, len);
@@ -382,7 +385,8 @@ struct Scanner {
 
 } // namespace
 
-enum err json_parse(struct arena *a, struct str text, int max_depth, int max_expand, struct json **ret_root, const char **ret_why)
+enum err json_parse(struct arena *a, struct str text, int max_depth, int max_expand, struct json **ret_root,
+                    const char **ret_why)
 {
     const char *reason;
     enum err err = validate(text, max_depth, &reason);

@@ -17,11 +17,12 @@ enum json_type { JSON_NULL, JSON_BOOL, JSON_INT, JSON_DOUBLE, JSON_STRING, JSON_
 struct json {
     enum json_type type;
     bool boolean;
-    bool repeated_key;  /* of an object: one of its own keys stands twice */
-    int64_t integer;    /* JSON_INT: any number whose value is an integer within ±2^53, however spelled (1.0, 1e2, -0) */
-    double number;      /* JSON_INT and JSON_DOUBLE */
-    struct str string;  /* JSON_STRING: decoded, NUL-terminated in the arena; may hold NUL bytes */
-    struct str raw;     /* the value as sent, WITHOUT insignificant white space (key order, number spelling, escapes kept); in the arena */
+    bool repeated_key; /* of an object: one of its own keys stands twice */
+    int64_t integer; /* JSON_INT: any number whose value is an integer within ±2^53, however spelled (1.0, 1e2, -0) */
+    double number;   /* JSON_INT and JSON_DOUBLE */
+    struct str string; /* JSON_STRING: decoded, NUL-terminated in the arena; may hold NUL bytes */
+    /* The value as sent, WITHOUT insignificant white space (key order, number spelling, escapes kept); in the arena. */
+    struct str raw;
     struct str key;     /* decoded key when it is an object's member */
     struct json *child; /* first element or member */
     struct json *next;  /* sibling */
@@ -31,7 +32,8 @@ struct json {
 /* Parses text into the arena. max_depth counts the outermost value as 1. max_expand: values nested deeper than this many levels get no tree of their own (child
  * stays NULL, raw is there): what is only passed through costs no nodes. ret_root untouched on failure.
  * Errors: ERR_INVALID_JSON (*ret_why, if not NULL: a static sentence), ERR_NO_MEMORY. */
-MUST_CHECK enum err json_parse(struct arena *a, struct str text, int max_depth, int max_expand, struct json **ret_root, const char **ret_why);
+MUST_CHECK enum err json_parse(struct arena *a, struct str text, int max_depth, int max_expand, struct json **ret_root,
+                               const char **ret_why);
 /* The first member of that name, or NULL (also when o is NULL or no object). */
 const struct json *json_get(const struct json *o, const char *key);
 /* Whether the text is one valid JSON value under the rules above. */

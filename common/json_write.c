@@ -211,7 +211,12 @@ void json_quote(struct strbuf *out, struct str s)
             continue;
         }
         strbuf_add(out, (struct str){s.ptr + clean, i - clean});
-        const char short_form = c == '"' ? '"' : c == '\\' ? '\\' : c == '\n' ? 'n' : c == '\r' ? 'r' : c == '\t' ? 't' : 0;
+        const char short_form = c == '"'    ? '"'
+                                : c == '\\' ? '\\'
+                                : c == '\n' ? 'n'
+                                : c == '\r' ? 'r'
+                                : c == '\t' ? 't'
+                                            : 0;
         if (n == 0)
             strbuf_add(out, STR("\xef\xbf\xbd"));
         else if (short_form)

@@ -6,26 +6,29 @@
 #include "common/base.h"
 
 #define KEYS_PREFIX_MAX 64 /* bytes of the configured prefix */
-#define KEY_MAX 512
+#define KEY_MAX         512
 
 struct key {
     char s[KEY_MAX]; /* NUL-terminated */
     size_t len;
 };
 
-static inline struct str key_str(const struct key *k) { return (struct str){k->s, k->len}; }
+static inline struct str key_str(const struct key *k)
+{
+    return (struct str){k->s, k->len};
+}
 
 /* `errand:{3}:`; prefix is the configured one (`errand:`). */
 struct key keys_shard(struct str prefix, unsigned shard);
 struct key keys_global(struct str prefix);
 /* Of a shard (shard_prefix from keys_shard): */
-struct key keys_run(struct str shard_prefix, struct str run_id);        /* run:ID */
-struct key keys_events(struct str shard_prefix, struct str run_id);     /* run:ID:events */
-struct key keys_wake(struct str shard_prefix, struct str run_id);       /* run:ID:wake, a channel */
-struct key keys_logs(struct str shard_prefix, struct str run_id);       /* run:ID:logs, the log tail */
-struct key keys_bell(struct str shard_prefix, struct str queue);        /* bell:QUEUE */
-struct key keys_ctl(struct str shard_prefix, struct str incarnation);   /* ctl:INC, a channel */
-struct key keys_due(struct str shard_prefix);                           /* due, a channel: a new earliest delayed run */
-struct key keys_signing_secret(struct str global_prefix);               /* secret */
+struct key keys_run(struct str shard_prefix, struct str run_id);      /* run:ID */
+struct key keys_events(struct str shard_prefix, struct str run_id);   /* run:ID:events */
+struct key keys_wake(struct str shard_prefix, struct str run_id);     /* run:ID:wake, a channel */
+struct key keys_logs(struct str shard_prefix, struct str run_id);     /* run:ID:logs, the log tail */
+struct key keys_bell(struct str shard_prefix, struct str queue);      /* bell:QUEUE */
+struct key keys_ctl(struct str shard_prefix, struct str incarnation); /* ctl:INC, a channel */
+struct key keys_due(struct str shard_prefix);                         /* due, a channel: a new earliest delayed run */
+struct key keys_signing_secret(struct str global_prefix);             /* secret */
 
 #endif

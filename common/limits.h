@@ -54,7 +54,7 @@ enum limit { LIMIT_TABLE(LIMIT_ENUM) };
 #undef LIMIT_ENUM
 
 /* The highest seq an event may have; ids above it close an epoch (the fence). */
-#define SEQ_MAX INT64_C(9007199254739968) /* 2^53 - 1024 */
+#define SEQ_MAX    INT64_C(9007199254739968) /* 2^53 - 1024 */
 #define SEQ_CLOSED INT64_C(9007199254740991)
 
 #endif

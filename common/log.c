@@ -58,7 +58,8 @@ static void add_logfmt(struct strbuf *out, const char *key, struct str value)
     strbuf_addc(out, '=');
     bool bare = value.len > 0;
     for (size_t i = 0; i < value.len && bare; i++)
-        bare = value.ptr[i] > ' ' && value.ptr[i] < 0x7f && value.ptr[i] != '"' && value.ptr[i] != '=' && value.ptr[i] != '\\';
+        bare = value.ptr[i] > ' ' && value.ptr[i] < 0x7f && value.ptr[i] != '"' && value.ptr[i] != '=' &&
+               value.ptr[i] != '\\';
     if (bare)
         strbuf_add(out, value);
     else

@@ -19,7 +19,7 @@ struct log_field {
 #define LOG_S(k, v) ((struct log_field){.key = (k), .s = (v)})
 #define LOG_Z(k, v) ((struct log_field){.key = (k), .s = str_of(v)})
 #define LOG_I(k, v) ((struct log_field){.key = (k), .is_int = true, .i = (int64_t)(v)})
-#define LOG_E(e) ((struct log_field){.key = "error", .s = str_of(err_code(e))})
+#define LOG_E(e)    ((struct log_field){.key = "error", .s = str_of(err_code(e))})
 
 /* component: static, e.g. "api". node: copied; in every line. */
 void log_setup(enum log_level level, enum log_format format, const char *component, struct str node);
@@ -35,8 +35,8 @@ void log_write(enum log_level level, const char *msg, const struct log_field *fi
         }                                                                                                              \
     } while (0)
 #define LOG_DEBUG(msg, ...) LOG_AT(LOG_LEVEL_DEBUG, msg, ##__VA_ARGS__)
-#define LOG_INFO(msg, ...) LOG_AT(LOG_LEVEL_INFO, msg, ##__VA_ARGS__)
-#define LOG_WARN(msg, ...) LOG_AT(LOG_LEVEL_WARN, msg, ##__VA_ARGS__)
+#define LOG_INFO(msg, ...)  LOG_AT(LOG_LEVEL_INFO, msg, ##__VA_ARGS__)
+#define LOG_WARN(msg, ...)  LOG_AT(LOG_LEVEL_WARN, msg, ##__VA_ARGS__)
 #define LOG_ERROR(msg, ...) LOG_AT(LOG_LEVEL_ERROR, msg, ##__VA_ARGS__)
 
 #endif

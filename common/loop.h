@@ -39,7 +39,10 @@ void loop_timer_init(struct loop_timer *t, struct loop *l, loop_fn fn, void *ctx
 void loop_timer_set(struct loop_timer *t, int64_t delay_ms);
 /* Stopping an unset or zeroed timer is fine. After it, fn is not called. */
 void loop_timer_stop(struct loop_timer *t);
-static inline bool loop_timer_is_set(const struct loop_timer *t) { return t->due_ms != 0; }
+static inline bool loop_timer_is_set(const struct loop_timer *t)
+{
+    return t->due_ms != 0;
+}
 
 /* Before the loop sleeps, each turn: where a turn's output leaves in one write. The handle stays until loop_flush_remove. */
 struct loop_flush {

@@ -10,7 +10,8 @@
 #include "common/version.h"
 
 /* Histogram bounds in microseconds. */
-static const int64_t bounds_us[] = {100, 250, 500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000, 500000, 1000000, 2500000, 5000000, 10000000};
+static const int64_t bounds_us[] = {100,   250,    500,    1000,   2500,    5000,    10000,   25000,
+                                    50000, 100000, 250000, 500000, 1000000, 2500000, 5000000, 10000000};
 enum { BUCKETS = ARRAY_LEN(bounds_us) };
 
 struct block {
@@ -29,7 +30,8 @@ static const struct metric_row rows[METRIC_COUNT] = {METRIC_TABLE(METRIC_ROW)};
 #undef METRIC_ROW
 static const char *const type_names[] = {"counter", "gauge", "histogram"};
 
-static pthread_mutex_t blocks_lock = PTHREAD_MUTEX_INITIALIZER; /* taken when a thread's block is added, never on a hot path */
+static pthread_mutex_t blocks_lock =
+    PTHREAD_MUTEX_INITIALIZER; /* taken when a thread's block is added, never on a hot path */
 static struct block *_Atomic blocks;
 static _Thread_local struct block *own;
 
@@ -92,7 +94,8 @@ static void write_histogram(struct strbuf *out, enum metric m)
     }
     count += bucket_value(m, BUCKETS);
     strbuf_addf(out, "%s_bucket{le=\"+Inf\"} %lld\n", rows[m].name, (long long)count);
-    strbuf_addf(out, "%s_sum %.6f\n%s_count %lld\n", rows[m].name, (double)metric_value(m) / 1e6, rows[m].name, (long long)count);
+    strbuf_addf(out, "%s_sum %.6f\n%s_count %lld\n", rows[m].name, (double)metric_value(m) / 1e6, rows[m].name,
+                (long long)count);
 }
 
 static void write_head(struct strbuf *out, const char *name, const char *help, const char *type)

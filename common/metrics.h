@@ -11,20 +11,25 @@
     X(METRIC_HTTP_REQUESTS_3XX, counter, "errand_http_requests_total", "code=\"3xx\"", "HTTP requests answered.")      \
     X(METRIC_HTTP_REQUESTS_4XX, counter, "errand_http_requests_total", "code=\"4xx\"", "HTTP requests answered.")      \
     X(METRIC_HTTP_REQUESTS_5XX, counter, "errand_http_requests_total", "code=\"5xx\"", "HTTP requests answered.")      \
-    X(METRIC_HTTP_SECONDS, histogram, "errand_http_request_duration_seconds", "", "Time from a request's last byte to its answer's first.") \
+    X(METRIC_HTTP_SECONDS, histogram, "errand_http_request_duration_seconds", "",                                      \
+      "Time from a request's last byte to its answer's first.")                                                        \
     X(METRIC_HTTP_CONNECTIONS, gauge, "errand_http_connections", "", "Open client connections.")                       \
-    X(METRIC_HTTP_REFUSED, counter, "errand_http_refused_total", "", "Connections refused or cut for breaking HTTP or a bound.") \
+    X(METRIC_HTTP_REFUSED, counter, "errand_http_refused_total", "",                                                   \
+      "Connections refused or cut for breaking HTTP or a bound.")                                                      \
     X(METRIC_RUNS_SUBMITTED, counter, "errand_runs_submitted_total", "", "Runs accepted.")                             \
     X(METRIC_RUNS_REFUSED, counter, "errand_runs_refused_total", "", "Runs refused.")                                  \
     X(METRIC_EVENTS_INGESTED, counter, "errand_events_ingested_total", "", "Events accepted over HTTP.")               \
     X(METRIC_READERS, gauge, "errand_stream_readers", "", "Readers of event streams.")                                 \
-    X(METRIC_READERS_CUT, counter, "errand_stream_readers_cut_total", "", "Readers cut because they could not keep up.") \
+    X(METRIC_READERS_CUT, counter, "errand_stream_readers_cut_total", "",                                              \
+      "Readers cut because they could not keep up.")                                                                   \
     X(METRIC_FRAMES, counter, "errand_stream_frames_total", "", "Event frames sent to readers.")                       \
     X(METRIC_STREAM_READS, counter, "errand_stream_reads_total", "", "Reads of event streams from Redis.")             \
     X(METRIC_REDIS_COMMANDS, counter, "errand_redis_commands_total", "", "Commands sent to Redis.")                    \
-    X(METRIC_REDIS_ERRORS, counter, "errand_redis_errors_total", "", "Commands that Redis did not answer, or refused.") \
+    X(METRIC_REDIS_ERRORS, counter, "errand_redis_errors_total", "",                                                   \
+      "Commands that Redis did not answer, or refused.")                                                               \
     X(METRIC_REDIS_RECONNECTS, counter, "errand_redis_reconnects_total", "", "Connections to Redis made again.")       \
-    X(METRIC_REDIS_SECONDS, histogram, "errand_redis_command_duration_seconds", "", "Time from a command to its answer.") \
+    X(METRIC_REDIS_SECONDS, histogram, "errand_redis_command_duration_seconds", "",                                    \
+      "Time from a command to its answer.")                                                                            \
     X(METRIC_SLOTS, gauge, "errand_runner_slots", "", "Runs this runner can execute at a time.")                       \
     X(METRIC_SLOTS_BUSY, gauge, "errand_runner_slots_busy", "", "Runs this runner executes.")                          \
     X(METRIC_CLAIMS, counter, "errand_runner_claims_total", "", "Attempts claimed.")                                   \
@@ -32,11 +37,14 @@
     X(METRIC_ATTEMPTS_ERROR, counter, "errand_runner_attempts_total", "outcome=\"error\"", "Attempts ended.")          \
     X(METRIC_ATTEMPTS_STOPPED, counter, "errand_runner_attempts_total", "outcome=\"stopped\"", "Attempts ended.")      \
     X(METRIC_ATTEMPTS_FENCED, counter, "errand_runner_attempts_total", "outcome=\"fenced\"", "Attempts ended.")        \
-    X(METRIC_ATTEMPTS_HANDED_BACK, counter, "errand_runner_attempts_total", "outcome=\"handed_back\"", "Attempts ended.") \
+    X(METRIC_ATTEMPTS_HANDED_BACK, counter, "errand_runner_attempts_total", "outcome=\"handed_back\"",                 \
+      "Attempts ended.")                                                                                               \
     X(METRIC_EVENTS_APPENDED, counter, "errand_runner_events_total", "", "Events appended by this runner.")            \
     X(METRIC_APPENDS, counter, "errand_runner_appends_total", "", "Batches appended by this runner.")                  \
-    X(METRIC_OUTPUT_PAUSES, counter, "errand_runner_output_pauses_total", "", "Times an agent's output was not read because Redis was slow.") \
-    X(METRIC_START_SECONDS, histogram, "errand_runner_start_duration_seconds", "", "Time from a claim's answer to the agent's process.") \
+    X(METRIC_OUTPUT_PAUSES, counter, "errand_runner_output_pauses_total", "",                                          \
+      "Times an agent's output was not read because Redis was slow.")                                                  \
+    X(METRIC_START_SECONDS, histogram, "errand_runner_start_duration_seconds", "",                                     \
+      "Time from a claim's answer to the agent's process.")                                                            \
     X(METRIC_REAPED, counter, "errand_runs_reaped_total", "", "Runs taken back from lost runners by this node.")       \
     X(METRIC_SWEPT, counter, "errand_runs_swept_total", "", "Runs removed after their retention by this node.")
 

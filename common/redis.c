@@ -79,7 +79,7 @@ struct redis {
     int attempts; /* since the last time it was up */
     uint64_t generation;
     char run_id[41];
-    bool was_up, freed, refusal_logged;
+    bool was_up, freed, refusal_logged, refused_due;
 
     struct request_list {
         struct request *first, **tail;
@@ -144,17 +144,18 @@ static void refused_tell(struct redis *r, enum err err, size_t at_most)
 static void on_refused(void *ctx)
 {
     struct redis *r = ctx;
+    r->refused_due = false;
     refused_tell(r, ERR_OK, r->refused_count);
-    if (r->refused_count > 0)
-        loop_defer(r->loop, on_refused, r);
 }
 
 static void refuse(struct redis *r, struct request *q, enum err err)
 {
     q->failed = err;
     list_push(&r->refused, q);
-    if (r->refused_count++ == 0)
+    r->refused_count++;
+    if (!r->refused_due)
         loop_defer(r->loop, on_refused, r);
+    r->refused_due = true;
 }
 
 /* What an error reply means to callers. */
@@ -165,7 +166,8 @@ static enum err error_of(const redisReply *reply)
         return ERR_OK;
     if (str_starts(s, STR("OOM")))
         return ERR_MEMORY_PRESSURE;
-    static const char *const away[] = {"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MISCONF", "BUSY", "NOREPLICAS"};
+    static const char *const away[] = {"LOADING",  "READONLY", "MASTERDOWN", "CLUSTERDOWN",
+                                       "TRYAGAIN", "MISCONF",  "BUSY",       "NOREPLICAS"};
     for (size_t i = 0; i < ARRAY_LEN(away); i++)
         if (str_starts(s, str_of(away[i])))
             return ERR_REDIS_UNAVAILABLE;
@@ -235,7 +237,8 @@ static void request_send(struct redis *r, struct request *q, size_t argc, const 
         loop_timer_set(&r->timeout_timer, TIMEOUT_SCAN_MS);
 }
 
-void redis_command_timeout(struct redis *r, int64_t timeout_ms, size_t argc, const struct str *argv, redis_reply_fn fn, void *ctx)
+void redis_command_timeout(struct redis *r, int64_t timeout_ms, size_t argc, const struct str *argv, redis_reply_fn fn,
+                           void *ctx)
 {
     PRE(!r->freed && argc > 0 && r->kind != REDIS_SUBSCRIBE);
     struct request *q = request_new(r, timeout_ms, fn, ctx);
@@ -536,7 +539,8 @@ static void on_greeting_part(void *ctx, enum err err, const redisReply *reply)
     if (r->state != GREETING || (!err && reply->type != REDIS_REPLY_ERROR))
         return;
     if (!r->refusal_logged)
-        LOG_WARN("redis refused the connection", LOG_Z("connection", r->name), LOG_S("answer", reply ? redis_str(reply) : str_of(err_code(err))));
+        LOG_WARN("redis refused the connection", LOG_Z("connection", r->name),
+                 LOG_S("answer", reply ? redis_str(reply) : str_of(err_code(err))));
     r->refusal_logged = true; /* once, however often it is tried */
     lose(r, "refused");
 }
@@ -649,7 +653,8 @@ static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *info
     char address[NI_MAXHOST] = "";
     if (r && status == 0) {
         const struct addrinfo *a = address_of(info, r->attempts);
-        status = getnameinfo(a->ai_addr, a->ai_addrlen, address, sizeof address, NULL, 0, NI_NUMERICHOST) ? UV_EAI_FAIL : 0;
+        status =
+            getnameinfo(a->ai_addr, a->ai_addrlen, address, sizeof address, NULL, 0, NI_NUMERICHOST) ? UV_EAI_FAIL : 0;
     }
     uv_freeaddrinfo(info);
     free(req);

@@ -22,11 +22,11 @@ typedef void (*redis_reply_fn)(void *ctx, enum err err, const redisReply *reply)
 struct redis_options {
     struct loop *loop;
     enum redis_kind kind;
-    const char *url;      /* redis://[user:password@]host[:port][/db] or unix:///path[?db=n]; copied */
-    const char *password; /* used where the URL has none; NULL or "" for none; copied */
-    const char *name;     /* for CLIENT SETNAME and logs, e.g. "errand-api:node1"; copied */
-    int64_t timeout_ms;   /* per command; 0: 5000. Of REDIS_BLOCKING: added to the command's own time by the caller through redis_command_timeout */
-    size_t max_pending;   /* requests without an answer; 0: 100000. Past it: ERR_OVERLOADED */
+    const char *url;         /* redis://[user:password@]host[:port][/db] or unix:///path[?db=n]; copied */
+    const char *password;    /* used where the URL has none; NULL or "" for none; copied */
+    const char *name;        /* for CLIENT SETNAME and logs, e.g. "errand-api:node1"; copied */
+    int64_t timeout_ms;      /* per command; 0: 5000. Blocking calls have their own: redis_command_timeout */
+    size_t max_pending;      /* requests without an answer; 0: 100000. Past it: ERR_OVERLOADED */
     redis_state_fn on_state; /* may be NULL */
     void *ctx;
 };
@@ -48,7 +48,8 @@ size_t redis_pending(const struct redis *r);
 /* Sends one command. argv[i] may hold any bytes, copied before this returns. fn may be NULL. Commands of one turn leave in one write, in order. */
 void redis_command(struct redis *r, size_t argc, const struct str *argv, redis_reply_fn fn, void *ctx);
 /* The same with a timeout of its own (ms; 0: none), for blocking calls. */
-void redis_command_timeout(struct redis *r, int64_t timeout_ms, size_t argc, const struct str *argv, redis_reply_fn fn, void *ctx);
+void redis_command_timeout(struct redis *r, int64_t timeout_ms, size_t argc, const struct str *argv, redis_reply_fn fn,
+                           void *ctx);
 
 /* Subscriptions, on a REDIS_SUBSCRIBE connection. One subscription per channel and connection is shared by nobody: the caller keeps one struct per channel. After a reconnect everything is subscribed again. */
 struct redis_sub;
@@ -60,9 +61,9 @@ struct redis_sub *redis_subscribe(struct redis *r, struct str channel, redis_sub
 void redis_unsubscribe(struct redis_sub *s);
 
 /* Reading replies: helpers that never trust a shape. */
-struct str redis_str(const redisReply *r);                            /* of strings, statuses, errors; else empty */
-int64_t redis_int(const redisReply *r, int64_t otherwise);            /* of integers and numeric strings */
-const redisReply *redis_at(const redisReply *r, size_t i);            /* array element, or NULL */
+struct str redis_str(const redisReply *r);                 /* of strings, statuses, errors; else empty */
+int64_t redis_int(const redisReply *r, int64_t otherwise); /* of integers and numeric strings */
+const redisReply *redis_at(const redisReply *r, size_t i); /* array element, or NULL */
 /* Value of a field in a flat [field, value, …] array; NULL when it is not there. */
 const redisReply *redis_field(const redisReply *flat, const char *field);
 

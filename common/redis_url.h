@@ -5,7 +5,7 @@
 #include "common/err.h"
 
 struct redis_url {
-    char *text; /* owns what the others point into, NUL-terminated each */
+    char *text;       /* owns what the others point into, NUL-terminated each */
     const char *path; /* of a Unix socket; NULL for TCP */
     const char *host;
     const char *user;     /* NULL for none */

@@ -56,7 +56,8 @@ static void on_reply(void *ctx, enum err err, const redisReply *reply)
     }
     enum err code = err_from_code(redis_str(redis_at(reply, 0)));
     if (code == ERR_INTERNAL)
-        LOG_ERROR("script gave an unknown code", LOG_Z("script", c->script->name), LOG_S("code", redis_str(redis_at(reply, 0))));
+        LOG_ERROR("script gave an unknown code", LOG_Z("script", c->script->name),
+                  LOG_S("code", redis_str(redis_at(reply, 0))));
     call_done(c, code, code == ERR_INTERNAL ? NULL : reply);
 }
 
@@ -90,7 +91,8 @@ static struct call *call_new(const struct script *s, struct str key, size_t argc
     return c;
 }
 
-void script_call(struct redis *r, const struct script *s, struct str key, size_t argc, const struct str *argv, script_reply_fn fn, void *ctx)
+void script_call(struct redis *r, const struct script *s, struct str key, size_t argc, const struct str *argv,
+                 script_reply_fn fn, void *ctx)
 {
     struct call *c = call_new(s, key, argc, argv);
     PRE(c); /* the arguments were bounded before they came here; out of memory, a node ends rather than forget a call */

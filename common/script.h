@@ -17,7 +17,8 @@ struct script {
 typedef void (*script_reply_fn)(void *ctx, enum err err, const redisReply *reply);
 
 /* key: the shard's prefix, the script's only key (everything a script touches begins with it and so lives in one slot). argv: copied. fn is called exactly once, never from inside. */
-void script_call(struct redis *r, const struct script *s, struct str key, size_t argc, const struct str *argv, script_reply_fn fn, void *ctx);
+void script_call(struct redis *r, const struct script *s, struct str key, size_t argc, const struct str *argv,
+                 script_reply_fn fn, void *ctx);
 /* Loads every script of the table (SCRIPT LOAD), so that the first calls don't pay; failures are harmless. */
 void script_load_all(struct redis *r, const struct script *const *scripts, size_t n);
 

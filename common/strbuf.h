@@ -32,8 +32,14 @@ void strbuf_addf(struct strbuf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 char *strbuf_grow(struct strbuf *b, size_t n);
 /* Drops n bytes from the front. */
 void strbuf_consume(struct strbuf *b, size_t n);
-static inline bool strbuf_failed(const struct strbuf *b) { return b->failed; }
-static inline struct str strbuf_str(const struct strbuf *b) { return (struct str){b->ptr ? b->ptr : "", b->len}; }
+static inline bool strbuf_failed(const struct strbuf *b)
+{
+    return b->failed;
+}
+static inline struct str strbuf_str(const struct strbuf *b)
+{
+    return (struct str){b->ptr ? b->ptr : "", b->len};
+}
 /* Hands the memory (NUL-terminated, malloc'd, caller frees) to the caller and empties the buffer; NULL when nothing was added. */
 char *strbuf_take(struct strbuf *b);
 

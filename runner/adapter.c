@@ -47,7 +47,8 @@ static void notify_line(struct adapter *a, struct str line)
 
 static void take_claim(struct adapter *a, const struct json *data)
 {
-    const struct json *status = json_get(data, "status"), *result = json_get(data, "result"), *error = json_get(data, "error");
+    const struct json *status = json_get(data, "status"), *result = json_get(data, "result"),
+                      *error = json_get(data, "error");
     const struct json *message = json_get(error, "message");
     a->claim.made = true;
     a->claim.error = status && status->type == JSON_STRING && !str_eqz(status->string, "success");
@@ -75,7 +76,8 @@ static void on_line(void *ctx, struct str line, bool piece)
     bool is_json = line.ptr[0] == '{' && json_parse(&arena, line, LIMIT_JSON_DEPTH - 2, 3, &root, NULL) == ERR_OK;
     const struct json *kind = is_json ? json_get(root, "kind") : NULL, *data = is_json ? json_get(root, "data") : NULL;
     enum event_kind k = kind && kind->type == JSON_STRING ? event_kind_of(kind->string) : EVENT_KIND_COUNT;
-    bool event = k != EVENT_KIND_COUNT && k != EVENT_RUNTIME_STARTED && data && data->type == JSON_OBJECT && data->raw.len + EVENT_OVERHEAD <= LIMIT_EVENT;
+    bool event = k != EVENT_KIND_COUNT && k != EVENT_RUNTIME_STARTED && data && data->type == JSON_OBJECT &&
+                 data->raw.len + EVENT_OVERHEAD <= LIMIT_EVENT;
     if (event && k == EVENT_RUNTIME_TERMINAL && !a->claim.made)
         take_claim(a, data);
     else if (event && k != EVENT_RUNTIME_TERMINAL)

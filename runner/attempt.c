@@ -13,7 +13,13 @@
 #include "lua/scripts.h"
 #include "runner/spec.h"
 
-enum { LOG_FLUSH_MS = 1000, FINISH_AGAIN_MS = 500, HAND_BACK_GRACE_MS = 2000, LOG_TEXT_MAX = 4096, ARENA_MAX = 8 << 20 };
+enum {
+    LOG_FLUSH_MS = 1000,
+    FINISH_AGAIN_MS = 500,
+    HAND_BACK_GRACE_MS = 2000,
+    LOG_TEXT_MAX = 4096,
+    ARENA_MAX = 8 << 20
+};
 
 static const unsigned char edges[ATTEMPT_STATE_COUNT] = {
 #define TO(name) (1 << ATTEMPT_##name)
@@ -55,7 +61,8 @@ static void log_add(struct attempt *a, const char *stream, struct str text)
     json_kv_str(&w, "stream", str_of(stream));
     json_kv_str(&w, "text", text);
     json_object_end(&w);
-    while (a->log.len > 0 && a->log.len + 1 + line.len > LIMIT_LOG_BYTES) { /* the oldest go; newlines part the lines here */
+    while (a->log.len > 0 &&
+           a->log.len + 1 + line.len > LIMIT_LOG_BYTES) { /* the oldest go; newlines part the lines here */
         const char *newline = memchr(a->log.ptr, '\n', a->log.len);
         strbuf_consume(&a->log, newline ? (size_t)(newline - a->log.ptr) + 1 : a->log.len);
     }
@@ -293,7 +300,10 @@ static void finish_again(struct attempt *a, enum err err)
 
 static void count_outcome(const char *status)
 {
-    metric_add(strcmp(status, "success") == 0 ? METRIC_ATTEMPTS_OK : strcmp(status, "stopped") == 0 ? METRIC_ATTEMPTS_STOPPED : METRIC_ATTEMPTS_ERROR, 1);
+    metric_add(strcmp(status, "success") == 0   ? METRIC_ATTEMPTS_OK
+               : strcmp(status, "stopped") == 0 ? METRIC_ATTEMPTS_STOPPED
+                                                : METRIC_ATTEMPTS_ERROR,
+               1);
 }
 
 static void on_finished(void *ctx, enum err err, const struct script_finish_reply *reply)
@@ -332,8 +342,12 @@ static void on_handed_back(void *ctx, enum err err, const struct script_hand_bac
 
 static void call_hand_back(struct attempt *a)
 {
-    struct script_hand_back_args args = {.inc = str_of(a->shard->incarnation.s), .run = str_of(a->run_id.s), .epoch = a->epoch, .attempt = a->number,
-                                         .rid = str_of(redis_run_id(a->shard->commands)), .retention_ms = a->shard->worker->config->retention_ms};
+    struct script_hand_back_args args = {.inc = str_of(a->shard->incarnation.s),
+                                         .run = str_of(a->run_id.s),
+                                         .epoch = a->epoch,
+                                         .attempt = a->number,
+                                         .rid = str_of(redis_run_id(a->shard->commands)),
+                                         .retention_ms = a->shard->worker->config->retention_ms};
     script_call_hand_back(a->shard->commands, worker_prefix(a->shard), &args, on_handed_back, a);
 }
 
@@ -369,10 +383,22 @@ static void call_finish(struct attempt *a)
         count_outcome(o.status);
     }
     struct script_finish_args args = {
-        .inc = str_of(a->shard->incarnation.s), .run = str_of(a->run_id.s), .epoch = a->epoch, .attempt = a->number, .outcome = str_of(o.status),
-        .error_class = str_of(o.error_class), .error_json = strbuf_str(&error), .result = strbuf_str(&result), .truncated = truncated, .exit_code = str_of(exit_code),
-        .seq = a->remote ? 0 : a->outbox.next_seq, .t_ms = clock_wall_ms(), .retryable = 1, .retry_ms = retry_delay_ms(a),
-        .rid = str_of(redis_run_id(a->shard->commands)), .retention_ms = a->shard->worker->config->retention_ms,
+        .inc = str_of(a->shard->incarnation.s),
+        .run = str_of(a->run_id.s),
+        .epoch = a->epoch,
+        .attempt = a->number,
+        .outcome = str_of(o.status),
+        .error_class = str_of(o.error_class),
+        .error_json = strbuf_str(&error),
+        .result = strbuf_str(&result),
+        .truncated = truncated,
+        .exit_code = str_of(exit_code),
+        .seq = a->remote ? 0 : a->outbox.next_seq,
+        .t_ms = clock_wall_ms(),
+        .retryable = 1,
+        .retry_ms = retry_delay_ms(a),
+        .rid = str_of(redis_run_id(a->shard->commands)),
+        .retention_ms = a->shard->worker->config->retention_ms,
     };
     script_call_finish(a->shard->commands, worker_prefix(a->shard), &args, on_finished, a);
     strbuf_done(&error);
@@ -492,14 +518,16 @@ static void on_storage_full(void *ctx)
     end_if_drained(a);
 }
 
-static const struct outbox_fns outbox_fns = {on_fenced, on_full, on_drained, on_stop_asked, on_too_much, on_storage_full};
+static const struct outbox_fns outbox_fns = {on_fenced,     on_full,     on_drained,
+                                             on_stop_asked, on_too_much, on_storage_full};
 
 /* ---- starting ---- */
 
 static void put_started(struct attempt *a, struct str handle)
 {
     char data[128];
-    int len = snprintf(data, sizeof data, "{\"attempt\":%lld,\"executor\":\"%s\"}", (long long)a->number, a->executor->name);
+    int len =
+        snprintf(data, sizeof data, "{\"attempt\":%lld,\"executor\":\"%s\"}", (long long)a->number, a->executor->name);
     outbox_started(&a->outbox, (struct str){data, (size_t)len}, str_of(a->token_sha), handle);
 }
 
@@ -523,7 +551,8 @@ static void on_started(void *ctx, struct str handle)
         put_started(a, handle);
         return;
     }
-    struct script_handle_args args = {.run = str_of(a->run_id.s), .epoch = a->epoch, .handle = handle, .stats = STR("")};
+    struct script_handle_args args = {
+        .run = str_of(a->run_id.s), .epoch = a->epoch, .handle = handle, .stats = STR("")};
     script_call_handle(a->shard->commands, worker_prefix(a->shard), &args, on_handle_stored, NULL);
 }
 
@@ -604,7 +633,8 @@ struct attempt *attempt_new(struct worker_shard *s, const struct script_claim_ru
     strbuf_init(&a->log, 2 * LIMIT_LOG_BYTES);
     lines_init(&a->err_lines);
     lines_init(&a->out_lines);
-    outbox_init(&a->outbox, s, &a->run_id, row->epoch, row->first_seq, row->last_t_ms, row->event_count, row->event_bytes, &outbox_fns, a);
+    outbox_init(&a->outbox, s, &a->run_id, row->epoch, row->first_seq, row->last_t_ms, row->event_count,
+                row->event_bytes, &outbox_fns, a);
     struct str protocol = STR("events");
     const char *why = "the definition could not be read";
     if (spec_build(a, row, &protocol, &why) != ERR_OK) {
@@ -623,7 +653,8 @@ void attempt_stop(struct attempt *a)
 {
     if (a->state == ATTEMPT_ENDING || a->state == ATTEMPT_FINISHING || a->state == ATTEMPT_OVER)
         return; /* the script knows of the stop, too */
-    bool waits = a->state == ATTEMPT_STARTING && a->remote && !a->job && a->end == END_NONE && a->outbox.count > 0 && !outbox_quiet(&a->outbox);
+    bool waits = a->state == ATTEMPT_STARTING && a->remote && !a->job && a->end == END_NONE && a->outbox.count > 0 &&
+                 !outbox_quiet(&a->outbox);
     end_for(a, END_STOP, a->grace_ms);
     if (a->state == ATTEMPT_STARTING && !a->job && !waits && a->remote) {
         move(a, ATTEMPT_ENDING);

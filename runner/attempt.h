@@ -17,14 +17,24 @@
  *   OVER       its slot is free
  * One that is lost (fenced, or its incarnation dead) goes from ENDING to OVER without a word to Redis.
  */
-#define ATTEMPT_STATES(X) X(STARTING) X(RUNNING) X(ENDING) X(FINISHING) X(OVER)
+#define ATTEMPT_STATES(X)  X(STARTING) X(RUNNING) X(ENDING) X(FINISHING) X(OVER)
 #define ATTEMPT_ENUM(name) ATTEMPT_##name,
 enum attempt_state { ATTEMPT_STATES(ATTEMPT_ENUM) ATTEMPT_STATE_COUNT };
 #undef ATTEMPT_ENUM
 bool attempt_edge(enum attempt_state from, enum attempt_state to);
 
 /* Why its tree is being ended by us; the first one counts, but LOST beats all. */
-enum attempt_end { END_NONE, END_STOP, END_TIMEOUT, END_EVENT_LIMIT, END_STORAGE_FULL, END_CLAIMED, END_DRAIN, END_START_FAILED, END_LOST };
+enum attempt_end {
+    END_NONE,
+    END_STOP,
+    END_TIMEOUT,
+    END_EVENT_LIMIT,
+    END_STORAGE_FULL,
+    END_CLAIMED,
+    END_DRAIN,
+    END_START_FAILED,
+    END_LOST
+};
 
 struct attempt {
     struct attempt *prev, *next;
@@ -35,7 +45,7 @@ struct attempt {
     int64_t epoch, number, failures, timeout_ms, grace_ms, backoff_base_ms, backoff_cap_ms;
     bool fixed_backoff, remote, reported;
     char *agent;
-    struct arena arena;      /* what the definition and the spec borrow from, until it has started */
+    struct arena arena; /* what the definition and the spec borrow from, until it has started */
     struct job_spec spec;
     const struct executor *executor;
     struct job *job;
@@ -47,7 +57,7 @@ struct attempt {
     struct outbox outbox;
     struct adapter adapter;
     struct lines err_lines, out_lines; /* stderr; and stdout of a remote one, which is only log */
-    struct strbuf log;       /* the tail: JSON objects, a comma between */
+    struct strbuf log;                 /* the tail: JSON objects, a comma between */
     bool log_dirty, log_sending;
     struct loop_timer timeout, claimed, log_flush, again;
     bool finish_sent;

@@ -23,7 +23,7 @@ struct job_spec {
 };
 
 struct job_exit {
-    bool started;        /* the command ran */
+    bool started; /* the command ran */
     bool signaled;
     int code;            /* exit status, or the signal */
     const char *message; /* why it could not be started; NULL otherwise */
@@ -41,7 +41,8 @@ struct job_events {
 struct executor {
     const char *name;
     /* Spec and what it points to are copied or used up before it returns. NULL: *ret_why says why (static); no callback comes then. */
-    struct job *(*start)(struct loop *l, const struct job_spec *spec, const struct job_events *events, void *ctx, const char **ret_why);
+    struct job *(*start)(struct loop *l, const struct job_spec *spec, const struct job_events *events, void *ctx,
+                         const char **ret_why);
     /* SIGTERM to the whole tree, SIGKILL after grace_ms. Idempotent; a shorter grace replaces a longer one. */
     void (*stop)(struct job *job, int64_t grace_ms);
     /* Whether its output is read: false lets it block on its pipes. */

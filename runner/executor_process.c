@@ -26,8 +26,8 @@ struct job {
     size_t control_len;
     struct job_exit how;
     char message[256];
-    int open;        /* handles not closed yet */
-    int waiting_eof; /* pipes not at their end */
+    int open;              /* handles not closed yet */
+    int waiting_eof;       /* pipes not at their end */
     int64_t stop_grace_ms; /* the stop that was asked for; -1: none */
     bool exited, reading, ended;
 };
@@ -183,7 +183,8 @@ static void on_output(uv_stream_t *s, ssize_t n, const uv_buf_t *buf)
 {
     struct job *job = s->data;
     if (n > 0) {
-        job->events->output(job->ctx, s == (uv_stream_t *)&job->pipes[1] ? JOB_STDOUT : JOB_STDERR, (struct str){buf->base, (size_t)n});
+        job->events->output(job->ctx, s == (uv_stream_t *)&job->pipes[1] ? JOB_STDOUT : JOB_STDERR,
+                            (struct str){buf->base, (size_t)n});
         return;
     }
     if (n < 0) {
@@ -271,17 +272,24 @@ static int spawn(struct job *job, const struct job_spec *spec)
         args[n++] = spec->command[i];
     uv_stdio_container_t stdio[PIPES];
     for (int i = 0; i < PIPES; i++) {
-        stdio[i].flags = UV_CREATE_PIPE | (i != 0 ? UV_WRITABLE_PIPE : 0) | (i == 0 || i == CONTROL ? UV_READABLE_PIPE : 0);
+        stdio[i].flags =
+            UV_CREATE_PIPE | (i != 0 ? UV_WRITABLE_PIPE : 0) | (i == 0 || i == CONTROL ? UV_READABLE_PIPE : 0);
         stdio[i].data.stream = (uv_stream_t *)&job->pipes[i];
     }
     uv_process_options_t o = {
-        .exit_cb = on_exit_exec, .file = exec_path, .args = (char **)(uintptr_t)args, .env = (char **)(uintptr_t)spec->env, .stdio_count = PIPES, .stdio = stdio,
+        .exit_cb = on_exit_exec,
+        .file = exec_path,
+        .args = (char **)(uintptr_t)args,
+        .env = (char **)(uintptr_t)spec->env,
+        .stdio_count = PIPES,
+        .stdio = stdio,
     };
     job->open++;
     return uv_spawn(loop_uv(job->loop), &job->process, &o);
 }
 
-static struct job *process_start(struct loop *l, const struct job_spec *spec, const struct job_events *events, void *ctx, const char **ret_why)
+static struct job *process_start(struct loop *l, const struct job_spec *spec, const struct job_events *events,
+                                 void *ctx, const char **ret_why)
 {
     struct job *job = job_new(l, events, ctx);
     if (!job) {
@@ -328,7 +336,8 @@ static enum job_status process_status(struct str handle)
     enum job_status status = JOB_TERMINATED;
     if (json_parse(&a, handle, 4, 2, &root, NULL) == ERR_OK) {
         const struct json *pid = json_get(root, "pid"), *start = json_get(root, "startTime");
-        snprintf(path, sizeof path, "/proc/%ld/stat", pid && pid->type == JSON_STRING ? strtol(pid->string.ptr, NULL, 10) : 0L);
+        snprintf(path, sizeof path, "/proc/%ld/stat",
+                 pid && pid->type == JSON_STRING ? strtol(pid->string.ptr, NULL, 10) : 0L);
         int fd = open(path, O_RDONLY | O_CLOEXEC);
         ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
         text[n > 0 ? n : 0] = 0;
@@ -351,5 +360,10 @@ static bool process_supports(const char *capability)
 }
 
 const struct executor executor_process = {
-    .name = "process", .start = process_start, .stop = process_stop, .read_output = read_output, .status = process_status, .supports = process_supports,
+    .name = "process",
+    .start = process_start,
+    .stop = process_stop,
+    .read_output = read_output,
+    .status = process_status,
+    .supports = process_supports,
 };

@@ -94,7 +94,8 @@ static int run(struct process *p)
     p->term.data = p->interrupt.data = p;
     uv_signal_start(&p->term, on_signal, SIGTERM);
     uv_signal_start(&p->interrupt, on_signal, SIGINT);
-    LOG_INFO("started", LOG_I("slots", p->worker.slots), LOG_Z("queues", p->config.queues), LOG_Z("executors", p->config.executors), LOG_I("pid", getpid()));
+    LOG_INFO("started", LOG_I("slots", p->worker.slots), LOG_Z("queues", p->config.queues),
+             LOG_Z("executors", p->config.executors), LOG_I("pid", getpid()));
     loop_run(p->worker.loop);
     uv_close((uv_handle_t *)&p->term, NULL);
     uv_close((uv_handle_t *)&p->interrupt, NULL);
@@ -131,7 +132,8 @@ int main(int argc, char **argv)
     gethostname(host, sizeof host - 1);
     if (!p.config.node[0])
         p.config.node = host;
-    log_setup(level, strcmp(p.config.log_format, "json") == 0 ? LOG_FORMAT_JSON : LOG_FORMAT_LOGFMT, "runner", str_of(p.config.node));
+    log_setup(level, strcmp(p.config.log_format, "json") == 0 ? LOG_FORMAT_JSON : LOG_FORMAT_LOGFMT, "runner",
+              str_of(p.config.node));
     raise_file_limit();
     int status = run(&p);
     config_done(&p.config);

@@ -55,7 +55,13 @@ static void seal(struct outbox *o)
         return;
     struct batch *b = malloc(sizeof *b + o->open_lines.len);
     PRE(b && !strbuf_failed(&o->open_lines));
-    *b = (struct batch){.first = o->open_first, .last = o->open_last, .t = o->open_t, .n = o->open_n, .count = o->count, .bytes = o->bytes, .len = o->open_lines.len};
+    *b = (struct batch){.first = o->open_first,
+                        .last = o->open_last,
+                        .t = o->open_t,
+                        .n = o->open_n,
+                        .count = o->count,
+                        .bytes = o->bytes,
+                        .len = o->open_lines.len};
     memcpy(b->data, o->open_lines.ptr, b->len);
     push(o, b);
     o->open_n = 0;
@@ -152,7 +158,8 @@ static void verify(struct outbox *o)
     struct key key = keys_events(worker_prefix(o->shard), str_of(o->run_id.s));
     entry_id(o, o->next_out, id);
     o->in_flight = true;
-    redis_command(o->shard->commands, 4, (const struct str[]){STR("XRANGE"), key_str(&key), str_of(id), str_of(id)}, on_verified, o);
+    redis_command(o->shard->commands, 4, (const struct str[]){STR("XRANGE"), key_str(&key), str_of(id), str_of(id)},
+                  on_verified, o);
 }
 
 static void on_appended(void *ctx, enum err err, const redisReply *reply)
@@ -194,7 +201,8 @@ static void on_started(void *ctx, enum err err, const struct script_started_repl
 static void send_batch(struct outbox *o, const struct batch *b)
 {
     char id[48], first[24], last[24], t[24], n[24], c[24], z[24];
-    struct key key = keys_events(worker_prefix(o->shard), str_of(o->run_id.s)), wake = keys_wake(worker_prefix(o->shard), str_of(o->run_id.s));
+    struct key key = keys_events(worker_prefix(o->shard), str_of(o->run_id.s)),
+               wake = keys_wake(worker_prefix(o->shard), str_of(o->run_id.s));
     entry_id(o, b, id);
     snprintf(first, sizeof first, "%lld", (long long)b->first);
     snprintf(last, sizeof last, "%lld", (long long)b->last);
@@ -202,8 +210,10 @@ static void send_batch(struct outbox *o, const struct batch *b)
     snprintf(n, sizeof n, "%lld", (long long)b->n);
     snprintf(c, sizeof c, "%lld", (long long)b->count);
     snprintf(z, sizeof z, "%lld", (long long)b->bytes);
-    const struct str add[] = {STR("XADD"), key_str(&key), STR("NOMKSTREAM"), str_of(id), STR("first"), str_of(first), STR("last"), str_of(last), STR("t"), str_of(t),
-                              STR("n"), str_of(n), STR("c"), str_of(c), STR("z"), str_of(z), STR("b"), {b->data, b->len}};
+    const struct str add[] = {STR("XADD"),   key_str(&key), STR("NOMKSTREAM"), str_of(id), STR("first"),
+                              str_of(first), STR("last"),   str_of(last),      STR("t"),   str_of(t),
+                              STR("n"),      str_of(n),     STR("c"),          str_of(c),  STR("z"),
+                              str_of(z),     STR("b"),      {b->data, b->len}};
     redis_command(o->shard->commands, ARRAY_LEN(add), add, on_appended, o);
     redis_command(o->shard->commands, 3, (const struct str[]){STR("PUBLISH"), key_str(&wake), STR("")}, NULL, NULL);
     metric_add(METRIC_APPENDS, 1);
@@ -213,8 +223,16 @@ static void send_batch(struct outbox *o, const struct batch *b)
 static void send_started(struct outbox *o, const struct batch *b)
 {
     struct script_started_args args = {
-        .inc = str_of(o->shard->incarnation.s), .run = str_of(o->run_id.s), .epoch = o->epoch, .seq = b->first, .t_ms = b->t, .event = {b->data, b->len},
-        .count = b->count, .bytes = b->bytes, .token_sha = str_of(b->token_sha), .handle = {b->data + b->len, b->handle_len},
+        .inc = str_of(o->shard->incarnation.s),
+        .run = str_of(o->run_id.s),
+        .epoch = o->epoch,
+        .seq = b->first,
+        .t_ms = b->t,
+        .event = {b->data, b->len},
+        .count = b->count,
+        .bytes = b->bytes,
+        .token_sha = str_of(b->token_sha),
+        .handle = {b->data + b->len, b->handle_len},
     };
     script_call_started(o->shard->commands, worker_prefix(o->shard), &args, on_started, o);
 }
@@ -264,7 +282,8 @@ void outbox_kick(struct outbox *o)
 static bool over_limit(struct outbox *o, size_t line_len)
 {
     const struct config *c = o->shard->worker->config;
-    if (o->count < c->run_events_max - 1 && o->bytes + (int64_t)line_len < c->run_bytes_max) /* one is kept for the end */
+    if (o->count < c->run_events_max - 1 &&
+        o->bytes + (int64_t)line_len < c->run_bytes_max) /* one is kept for the end */
         return false;
     if (!o->limit_said) {
         o->limit_said = true;
@@ -300,7 +319,8 @@ void outbox_add(struct outbox *o, enum event_kind kind, struct str data)
     o->count++;
     o->bytes += (int64_t)(o->open_lines.len - before);
     if (was_idle && !o->in_flight && !o->next_out)
-        loop_timer_set(&o->flush, 0); /* nothing is under way: the first leaves in this turn, what comes meanwhile gathers */
+        loop_timer_set(&o->flush,
+                       0); /* nothing is under way: the first leaves in this turn, what comes meanwhile gathers */
     else if (!loop_timer_is_set(&o->flush))
         loop_timer_set(&o->flush, FLUSH_MS);
     check_full(o);
@@ -316,7 +336,15 @@ void outbox_started(struct outbox *o, struct str data, struct str token_sha, str
     PRE(b && !strbuf_failed(&line) && token_sha.len == 64);
     o->count++;
     o->bytes += (int64_t)line.len;
-    *b = (struct batch){.is_started = true, .first = seq, .last = seq, .t = t, .n = 1, .count = o->count, .bytes = o->bytes, .handle_len = handle.len, .len = line.len};
+    *b = (struct batch){.is_started = true,
+                        .first = seq,
+                        .last = seq,
+                        .t = t,
+                        .n = 1,
+                        .count = o->count,
+                        .bytes = o->bytes,
+                        .handle_len = handle.len,
+                        .len = line.len};
     memcpy(b->data, line.ptr, line.len);
     if (handle.len > 0)
         memcpy(b->data + line.len, handle.ptr, handle.len);
@@ -341,7 +369,8 @@ void outbox_reconnected(struct outbox *o)
     if (o->over)
         return;
     forget_old(o);
-    for (struct batch *b = o->first; b && b != o->next_out; b = b->next) { /* answered lately: a Redis that crashed may have lost it */
+    for (struct batch *b = o->first; b && b != o->next_out;
+         b = b->next) { /* answered lately: a Redis that crashed may have lost it */
         b->answered_ms = 0;
         o->held += b->len;
     }
@@ -357,10 +386,18 @@ void outbox_abandon(struct outbox *o)
     loop_timer_stop(&o->retry);
 }
 
-void outbox_init(struct outbox *o, struct worker_shard *s, const struct id *run_id, int64_t epoch, int64_t first_seq, int64_t last_t_ms, int64_t count, int64_t bytes,
-                 const struct outbox_fns *fns, void *ctx)
+void outbox_init(struct outbox *o, struct worker_shard *s, const struct id *run_id, int64_t epoch, int64_t first_seq,
+                 int64_t last_t_ms, int64_t count, int64_t bytes, const struct outbox_fns *fns, void *ctx)
 {
-    *o = (struct outbox){.shard = s, .run_id = *run_id, .epoch = epoch, .next_seq = first_seq, .last_t_ms = last_t_ms, .count = count, .bytes = bytes, .fns = fns, .ctx = ctx};
+    *o = (struct outbox){.shard = s,
+                         .run_id = *run_id,
+                         .epoch = epoch,
+                         .next_seq = first_seq,
+                         .last_t_ms = last_t_ms,
+                         .count = count,
+                         .bytes = bytes,
+                         .fns = fns,
+                         .ctx = ctx};
     o->tail = &o->first;
     strbuf_init(&o->open_lines, 2 * (size_t)LIMIT_EVENT + BATCH_BYTES);
     loop_timer_init(&o->flush, s->worker->loop, on_flush, o);

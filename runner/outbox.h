@@ -9,12 +9,12 @@
 struct batch;
 
 struct outbox_fns {
-    void (*fenced)(void *ctx);                /* this attempt may no longer write: it is over */
-    void (*full)(void *ctx, bool full);       /* too much is held: read on only when it is false again */
-    void (*drained)(void *ctx);               /* everything was answered */
-    void (*stop_asked)(void *ctx);            /* `started` said that a stop was asked for */
-    void (*too_much)(void *ctx);              /* more events or bytes than a run may have; what came is dropped */
-    void (*storage_full)(void *ctx);          /* Redis stayed full for full_ms */
+    void (*fenced)(void *ctx);          /* this attempt may no longer write: it is over */
+    void (*full)(void *ctx, bool full); /* too much is held: read on only when it is false again */
+    void (*drained)(void *ctx);         /* everything was answered */
+    void (*stop_asked)(void *ctx);      /* `started` said that a stop was asked for */
+    void (*too_much)(void *ctx);        /* more events or bytes than a run may have; what came is dropped */
+    void (*storage_full)(void *ctx);    /* Redis stayed full for full_ms */
 };
 
 struct outbox {
@@ -27,15 +27,15 @@ struct outbox {
     struct batch *next_out;      /* the first that is not answered */
     struct strbuf open_lines;    /* the batch that still takes events */
     int64_t open_first, open_last, open_t, open_n;
-    size_t held;                 /* bytes not answered */
-    size_t kept;                 /* bytes answered, kept for a while */
+    size_t held; /* bytes not answered */
+    size_t kept; /* bytes answered, kept for a while */
     struct loop_timer flush, retry;
-    int64_t full_since_ms;       /* when Redis first said OOM; 0: it does not */
+    int64_t full_since_ms; /* when Redis first said OOM; 0: it does not */
     bool in_flight, paused, over, limit_said;
 };
 
-void outbox_init(struct outbox *o, struct worker_shard *s, const struct id *run_id, int64_t epoch, int64_t first_seq, int64_t last_t_ms, int64_t count, int64_t bytes,
-                 const struct outbox_fns *fns, void *ctx);
+void outbox_init(struct outbox *o, struct worker_shard *s, const struct id *run_id, int64_t epoch, int64_t first_seq,
+                 int64_t last_t_ms, int64_t count, int64_t bytes, const struct outbox_fns *fns, void *ctx);
 /* Frees everything; answers still to come are ignored (the owner outlives them: see outbox_quiet). */
 void outbox_done(struct outbox *o);
 /* No answer is still to come. */

@@ -59,7 +59,8 @@ static const char *const *command_of(struct arena *a, const struct json *def)
     return n > 0 ? words : NULL;
 }
 
-static const char *const *env_of(struct attempt *a, const struct json *def, const struct script_claim_runs *row, struct str token)
+static const char *const *env_of(struct attempt *a, const struct json *def, const struct script_claim_runs *row,
+                                 struct str token)
 {
     struct env e = {&a->arena, arena_zalloc(&a->arena, (ENV_MAX + 1) * sizeof(char *)), 0};
     struct json *run_env = NULL;
@@ -102,7 +103,8 @@ static struct str input_line(struct attempt *a, const struct script_claim_runs *
     return line;
 }
 
-enum err spec_build(struct attempt *a, const struct script_claim_runs *row, struct str *ret_protocol, const char **ret_why)
+enum err spec_build(struct attempt *a, const struct script_claim_runs *row, struct str *ret_protocol,
+                    const char **ret_why)
 {
     struct json *def;
     char secret[44], token[80];
@@ -122,9 +124,16 @@ enum err spec_build(struct attempt *a, const struct script_claim_runs *row, stru
         return ERR_IO;
     struct str workdir = text_of(def, "workdir");
     a->spec = (struct job_spec){
-        .run_id = str_of(a->run_id.s), .workspace = arena_str(&a->arena, row->ws), .agent = arena_str(&a->arena, row->agent), .provider = text_of(def, "provider"), .attempt = row->attempt,
-        .command = command_of(&a->arena, def), .env = env_of(a, def, row, str_of(token)), .workdir = workdir.len ? workdir.ptr : a->workdir,
-        .input_line = input_line(a, row), .grace_ms = a->grace_ms,
+        .run_id = str_of(a->run_id.s),
+        .workspace = arena_str(&a->arena, row->ws),
+        .agent = arena_str(&a->arena, row->agent),
+        .provider = text_of(def, "provider"),
+        .attempt = row->attempt,
+        .command = command_of(&a->arena, def),
+        .env = env_of(a, def, row, str_of(token)),
+        .workdir = workdir.len ? workdir.ptr : a->workdir,
+        .input_line = input_line(a, row),
+        .grace_ms = a->grace_ms,
     };
     *ret_why = "out of memory";
     return a->spec.command && a->spec.env && a->spec.input_line.ptr ? ERR_OK : ERR_NO_MEMORY;

@@ -6,6 +6,7 @@
 #include "runner/attempt.h"
 
 /* Fills a->spec, a->executor, a->workdir (made, 0700), a->token_sha from the definition and the run; everything in a->arena. *ret_why: what can't be done, in the arena or static. */
-MUST_CHECK enum err spec_build(struct attempt *a, const struct script_claim_runs *row, struct str *ret_protocol, const char **ret_why);
+MUST_CHECK enum err spec_build(struct attempt *a, const struct script_claim_runs *row, struct str *ret_protocol,
+                               const char **ret_why);
 
 #endif

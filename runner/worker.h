@@ -22,14 +22,14 @@ struct worker_shard {
     struct redis_sub *ctl, *due;
     struct id incarnation;
     bool registered;
-    bool fresh;         /* a heartbeat was answered on this connection, and not too long ago: attempts may write */
-    bool beating;       /* a heartbeat is in flight */
-    bool beat_again;    /* and another is wanted behind it */
-    int64_t beat_ms;    /* monotonic: when the last answered heartbeat was sent */
-    int64_t sent_ms;    /* when the one in flight was sent */
+    bool fresh;          /* a heartbeat was answered on this connection, and not too long ago: attempts may write */
+    bool beating;        /* a heartbeat is in flight */
+    bool beat_again;     /* and another is wanted behind it */
+    int64_t beat_ms;     /* monotonic: when the last answered heartbeat was sent */
+    int64_t sent_ms;     /* when the one in flight was sent */
     uint64_t generation; /* the connection on which a heartbeat was last answered */
-    int64_t claim_no;   /* the newest claim's number */
-    int64_t answered;   /* the highest that was answered or given up */
+    int64_t claim_no;    /* the newest claim's number */
+    int64_t answered;    /* the highest that was answered or given up */
     bool claiming, more, listening;
     struct loop_timer beat, ask, promote, reap;
     bool promoting, reaping, sweeping, evicting;
@@ -59,7 +59,10 @@ void worker_done(struct worker *w);
 /* Registered and fresh on every shard, not draining; *ret_why (static) otherwise. */
 bool worker_ready(const struct worker *w, const char **ret_why);
 
-static inline struct str worker_prefix(const struct worker_shard *s) { return key_str(&s->prefix); }
+static inline struct str worker_prefix(const struct worker_shard *s)
+{
+    return key_str(&s->prefix);
+}
 
 /* For attempts: whether writing is allowed now. A runner that was stopped past its lease asks with a heartbeat first. */
 bool worker_may_write(struct worker_shard *s);

@@ -11,7 +11,15 @@
 #include "common/version.h"
 #include "runner/attempt.h"
 
-enum { ASK_MS = 1000, REAP_MS = 1000, PROMOTE_NET_MS = 1000, REAP_BATCH = 64, PROMOTE_BATCH = 100, SWEEP_BATCH = 100, CLAIM_MAX = 64 };
+enum {
+    ASK_MS = 1000,
+    REAP_MS = 1000,
+    PROMOTE_NET_MS = 1000,
+    REAP_BATCH = 64,
+    PROMOTE_BATCH = 100,
+    SWEEP_BATCH = 100,
+    CLAIM_MAX = 64
+};
 
 static void claim(struct worker_shard *s);
 static void listen_for_bell(struct worker_shard *s);
@@ -44,7 +52,8 @@ static void lose_all(struct worker_shard *s)
 /* Redis gave this incarnation up: whatever it executes is somebody else's by now. */
 static void start_anew(struct worker_shard *s)
 {
-    LOG_WARN("this incarnation was declared dead: its runs are killed, and it starts anew", LOG_Z("incarnation", s->incarnation.s));
+    LOG_WARN("this incarnation was declared dead: its runs are killed, and it starts anew",
+             LOG_Z("incarnation", s->incarnation.s));
     s->registered = false;
     s->fresh = false;
     lose_all(s);
@@ -82,8 +91,15 @@ void shard_beat(struct worker_shard *s)
             held[n++] = (struct script_heartbeat_held){str_of(a->run_id.s), a->epoch};
     s->beating = true;
     s->sent_ms = clock_mono_ms();
-    struct script_heartbeat_args args = {.inc = str_of(s->incarnation.s), .lease_ms = w->config->lease_ms, .answered = s->answered, .draining = w->draining, .busy = w->used,
-                                         .rid = rid_of(s), .retention_ms = w->config->retention_ms, .held = held, .held_len = n};
+    struct script_heartbeat_args args = {.inc = str_of(s->incarnation.s),
+                                         .lease_ms = w->config->lease_ms,
+                                         .answered = s->answered,
+                                         .draining = w->draining,
+                                         .busy = w->used,
+                                         .rid = rid_of(s),
+                                         .retention_ms = w->config->retention_ms,
+                                         .held = held,
+                                         .held_len = n};
     script_call_heartbeat(s->commands, worker_prefix(s), &args, on_beat, s);
     free(held);
 }
@@ -189,8 +205,16 @@ static void on_registered(void *ctx, enum err err, const struct script_register_
 
 static void add_capabilities(const struct worker *w, struct strbuf *out)
 {
-    static const char *const names[] = {"timeout", "process_isolation", "network_isolation", "network_filtering", "filesystem_isolation",
-                                        "memory_limit", "cpu_limit", "reset", "deps_install", "deps_uninstall"};
+    static const char *const names[] = {"timeout",
+                                        "process_isolation",
+                                        "network_isolation",
+                                        "network_filtering",
+                                        "filesystem_isolation",
+                                        "memory_limit",
+                                        "cpu_limit",
+                                        "reset",
+                                        "deps_install",
+                                        "deps_uninstall"};
     bool any = false;
     strbuf_addc(out, '[');
     for (size_t k = 0; k < ARRAY_LEN(names); k++) {
@@ -215,10 +239,18 @@ static void do_register(struct worker_shard *s)
     snprintf(slots, sizeof slots, "%lld", (long long)w->slots);
     strbuf_init(&capabilities, 1024);
     add_capabilities(w, &capabilities);
-    const struct str fields[] = {STR("name"), str_of(w->config->node), STR("host"), str_of(host), STR("version"), STR(ERRAND_VERSION), STR("slots"), str_of(slots),
-                                 STR("queues"), str_of(w->config->queues), STR("executors"), str_of(w->config->executors), STR("tags"), STR(""),
+    const struct str fields[] = {STR("name"),         str_of(w->config->node),
+                                 STR("host"),         str_of(host),
+                                 STR("version"),      STR(ERRAND_VERSION),
+                                 STR("slots"),        str_of(slots),
+                                 STR("queues"),       str_of(w->config->queues),
+                                 STR("executors"),    str_of(w->config->executors),
+                                 STR("tags"),         STR(""),
                                  STR("capabilities"), strbuf_str(&capabilities)};
-    struct script_register_args args = {.inc = str_of(s->incarnation.s), .fields = fields, .fields_len = ARRAY_LEN(fields), .lease_ms = w->config->lease_ms};
+    struct script_register_args args = {.inc = str_of(s->incarnation.s),
+                                        .fields = fields,
+                                        .fields_len = ARRAY_LEN(fields),
+                                        .lease_ms = w->config->lease_ms};
     redis_unsubscribe(s->ctl);
     struct key channel = keys_ctl(worker_prefix(s), str_of(s->incarnation.s));
     s->ctl = redis_subscribe(s->subscriptions, key_str(&channel), on_ctl, s);
@@ -235,7 +267,8 @@ static int64_t free_slots(const struct worker *w)
 
 static bool may_claim(const struct worker_shard *s)
 {
-    return s->registered && s->fresh && !s->worker->draining && !s->evicting && redis_is_up(s->commands) && free_slots(s->worker) > 0;
+    return s->registered && s->fresh && !s->worker->draining && !s->evicting && redis_is_up(s->commands) &&
+           free_slots(s->worker) > 0;
 }
 
 struct claim_call {
@@ -288,8 +321,14 @@ static void claim(struct worker_shard *s)
     s->claiming = true;
     s->more = false;
     w->reserved += n;
-    struct script_claim_args args = {.inc = str_of(s->incarnation.s), .claim_no = call->number, .max = n, .rid = rid_of(s), .queues = w->queues, .queues_len = w->queue_count,
-                                     .reqs = reqs, .reqs_len = ARRAY_LEN(reqs)};
+    struct script_claim_args args = {.inc = str_of(s->incarnation.s),
+                                     .claim_no = call->number,
+                                     .max = n,
+                                     .rid = rid_of(s),
+                                     .queues = w->queues,
+                                     .queues_len = w->queue_count,
+                                     .reqs = reqs,
+                                     .reqs_len = ARRAY_LEN(reqs)};
     script_call_claim(s->commands, worker_prefix(s), &args, on_claimed, call);
 }
 
@@ -352,7 +391,11 @@ static void reap(struct worker_shard *s)
         return;
     const struct config *c = s->worker->config;
     s->reaping = true;
-    struct script_reap_args args = {.lease_ms = c->lease_ms, .max = REAP_BATCH, .max_losses = WORKER_LOSSES_MAX, .rid = rid_of(s), .retention_ms = c->retention_ms};
+    struct script_reap_args args = {.lease_ms = c->lease_ms,
+                                    .max = REAP_BATCH,
+                                    .max_losses = WORKER_LOSSES_MAX,
+                                    .rid = rid_of(s),
+                                    .retention_ms = c->retention_ms};
     script_call_reap(s->commands, worker_prefix(s), &args, on_reaped, s);
 }
 
@@ -399,7 +442,8 @@ static void on_memory(void *ctx, enum err err, const redisReply *reply)
         return;
     bool evicting = !memmem(info.ptr, info.len, "maxmemory_policy:noeviction", 27);
     if (evicting && !s->evicting)
-        LOG_ERROR("redis may evict keys, which would lose runs; set maxmemory-policy noeviction, or allow-eviction", LOG_I("shard", s->number));
+        LOG_ERROR("redis may evict keys, which would lose runs; set maxmemory-policy noeviction, or allow-eviction",
+                  LOG_I("shard", s->number));
     s->evicting = evicting;
     if (!evicting && !s->registered)
         do_register(s);
@@ -500,7 +544,13 @@ enum err shard_start(struct worker *w, unsigned number, struct strbuf *ret_messa
     loop_timer_init(&s->promote, w->loop, on_promote_timer, s);
     loop_timer_init(&s->reap, w->loop, on_reap_timer, s);
     snprintf(name, sizeof name, "errand-runner:%.60s:%u", w->config->node, number);
-    struct redis_options o = {.loop = w->loop, .kind = REDIS_COMMANDS, .url = url, .password = w->config->redis_password, .name = name, .on_state = on_state, .ctx = s};
+    struct redis_options o = {.loop = w->loop,
+                              .kind = REDIS_COMMANDS,
+                              .url = url,
+                              .password = w->config->redis_password,
+                              .name = name,
+                              .on_state = on_state,
+                              .ctx = s};
     s->commands = redis_new(&o);
     o.kind = REDIS_SUBSCRIBE;
     s->subscriptions = redis_new(&o);

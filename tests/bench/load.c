@@ -70,7 +70,8 @@ static void read_request(const char *path)
 
 static void conn_open(struct conn *c)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)load.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)load.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&a, sizeof a) != 0)
         die("connect");
@@ -178,8 +179,8 @@ static void print_result(int64_t took_us)
 {
     qsort(load.latency_us, (size_t)load.ok, sizeof *load.latency_us, compare_i32);
     int32_t p50 = load.ok ? load.latency_us[load.ok / 2] : 0, p99 = load.ok ? load.latency_us[load.ok * 99 / 100] : 0;
-    printf("{\"ok\":%ld,\"failed\":%ld,\"seconds\":%.6f,\"p50Us\":%d,\"p99Us\":%d,\"bytes\":%ld,\"frames\":%ld}\n", load.ok, load.failed,
-           (double)took_us / 1e6, p50, p99, load.bytes, load.frames);
+    printf("{\"ok\":%ld,\"failed\":%ld,\"seconds\":%.6f,\"p50Us\":%d,\"p99Us\":%d,\"bytes\":%ld,\"frames\":%ld}\n",
+           load.ok, load.failed, (double)took_us / 1e6, p50, p99, load.bytes, load.frames);
 }
 
 static bool conn_read(struct conn *c, bool sse)

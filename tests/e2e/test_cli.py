@@ -204,8 +204,8 @@ def test_follow_goes_on_when_its_node_is_killed(stack, apis, folder):
     process = cli.start("follow", run_id, "--json")
     lines = [process.stdout.readline() for _ in range(500)]
     apis[0].kill9()
-    rest, err = process.communicate(timeout=60)
-    lines += rest.splitlines(keepends=True)
+    lines += process.stdout.read().splitlines(keepends=True)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert apis[0].url in err and apis[1].url in err
     *events, record = [line.rstrip("\n") for line in lines]
@@ -360,7 +360,7 @@ def test_inputs_and_env(cli):
     value = '{"x":[1,2.50,"é"]}'
     for args, given in ((["--input", value], None), (["--input", "@" + cli.file("in.json", value)], None), (["-i", "-"], value)):
         done = cli("run", "--file", path, "--wait", "-e", "A=one two", *args, input=given)
-        assert done.returncode == 0 and done.stdout == value + "\none two\n", done
+        assert done.returncode == 0 and done.stdout == value + "one two\n", done
 
 
 def test_idempotency_key(cli):

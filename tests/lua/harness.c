@@ -152,8 +152,27 @@ static void exec_server(struct harness *h)
     char port[8], log[96];
     snprintf(port, sizeof port, "%d", h->port);
     snprintf(log, sizeof log, "%s/redis.log", h->dir);
-    const char *args[40] = {"redis-server", "--port", port, "--bind", "127.0.0.1", "--unixsocket", h->socket, "--dir", h->dir, "--logfile", log, "--save", "", "--daemonize", "no",
-                            "--enable-debug-command", "yes", "--maxmemory-policy", "noeviction", "--appendfsync", "always"};
+    const char *args[40] = {"redis-server",
+                            "--port",
+                            port,
+                            "--bind",
+                            "127.0.0.1",
+                            "--unixsocket",
+                            h->socket,
+                            "--dir",
+                            h->dir,
+                            "--logfile",
+                            log,
+                            "--save",
+                            "",
+                            "--daemonize",
+                            "no",
+                            "--enable-debug-command",
+                            "yes",
+                            "--maxmemory-policy",
+                            "noeviction",
+                            "--appendfsync",
+                            "always"};
     size_t n = 0;
     while (args[n])
         n++;
@@ -260,7 +279,8 @@ void harness_redis_continue(struct harness *h)
 
 static struct redis *connection(struct harness *h, enum redis_kind kind)
 {
-    struct redis_options o = {.loop = h->loop, .kind = kind, .url = h->url, .password = h->options->password, .name = "test"};
+    struct redis_options o = {
+        .loop = h->loop, .kind = kind, .url = h->url, .password = h->options->password, .name = "test"};
     struct redis *r = redis_new(&o);
     assert_non_null(r);
     return r;
@@ -393,7 +413,8 @@ int64_t harness_int(struct harness *h, const char *fmt, ...)
     return redis_int(checked(r, fmt), -1);
 }
 
-static char *vprint(struct harness *h, const char *before, const char *fmt, va_list args) __attribute__((format(printf, 3, 0)));
+static char *vprint(struct harness *h, const char *before, const char *fmt, va_list args)
+    __attribute__((format(printf, 3, 0)));
 static char *vprint(struct harness *h, const char *before, const char *fmt, va_list args)
 {
     char *tail, *s;

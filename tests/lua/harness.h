@@ -22,13 +22,13 @@
 struct harness_block;
 struct harness {
     struct loop *loop;
-    struct redis *redis;     /* commands; up after harness_start */
-    struct str prefix;       /* errand:{0}: */
-    char dir[64];            /* its own, removed in the end */
+    struct redis *redis; /* commands; up after harness_start */
+    struct str prefix;   /* errand:{0}: */
+    char dir[64];        /* its own, removed in the end */
     char socket[96], url[128];
-    int port;                /* of TCP on 127.0.0.1 where asked for; else 0 */
-    pid_t pid;               /* of redis-server; 0 while it is down */
-    redisContext *sync;      /* for harness_do */
+    int port;           /* of TCP on 127.0.0.1 where asked for; else 0 */
+    pid_t pid;          /* of redis-server; 0 while it is down */
+    redisContext *sync; /* for harness_do */
     struct harness_options *options;
     struct harness_block *blocks;
 };
@@ -50,11 +50,11 @@ int harness_group_stop(void **state);
 int harness_test_start(void **state);
 
 /* ---- the server ---- */
-void harness_redis_kill(struct harness *h);                /* SIGKILL, and waits for its end */
-void harness_redis_shutdown(struct harness *h);            /* SIGTERM, and waits for its end */
-void harness_redis_launch(struct harness *h);              /* waits until it answers */
-void harness_redis_launch_only(struct harness *h);         /* does not wait: it may be loading */
-void harness_redis_pause(struct harness *h);               /* SIGSTOP */
+void harness_redis_kill(struct harness *h);        /* SIGKILL, and waits for its end */
+void harness_redis_shutdown(struct harness *h);    /* SIGTERM, and waits for its end */
+void harness_redis_launch(struct harness *h);      /* waits until it answers */
+void harness_redis_launch_only(struct harness *h); /* does not wait: it may be loading */
+void harness_redis_pause(struct harness *h);       /* SIGSTOP */
 void harness_redis_continue(struct harness *h);
 
 /* ---- the loop ---- */
@@ -96,11 +96,11 @@ const char *harness_keys(struct harness *h, const char *pattern);
 /* Redis' clock. */
 int64_t harness_now_ms(struct harness *h);
 
-#define harness_assert_hget(h, key, field, value)                                                                                          \
-    do {                                                                                                                               \
-        const char *harness_is_ = harness_hget(h, key, field);                                                                         \
-        assert_non_null(harness_is_);                                                                                                  \
-        assert_string_equal(harness_is_, value);                                                                                       \
+#define harness_assert_hget(h, key, field, value)                                                                      \
+    do {                                                                                                               \
+        const char *harness_is_ = harness_hget(h, key, field);                                                         \
+        assert_non_null(harness_is_);                                                                                  \
+        assert_string_equal(harness_is_, value);                                                                       \
     } while (0)
 /* By code, so that a failure names it. */
 #define harness_assert_err(is, wanted) assert_string_equal(err_code(is), err_code(wanted))
