@@ -166,6 +166,7 @@ static void close_now(struct http_conn *c, bool reset)
     c->req = NULL;
     if (req) {
         req->conn = NULL;
+        req->peer = arena_str(&req->arena, req->peer); /* it lay in the connection, which the request outlives */
         if (req->on_gone)
             req->on_gone(req);
         if (was == HTTP_CONN_STREAM || was == HTTP_CONN_HEAD || was == HTTP_CONN_BODY || was == HTTP_CONN_FLUSHING)
