@@ -112,7 +112,7 @@ void handle_batch(struct call *c)
         return;
     }
     const struct json *runs = json_get(root, "runs");
-    if (root->type == JSON_OBJECT && root->count > (runs ? 1 : 0)) {
+    if (root->type == JSON_OBJECT && root->child && root->count > (runs ? 1 : 0)) {
         const struct json *odd = root->child == runs ? root->child->next : root->child;
         call_problem(c, ERR_UNKNOWN_FIELD,
                      call_text(c, "%.*s is not a field of a batch; it has runs only",

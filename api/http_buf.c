@@ -20,7 +20,8 @@ struct http_buf *http_buf_new(size_t payload_len)
     b->wire = b->data - n;
     b->wire_len = (uint32_t)((size_t)n + payload_len + 2);
     memcpy(b->wire, frame, (size_t)n);
-    memcpy(b->data + payload_len, "\r\n", 2);
+    b->data[payload_len] = '\r';
+    b->data[payload_len + 1] = '\n';
     return b;
 }
 

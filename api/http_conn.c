@@ -462,13 +462,12 @@ static void take_head(struct http_conn *c)
             arm(c);
         return;
     }
-    struct str raw = {c->in.ptr + skip, len};
-    char *copy = malloc(len);
+    char *copy = c->in.ptr ? malloc(len) : NULL;
     if (!copy) {
         close_now(c, true);
         return;
     }
-    memcpy(copy, raw.ptr, len);
+    memcpy(copy, c->in.ptr + skip, len);
     strbuf_consume(&c->in, skip + len);
     on_head(c, (struct str){copy, len});
     free(copy);

@@ -242,12 +242,15 @@ static void add_connection(struct http_server *server, int fd, const struct sock
     }
     s->server = server;
     s->fd = fd;
-    s->conn = http_conn_new(server->loop, &server->app, &sock_ops, s, peer);
-    if (!s->conn || uv_poll_init(loop_uv(server->loop), &s->poll, fd) != 0) {
-        if (s->conn)
-            PRE(!"a socket that was just accepted can be polled");
+    if (uv_poll_init(loop_uv(server->loop), &s->poll, fd) != 0) {
         free(s);
         refuse_overload(fd);
+        return;
+    }
+    s->conn = http_conn_new(server->loop, &server->app, &sock_ops, s, peer);
+    if (!s->conn) {
+        refuse_overload(fd);
+        uv_close((uv_handle_t *)&s->poll, on_sock_closed);
         return;
     }
     int on = 1;
@@ -268,7 +271,7 @@ static void on_listener(uv_poll_t *h, int status, int events)
     (void)status;
     (void)events;
     for (int i = 0; i < ACCEPTS_A_TURN; i++) {
-        struct sockaddr_storage address;
+        struct sockaddr_storage address = {0};
         socklen_t len = sizeof address;
         int fd = accept4(server->fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
@@ -327,12 +330,15 @@ static int listen_on(const struct addrinfo *info, bool reuse_port)
 
 static int port_of(int fd)
 {
-    struct sockaddr_storage a;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in in4;
+        struct sockaddr_in6 in6;
+    } a = {.in6 = {0}};
     socklen_t len = sizeof a;
-    if (getsockname(fd, (struct sockaddr *)&a, &len) != 0)
+    if (getsockname(fd, &a.any, &len) != 0)
         return 0;
-    return a.ss_family == AF_INET6 ? ntohs(((struct sockaddr_in6 *)(void *)&a)->sin6_port)
-                                   : ntohs(((struct sockaddr_in *)(void *)&a)->sin_port);
+    return ntohs(a.any.sa_family == AF_INET6 ? a.in6.sin6_port : a.in4.sin_port);
 }
 
 enum err http_server_new(struct loop *l, const char *address, bool reuse_port, const struct http_app *app,

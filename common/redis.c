@@ -642,7 +642,7 @@ static const struct addrinfo *address_of(const struct addrinfo *list, int attemp
     int count = 0;
     for (const struct addrinfo *a = list; a; a = a->ai_next)
         count++;
-    for (int skip = attempt % count; skip > 0; skip--)
+    for (int skip = count > 0 ? attempt % count : 0; skip > 0; skip--)
         list = list->ai_next;
     return list;
 }

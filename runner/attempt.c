@@ -173,7 +173,8 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
     (void)st;
     (void)type;
     (void)ftw;
-    return remove(path) ? 0 : 0; /* best effort: the agent may have made it unremovable */
+    (void)remove(path); /* best effort: the agent may have made it unremovable */
+    return 0;
 }
 
 static void remove_tree(uv_work_t *work)

@@ -142,10 +142,10 @@ static void on_control_line(struct job *job, char *line)
         snprintf(job->message, sizeof job->message, "%s", text ? text + 1 : "it could not be started");
         job->how.message = job->message;
     } else if (strncmp(line, "exited ", 7) == 0) {
-        job->how.code = atoi(line + 7);
+        job->how.code = (int)strtol(line + 7, NULL, 10);
     } else if (strncmp(line, "signaled ", 9) == 0) {
         job->how.signaled = true;
-        job->how.code = atoi(line + 9);
+        job->how.code = (int)strtol(line + 9, NULL, 10);
     } /* `gone`: its exit says the same */
 }
 
