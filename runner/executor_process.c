@@ -11,7 +11,7 @@
 
 enum { READ_SIZE = 65536, CONTROL_LINE = 1024, EOF_WAIT_MS = 2000, PIPES = 4, CONTROL = 3 };
 
-/* Over when errand-exec has exited and every pipe is at its end. */
+/* Over when errand-exec has exited and every pipe is at its end: output, and the control socket that tells how the agent ended. */
 struct job {
     struct loop *loop;
     const struct job_events *events;
@@ -29,7 +29,9 @@ struct job {
     int open;              /* handles not closed yet */
     int waiting_eof;       /* pipes not at their end */
     int64_t stop_grace_ms; /* the stop that was asked for; -1: none */
-    bool exited, reading, ended;
+    bool exited, ended;
+    bool reading; /* whether our side wants output */
+    bool begun;   /* it was told that the agent started, or that it never will: no output comes before that */
 };
 
 static const char *exec_path = "errand-exec";
@@ -57,6 +59,31 @@ static void close_handle(uv_handle_t *h)
 {
     if (!uv_is_closing(h))
         uv_close(h, on_closed);
+}
+
+static void on_alloc(uv_handle_t *h, size_t size, uv_buf_t *buf);
+static void on_output(uv_stream_t *s, ssize_t n, const uv_buf_t *buf);
+
+static void read_output(struct job *job, bool on)
+{
+    job->reading = on;
+    for (int i = 1; i <= 2; i++) {
+        uv_stream_t *s = (uv_stream_t *)&job->pipes[i];
+        if (uv_is_closing((uv_handle_t *)s) || !job->begun)
+            continue;
+        if (on)
+            uv_read_start(s, on_alloc, on_output);
+        else
+            uv_read_stop(s);
+    }
+}
+
+static void begin_output(struct job *job)
+{
+    if (job->begun)
+        return;
+    job->begun = true;
+    read_output(job, job->reading);
 }
 
 static void end_if_over(struct job *job)
@@ -95,7 +122,7 @@ static void on_exit_exec(uv_process_t *p, int64_t status, int signal)
         }
     }
     loop_timer_set(&job->eof_wait, EOF_WAIT_MS);
-    end_if_over(job);
+    end_if_over(job); /* else the control socket's end, and the output's, are still to be read */
 }
 
 /* ---- the control socket ---- */
@@ -131,6 +158,7 @@ static void tell_started(struct job *job, const char *rest)
     snprintf(handle, sizeof handle, "{\"pid\":\"%ld\",\"startTime\":\"%llu\",\"bootId\":\"%s\"}", pid, start, boot);
     job->how.started = true;
     job->events->started(job->ctx, str_of(handle));
+    begin_output(job);
 }
 
 static void on_control_line(struct job *job, char *line)
@@ -154,6 +182,10 @@ static void on_control(uv_stream_t *s, ssize_t n, const uv_buf_t *buf)
     struct job *job = s->data;
     if (n < 0) {
         uv_read_stop(s);
+        if (job->waiting_eof > 0)
+            job->waiting_eof--;
+        begin_output(job);
+        end_if_over(job);
         return;
     }
     for (ssize_t i = 0; i < n; i++) {
@@ -194,20 +226,6 @@ static void on_output(uv_stream_t *s, ssize_t n, const uv_buf_t *buf)
         if (!uv_is_closing((uv_handle_t *)s)) /* its end is known; reading again must not find it again */
             close_handle((uv_handle_t *)s);
         end_if_over(job);
-    }
-}
-
-static void read_output(struct job *job, bool on)
-{
-    job->reading = on;
-    for (int i = 1; i <= 2; i++) {
-        uv_stream_t *s = (uv_stream_t *)&job->pipes[i];
-        if (uv_is_closing((uv_handle_t *)s))
-            continue;
-        if (on)
-            uv_read_start(s, on_alloc, on_output);
-        else
-            uv_read_stop(s);
     }
 }
 
@@ -305,8 +323,8 @@ static struct job *process_start(struct loop *l, const struct job_spec *spec, co
         close_handle((uv_handle_t *)&job->process);
         return NULL;
     }
-    job->waiting_eof = 2;
-    read_output(job, true);
+    job->waiting_eof = 3;
+    job->reading = true;
     uv_read_start((uv_stream_t *)&job->pipes[CONTROL], on_alloc, on_control);
     if (!write_input(job, spec->input_line))
         close_handle((uv_handle_t *)&job->pipes[0]);

@@ -329,6 +329,7 @@ void outbox_add(struct outbox *o, enum event_kind kind, struct str data)
 void outbox_started(struct outbox *o, struct str data, struct str token_sha, struct str handle)
 {
     struct strbuf line;
+    PRE(o->open_n == 0 && !o->first); /* runtime_started is the attempt's first event */
     strbuf_init(&line, LIMIT_EVENT);
     int64_t seq = o->next_seq++, t = next_t(o);
     event_write(&line, seq, t, EVENT_RUNTIME_STARTED, data);

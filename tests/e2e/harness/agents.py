@@ -14,9 +14,9 @@ def shell(text, **fields):
     return process(["/bin/sh", "-c", text], **fields)
 
 
-def python(folder, text, name="agent", **fields):
+def python(folder, text, file="agent", **fields):
     """A Python agent, written into the test's folder. `job` is its stdin line, `say(kind, data)` prints an event, `end(status, **fields)` claims its end."""
-    path = os.path.join(folder, f"{name}.py")
+    path = os.path.join(folder, f"{file}.py")
     prelude = """\
         import json, os, signal, subprocess, sys, time
         job = json.loads(sys.stdin.readline())
@@ -29,7 +29,7 @@ def python(folder, text, name="agent", **fields):
     with open(path, "w", encoding="utf-8") as f:
         f.write(textwrap.dedent(prelude) + textwrap.dedent(text))
     os.chmod(path, os.stat(path).st_mode | stat.S_IXUSR)
-    return process(["/usr/bin/python3", path], name=fields.pop("name_", name), **fields)
+    return process(["/usr/bin/python3", path], name=fields.pop("name", file), **fields)
 
 
 def counter(folder, **fields):

@@ -64,7 +64,7 @@ def check_events(run_id, replayed, record):
     ends = [e for e in events if e["kind"] == "runtime_terminal"]
     assert len(ends) == 1 and events[-1] is ends[0], f"{run_id}: {len(ends)} runtime_terminal, last is {events[-1]['kind']}"
     assert ends[0]["data"]["status"] == record["status"], f"{run_id}: event says {ends[0]['data']['status']}, record {record['status']}"
-    assert record["lastSeq"] == events[-1]["seq"] and record["eventCount"] == len(events), f"{run_id}: counters differ from the events"
+    assert (record["lastSeq"], record["eventCount"]) == (events[-1]["seq"], len(events)), f"{run_id}: counters differ from the events: {record} {events[:3]} … {events[-3:]}"
     current = 0
     for event in events:
         if event["kind"] == "runtime_started":

@@ -198,7 +198,8 @@ class Stack:
         for name in sorted(os.listdir(self.folder)):
             if name.endswith(".log"):
                 with open(os.path.join(self.folder, name), "rb") as f:
-                    out.append(f"--- {name}\n" + b"\n".join(f.read().splitlines()[-lines:]).decode("utf-8", "replace"))
+                    kept = [line[:400] for line in f.read().splitlines() if b'"level":"debug"' not in line]
+                out.append(f"--- {name}\n" + b"\n".join(kept[-lines:]).decode("utf-8", "replace"))
         return "\n".join(out)
 
     def stop(self):
