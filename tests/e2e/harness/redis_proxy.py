@@ -101,6 +101,8 @@ class RedisProxy:
     def _look(self, state, data):
         """Decides whether this connection's next answer is lost. A mark may lie across two reads."""
         with self._lock:
+            if state["cut"]:
+                return
             text = state["tail"] + data
             for mark in self._lose:
                 if mark in text:
