@@ -166,6 +166,7 @@ void submit_run(const struct submit_order *order)
         .fields = fields.kv,
         .fields_len = fields.n,
         .queue_max = c->node->config->queue_max,
+        .rid = str_of(redis_run_id(p->shard->commands)),
     };
     script_call_submit(p->shard->commands, shard_prefix(p->shard), &args, on_submit, p);
 }

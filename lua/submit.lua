@@ -17,6 +17,7 @@
 --   parent       str   parent run id or ''
 --   fields       list  field, value, … kept in the run hash as they are: input, env, labels, createdBy, sessionId, traceparent, rerunOf
 --   queue_max    int   waiting runs a queue takes
+--   rid          str   Redis server's run id as the caller's connection sees it: a claim that a crashed Redis forgot leaves a gap too
 -- REPLY
 --   run          str   the run's id (the first one's when replayed)
 --   status       str   as first answered
@@ -89,7 +90,7 @@ redis.call('HSET', k.run(run), 'ws', ws, 'agent', agent, 'agentVersion', version
   'timeoutMs', timeout_ms > 0 and fmt(timeout_ms) or def.timeoutMs, 'graceMs', def.graceMs,
   'maxAttempts', max_attempts > 0 and fmt(max_attempts) or def.maxAttempts, 'atMostOnce', def.atMostOnce,
   'backoffType', def.backoffType, 'backoffBaseMs', def.backoffBaseMs, 'backoffCapMs', def.backoffCapMs,
-  'source', def.source, 'executor', def.executor, 'req', def.req, 'attempt', '0', 'failures', '0', 'losses', '0', 'epoch', '0')
+  'source', def.source, 'executor', def.executor, 'req', def.req, 'attempt', '0', 'failures', '0', 'losses', '0', 'epoch', '0', 'rid', rid)
 if #fields > 0 then
   redis.call('HSET', k.run(run), unpack(fields))
 end

@@ -1,0 +1,125 @@
+"""Redis dies and comes back without the tail of its append-only file, as when its machine dies under `appendfsync everysec`. What was accepted before the cut ends well; no reader ever takes a new event for one that it has seen."""
+import json
+
+import pytest
+
+from harness import agents
+from harness.delivery import check_exact_delivery
+from harness.wait import wait_until
+
+SLOW = {"n": 400, "group": 5, "pauseMs": 50}
+
+
+def seen_nothing_twice(stack, run_id, reader):
+    """A reader that was there all the time may hold events that Redis lost; under every seq that the stream now has, it holds just what the stream has."""
+    stored = {f.seq: f.raw for f in stack.apis[0].replay(run_id).events}
+    held = reader.result().events
+    seqs = [f.seq for f in held]
+    assert seqs == sorted(set(seqs)), "a reader got an event twice, or backwards"
+    for frame in held:
+        assert stored.get(frame.seq, frame.raw) == frame.raw, f"seq {frame.seq} was {frame.raw!r} and is {stored[frame.seq]!r}"
+    assert {s for s in stored if s > min(seqs)} <= set(seqs), "a reader missed an event"
+    assert held[-1].raw == stored[max(stored)]
+
+
+def lose_tail(stack, redis, size):
+    redis.kill9()
+    assert redis.cut_aof(size) > 0
+    redis.start()
+    wait_until(lambda: all(a.ready() for a in stack.apis), 5, "nodes are ready again")
+
+
+def test_the_claim_is_lost(stack, apis, redis):
+    """The runner executes a run that Redis believes to be waiting: it is executed anew, under a new epoch, and the first execution is killed."""
+    run_id = apis[0].submit(agents.counter(stack.folder), SLOW)
+    reader = stack.reader(run_id)
+    size = redis.aof_size()
+    stack.runner()
+    wait_until(lambda: apis[0].record(run_id)["eventCount"] > 50, 20)
+    lose_tail(stack, redis, size)
+    record = check_exact_delivery(stack, [run_id])[run_id]
+    assert record["status"] == "success" and record["failures"] == 0
+    seen_nothing_twice(stack, run_id, reader)
+
+
+def test_the_start_is_lost(stack, apis, redis):
+    """Claimed, but `started` and all events are gone: the runner tells them again, on the same attempt."""
+    stack.runner(env={"ERRAND_HEARTBEAT_MS": 500})
+    gate = agents.shell(f'while [ ! -e {stack.folder}/go ]; do sleep 0.01; done; for i in 1 2 3 4 5; do echo \'{{"kind":"assistant_text","data":{{"i":\'$i\'}}}}\'; done; sleep 1', name="gate")
+    run_id = apis[0].submit(gate)
+    apis[0].wait(run_id, "running")
+    reader = stack.reader(run_id)
+    size = redis.aof_size()
+    with open(f"{stack.folder}/go", "w", encoding="ascii"):
+        pass
+    wait_until(lambda: apis[0].record(run_id)["eventCount"] >= 6, 10)
+    lose_tail(stack, redis, size)
+    record = check_exact_delivery(stack, [run_id], {run_id: [reader]})[run_id]
+    assert record["status"] == "success" and record["attempt"] == 1 and record["eventCount"] == 7
+
+
+def test_the_last_second_of_events_is_sent_again(stack, apis, redis):
+    stack.runner()
+    run_id = apis[0].submit(agents.counter(stack.folder), SLOW)
+    reader = stack.reader(run_id)
+    wait_until(lambda: apis[0].record(run_id)["eventCount"] > 50, 20)
+    size, count = redis.aof_size(), apis[0].record(run_id)["eventCount"]
+    wait_until(lambda: apis[0].record(run_id)["eventCount"] > count + 50, 20)
+    lose_tail(stack, redis, size)
+    record = check_exact_delivery(stack, [run_id], {run_id: [reader]})[run_id]
+    assert record["status"] == "success" and record["attempt"] == 1
+    numbers = [e["data"]["i"] for e in map(json.loads, apis[1].replay(run_id).lines()) if e["kind"] == "assistant_text"]
+    assert numbers == list(range(400))
+
+
+def test_the_end_is_lost(stack, apis, redis):
+    """The run was over, its runner has forgotten it; it is executed again, and ends once more, above all that was seen."""
+    stack.runner()
+    run_id = apis[0].submit(agents.counter(stack.folder), {"n": 20, "group": 5, "pauseMs": 100})
+    reader = stack.reader(run_id)
+    wait_until(lambda: apis[0].record(run_id)["eventCount"] > 5, 20)
+    size = redis.aof_size()
+    apis[0].wait(run_id)
+    seen = {f.seq: f.raw for f in reader.result().events}
+    lose_tail(stack, redis, size)
+    record = check_exact_delivery(stack, [run_id])[run_id]
+    assert record["status"] == "success" and record["failures"] == 0
+    for frame in apis[1].replay(run_id).events:
+        assert seen.get(frame.seq, frame.raw) == frame.raw
+
+
+def test_a_claim_lost_while_the_run_waited_again(stack, apis, redis):
+    """The second attempt's claim is lost, the first one's end is not."""
+    stack.runner()
+    agent = agents.counter(stack.folder, maxAttempts=3, backoff={"type": "fixed", "baseMs": 500, "capMs": 500})
+    agent["command"] = ["/bin/sh", "-c", '[ "$ERRAND_ATTEMPT" = 1 ] && exit 1; exec "$0" "$@"', *agent["command"]]
+    run_id = apis[0].submit(agent, {"n": 200, "group": 5, "pauseMs": 50})
+    reader = stack.reader(run_id)
+    wait_until(lambda: apis[0].record(run_id)["failures"] == 1, 10)
+    size = redis.aof_size()
+    wait_until(lambda: (r := apis[0].record(run_id))["attempt"] == 2 and r["eventCount"] > 20, 20)
+    lose_tail(stack, redis, size)
+    record = check_exact_delivery(stack, [run_id])[run_id]
+    assert record["status"] == "success" and record["failures"] == 1
+    seen_nothing_twice(stack, run_id, reader)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_many_runs_and_a_lost_tail(stack, apis, redis, seed):
+    """Whatever each run was doing: all that were accepted before the cut end, once."""
+    for _ in range(2):
+        stack.runner(slots=6)
+    size_of = [{"n": 20 * seed, "group": 5, "pauseMs": 20}, {"n": 200, "group": 5, "pauseMs": 20}, {"n": 5, "group": 1, "pauseMs": 1}]
+    runs = [apis[i % 2].submit(agents.counter(stack.folder), size_of[i % 3], **({"delayMs": 300} if i % 5 == 0 else {})) for i in range(40)]
+    readers = {r: stack.reader(r) for r in runs[::4]}
+    wait_until(lambda: sum(apis[0].record(r)["status"] == "success" for r in runs) > 3, 30)
+    size = redis.aof_size()
+    wait_until(lambda: sum(apis[0].record(r)["status"] == "success" for r in runs) > 10 + 3 * seed, 30)
+    lose_tail(stack, redis, size)
+    for record in check_exact_delivery(stack, runs, timeout=90).values():
+        assert record["status"] == "success" and record["failures"] == 0
+    for run_id, reader in readers.items():
+        reader.result()
+        stored = {f.seq: f.raw for f in apis[0].replay(run_id).events}
+        for frame in reader.record.events:
+            assert stored.get(frame.seq, frame.raw) == frame.raw
