@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- claim: takes up to max waiting runs from the lowest lanes that this runner can serve; each gets a new attempt and epoch, `queued` → `provisioning`. Rings the bell again when more waits.
 -- INCLUDE keys time run lane stream
 -- ARGV

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- promote: moves delayed runs that are due to their lanes, `scheduled` → `queued`. Any node, at any time.
 -- INCLUDE keys time run lane
 -- ARGV
