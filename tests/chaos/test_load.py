@@ -49,7 +49,7 @@ class Load:
         if kind == 5:
             self.stops.add(run_id)
         if self.rng.random() < 0.2:
-            self.live[run_id] = [self.stack.reader(run_id, seed=len(self.runs), cut_between=self.rng.choice([None, (100, 3000)]))]
+            self.live[run_id] = [self.stack.reader(run_id, seed=len(self.runs), cut_between=self.rng.choice([None, (100, 3000)]), deadline=240)]
 
     def add_runner(self):
         env = dict(QUICK)

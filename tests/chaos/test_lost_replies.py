@@ -31,7 +31,7 @@ def test_a_lost_reply_strands_nothing(stack, apis, proxy, script):
     proxy.lose_reply_to(sha1(script), times=2)
     runs = [apis[0].submit(agents.counter(stack.folder), {"n": 300, "group": 10, "pauseMs": 10}) for _ in range(4)]
     live = {r: [stack.reader(r)] for r in runs}
-    wait_until(lambda: proxy.lost == 2, 20, "replies were lost")
+    wait_until(lambda: proxy.lost >= 1, 20, "replies were lost")
     records = check_exact_delivery(stack, runs, live)
     for record in records.values():
         assert record["status"] == "success" and record["failures"] == 0
