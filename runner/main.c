@@ -96,6 +96,8 @@ static int run(struct process *p)
     uv_signal_start(&p->interrupt, on_signal, SIGINT);
     LOG_INFO("started", LOG_I("slots", p->worker.slots), LOG_Z("queues", p->config.queues),
              LOG_Z("executors", p->config.executors), LOG_I("pid", getpid()));
+    if (!worker_may_execute(&p->worker, "process"))
+        LOG_WARN("this runner may execute nothing: set executors (ERRAND_EXECUTORS=process)");
     loop_run(p->worker.loop);
     uv_close((uv_handle_t *)&p->term, NULL);
     uv_close((uv_handle_t *)&p->interrupt, NULL);

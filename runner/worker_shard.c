@@ -268,7 +268,7 @@ static int64_t free_slots(const struct worker *w)
 static bool may_claim(const struct worker_shard *s)
 {
     return s->registered && s->fresh && !s->worker->draining && !s->evicting && redis_is_up(s->commands) &&
-           free_slots(s->worker) > 0;
+           free_slots(s->worker) > 0 && worker_may_execute(s->worker, "process"); /* every run there is needs it */
 }
 
 struct claim_call {
