@@ -1,0 +1,183 @@
+"""Many readers, slow readers, and floods: each reader gets every event, or is cut and comes back; nobody else notices; memory stays bounded."""
+import json
+import select
+import socket
+import time
+
+import pytest
+
+from harness import agents
+from harness.http_client import Connection, encode
+from harness.sse import stream_path
+from harness.wait import wait_until
+
+
+def flood(folder, **fields):
+    """input.n texts of input.size bytes, as fast as they are taken."""
+    return agents.python(folder, """\
+        job = job["input"]
+        line = '{"kind":"assistant_text","data":{"text":"%s"}}\\n' % ("x" * job["size"])
+        for i in range(job["n"]):
+            sys.stdout.write(line)
+        end("success", result=job["n"])
+        """, "flood", **fields)
+
+
+class Crowd:
+    """Connections that read one stream, all served by one loop; each keeps the number of bytes and a digest of its frames only."""
+
+    def __init__(self, port, run_id, key, count):
+        self.poll, self.socks = select.epoll(), {}
+        request = encode("GET", stream_path(run_id), headers={"Authorization": f"Bearer {key}", "Accept": "text/event-stream"})
+        for _ in range(count):
+            sock = socket.create_connection(("127.0.0.1", port), timeout=20)
+            sock.sendall(request)
+            sock.setblocking(False)
+            self.poll.register(sock.fileno(), select.EPOLLIN)
+            self.socks[sock.fileno()] = [sock, b"", False]
+
+    def read(self, seconds):
+        """Reads what comes until all have ended, or the time is over."""
+        deadline = time.monotonic() + seconds
+        open_ = sum(not s[2] for s in self.socks.values())
+        while open_ and time.monotonic() < deadline:
+            for fd, _ in self.poll.poll(0.5):
+                held = self.socks[fd]
+                try:
+                    data = held[0].recv(1 << 20)
+                except BlockingIOError:
+                    continue
+                held[1] += data
+                if not data:
+                    held[2] = True
+                    open_ -= 1
+                    self.poll.unregister(fd)
+        return open_
+
+    def all_have(self, mark):
+        return all(mark in s[1] for s in self.socks.values())
+
+    def bodies(self):
+        return [dechunk(s[1].split(b"\r\n\r\n", 1)[1]) for s in self.socks.values()]
+
+    def close(self):
+        for held in self.socks.values():
+            held[0].close()
+        self.poll.close()
+
+
+def dechunk(raw):
+    out, at = [], 0
+    while at < len(raw):
+        end = raw.index(b"\r\n", at)
+        size = int(raw[at:end], 16)
+        out.append(raw[end + 2:end + 2 + size])
+        at = end + 4 + size
+    return b"".join(out)
+
+
+@pytest.mark.release
+def test_two_thousand_readers_of_one_run_each_get_every_event(stack, api, runner):
+    gate = agents.python(stack.folder, f"""\
+        while not os.path.exists("{stack.folder}/go"):
+            time.sleep(0.02)
+        for i in range(200):
+            say("assistant_text", {{"i": i}})
+        end("success")
+        """, timeoutMs=120000)
+    run_id = api.submit(gate)
+    api.wait(run_id, "running")
+    crowd = Crowd(api.port, run_id, stack.key, 2000)
+    wait_until(lambda: api.metric("errand_stream_readers") == 2000, 30)
+    with open(f"{stack.folder}/go", "w", encoding="ascii"):
+        pass
+    assert crowd.read(60) == 0, "readers did not come to their end"
+    wanted = b"".join(f.raw for f in api.replay(run_id).events)
+    for body in crowd.bodies():
+        at = body.index(b"id: 1\n")
+        assert body[at:at + len(wanted)] == wanted and body[at + len(wanted):].startswith(b"event: done\n") and b"heartbeat" not in body[at:at + len(wanted)]
+    crowd.close()
+    assert api.metric("errand_stream_readers_cut_total", 0) == 0
+    wait_until(lambda: api.metric("errand_stream_readers") == 0, 5)
+
+
+@pytest.mark.release
+def test_an_idle_reader_costs_little_of_the_nodes_memory(stack, api, runner):
+    run_id = api.submit(agents.sleeper())
+    with api.stream(run_id) as stream:
+        stream.until("notification")
+    warm = Crowd(api.port, run_id, stack.key, 200)  # what the first readers make the node allocate once
+    wait_until(lambda: api.metric("errand_stream_readers") == 200, 20)
+    before = api.process.private_kib()
+    crowd = Crowd(api.port, run_id, stack.key, 1000)
+    wait_until(lambda: api.metric("errand_stream_readers") == 1200, 20)
+    each = (api.process.private_kib() - before) / 1000
+    crowd.close()
+    warm.close()
+    api.post(f"/v1/runs/{run_id}/stop?wait=10")
+    assert each < 4, f"{each:.2f} KiB an idle reader"
+
+
+@pytest.mark.release
+def test_a_reader_that_stops_reading_is_cut_while_a_flood_goes_on(stack):
+    """200 MB pass a node; 20 readers that read nothing are cut at their bound, one that reads gets all of it, and the node stays small."""
+    api = stack.api(env={"ERRAND_RUN_BYTES_MAX": 1 << 30})
+    stack.runner(env={"ERRAND_RUN_BYTES_MAX": 1 << 30})
+    size, n = 20000, 10000
+    gate = flood(stack.folder, timeoutMs=200000)
+    run_id = api.submit(gate, {"n": n, "size": size}, delayMs=1500)
+    stuck = []
+    for _ in range(20):
+        c = Connection(api.port, receive_buffer=4096)
+        c.send(encode("GET", stream_path(run_id), headers={"Authorization": f"Bearer {stack.key}"}))
+        stuck.append(c)
+    wait_until(lambda: api.metric("errand_stream_readers") == 20, 10)
+    reader = stack.reader(run_id, deadline=180)
+    peak = 0
+
+    def over():
+        nonlocal peak
+        peak = max(peak, api.process.private_kib())
+        return api.record(run_id)["status"] in ("success", "error")
+    wait_until(over, 150, "the flood is over")
+    record = reader.result()
+    assert api.record(run_id)["status"] == "success"
+    assert [f.seq for f in record.events] == list(range(1, n + 3)) and sum(len(f.raw) for f in record.events) > 200_000_000
+    assert api.metric("errand_stream_readers_cut_total") >= 20
+    assert peak < 100 * 1024, f"the node took {peak} KiB"
+    for c in stuck:
+        c.close()
+
+
+@pytest.mark.release
+def test_a_runner_is_small_and_stays_small_while_redis_is_frozen(stack, redis):
+    """A flood of output is not read when Redis does not take it; when Redis continues, nothing of it is missing."""
+    api = stack.api()
+    runner = stack.runner(env={"ERRAND_LEASE_MS": 60000})
+    idle = runner.process.private_kib()
+    assert idle < 15 * 1024, f"{idle} KiB idle"
+    run_id = api.submit(flood(stack.folder), {"n": 3000, "size": 10000})
+    api.wait(run_id, "running")
+    redis.freeze()
+    sizes = []
+
+    def steady():
+        """The same size ten times in a row: the agent is blocked on its pipe."""
+        sizes.append(runner.process.private_kib())
+        return len(sizes) >= 10 and len(set(sizes[-10:])) == 1
+    wait_until(steady, 20, "the runner's memory stands still")
+    assert max(sizes) < idle + 8 * 1024, f"{max(sizes)} KiB against {idle} idle"
+    redis.thaw()
+    record = api.wait(run_id, timeout=60)
+    assert record["status"] == "success" and record["attempt"] == 1
+    texts = [e for e in map(json.loads, api.replay(run_id).lines()) if e["kind"] == "assistant_text"]
+    assert len(texts) == 3000 and all(len(e["data"]["text"]) == 10000 for e in texts)
+
+
+def test_an_event_limit_ends_a_run(stack, api):
+    stack.runner(env={"ERRAND_RUN_EVENTS_MAX": 100})
+    run_id = api.submit(agents.counter(stack.folder), {"n": 1000})
+    record = api.wait(run_id)
+    assert record["status"] == "error" and record["error"]["class"] == "event_limit" and record["eventCount"] <= 100
+    events = [json.loads(line) for line in api.replay(run_id).lines()]
+    assert events[-1]["kind"] == "runtime_terminal" and len(events) == record["eventCount"]
