@@ -41,6 +41,7 @@ struct http_req {
     void (*on_gone)(struct http_req *req);
     struct strbuf reply_headers; /* what http_reply_header added */
     struct http_conn *conn;      /* NULL once the client is gone */
+    struct loop *loop;
 };
 
 /* What the layer above gives to the server. */

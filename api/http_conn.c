@@ -5,6 +5,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "common/pool.h"
 
 enum {
     PIPELINED_MAX = 65536,  /* unread input beyond the request at hand */
@@ -94,12 +95,14 @@ size_t http_conn_held(const struct http_conn *c)
 
 /* ---- requests ---- */
 
+static _Thread_local struct pool conn_pool = POOL_OF(struct http_conn), req_pool = POOL_OF(struct http_req);
+
 static void req_free(void *p)
 {
     struct http_req *req = p;
     arena_done(&req->arena);
     strbuf_done(&req->reply_headers);
-    free(req);
+    pool_put(&req_pool, req);
 }
 
 static void req_drop(struct http_conn *c, struct http_req *req)
@@ -107,8 +110,7 @@ static void req_drop(struct http_conn *c, struct http_req *req)
     if (c && c->req == req)
         c->req = NULL;
     req->conn = NULL;
-    if (c)
-        loop_defer_free(c->loop, req_free, req);
+    loop_defer_free(req->loop, req_free, req);
 }
 
 static uint64_t next_request_id(void)
@@ -121,12 +123,13 @@ static uint64_t next_request_id(void)
 
 static struct http_req *req_new(struct http_conn *c)
 {
-    struct http_req *req = calloc(1, sizeof *req);
+    struct http_req *req = pool_get(&req_pool);
     if (!req)
         return NULL;
     arena_init(&req->arena, 4 * (size_t)LIMIT_HEADERS);
     strbuf_init(&req->reply_headers, LIMIT_HEADERS);
     req->conn = c;
+    req->loop = c->loop;
     req->id = next_request_id();
     req->peer = (struct str){c->peer, strlen(c->peer)};
     return req;
@@ -152,7 +155,7 @@ static void conn_free(void *p)
         out_pop(c);
     strbuf_done(&c->in);
     strbuf_done(&c->body);
-    free(c);
+    pool_put(&conn_pool, c);
 }
 
 static void close_now(struct http_conn *c, bool reset)
@@ -549,7 +552,7 @@ void http_conn_drain(struct http_conn *c)
 struct http_conn *http_conn_new(struct loop *l, const struct http_app *app, const struct http_transport *ops,
                                 void *transport, const char *peer)
 {
-    struct http_conn *c = calloc(1, sizeof *c);
+    struct http_conn *c = pool_get(&conn_pool);
     if (!c)
         return NULL;
     c->loop = l;
@@ -651,7 +654,7 @@ void http_reply(struct http_req *req, int status, const char *content_type, stru
     count_status(req, status);
     log_request(req, status);
     if (!c || c->state == HTTP_CONN_CLOSED) { /* the client has gone: nobody reads it */
-        req_free(req);
+        req_drop(NULL, req);
         return;
     }
     bool keep = req->keep_alive && !c->close_after && !c->draining;

@@ -12,6 +12,7 @@
 #include "api/http_conn.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "common/pool.h"
 
 enum {
     ACCEPTS_A_TURN = 64,
@@ -32,6 +33,7 @@ struct sock {
     struct sock *next_dirty;
     struct sock *prev, *next;
 };
+static _Thread_local struct pool sock_pool = POOL_OF(struct sock);
 
 struct http_server {
     struct loop *loop;
@@ -94,7 +96,7 @@ static void sock_shutdown(void *t)
 
 static void on_sock_closed(uv_handle_t *h)
 {
-    free(CONTAINER_OF((uv_poll_t *)h, struct sock, poll));
+    pool_put(&sock_pool, CONTAINER_OF((uv_poll_t *)h, struct sock, poll));
 }
 
 static void check_drained(void *ctx)
@@ -235,7 +237,7 @@ static void add_connection(struct http_server *server, int fd, const struct sock
 {
     char peer[48];
     peer_name(address, peer);
-    struct sock *s = server->count < LIMIT_CONNECTIONS ? calloc(1, sizeof *s) : NULL;
+    struct sock *s = server->count < LIMIT_CONNECTIONS ? pool_get(&sock_pool) : NULL;
     if (!s) {
         refuse_overload(fd);
         return;
@@ -243,7 +245,7 @@ static void add_connection(struct http_server *server, int fd, const struct sock
     s->server = server;
     s->fd = fd;
     if (uv_poll_init(loop_uv(server->loop), &s->poll, fd) != 0) {
-        free(s);
+        pool_put(&sock_pool, s);
         refuse_overload(fd);
         return;
     }

@@ -1,4 +1,5 @@
 /* errand-api: configuration, threads, signals. */
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,6 +67,13 @@ static void raise_file_limit(void)
         r.rlim_cur = r.rlim_max;
         setrlimit(RLIMIT_NOFILE, &r);
     }
+}
+
+/* glibc raises these by itself after the first large block, and then keeps what a burst of requests left. */
+static void bound_heap(void)
+{
+    mallopt(M_MMAP_THRESHOLD, 262144);
+    mallopt(M_TRIM_THRESHOLD, 524288);
 }
 
 static int usage_error(const char *message)
@@ -184,6 +192,7 @@ int main(int argc, char **argv)
     log_setup(level, strcmp(p.config.log_format, "json") == 0 ? LOG_FORMAT_JSON : LOG_FORMAT_LOGFMT, "api",
               str_of(p.config.node));
     raise_file_limit();
+    bound_heap();
     p.count = (int)p.config.threads;
     p.threads = calloc((size_t)p.count, sizeof *p.threads);
     PRE(p.threads);

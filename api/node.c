@@ -1,5 +1,6 @@
 #include "api/node.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -9,7 +10,7 @@
 #include "common/log.h"
 #include "lua/scripts.h"
 
-enum { POLL_MS = 1000, PRESSURE_PERCENT = 90 };
+enum { POLL_MS = 1000, PRESSURE_PERCENT = 90, HEAP_SLACK = 1 << 20 };
 
 /* ---- what is asked of Redis now and then ---- */
 
@@ -71,6 +72,14 @@ static void on_memory(void *ctx, enum err err, const redisReply *reply)
     s->evicting = evicting;
 }
 
+/* A burst leaves free memory between what lives on; it goes back to the system when it is as much as what is used. */
+static void trim_heap(void)
+{
+    struct mallinfo2 m = mallinfo2();
+    if (m.fordblks > HEAP_SLACK && m.fordblks > m.uordblks)
+        malloc_trim(0);
+}
+
 static void on_poll(void *ctx)
 {
     struct node *n = ctx;
@@ -81,6 +90,7 @@ static void on_poll(void *ctx)
             redis_command(n->shards[i].commands, 2, (const struct str[]){STR("INFO"), STR("memory")}, on_memory,
                           &n->shards[i]);
     loop_timer_set(&n->poll, POLL_MS);
+    trim_heap();
 }
 
 static void on_state(void *ctx, struct redis *r, bool up)

@@ -10,6 +10,7 @@
 #include "common/event.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "common/pool.h"
 
 enum { HEARTBEAT_MS = 5000, LOW_WATER = 65536, PAGE_DEFAULT = 100, PAGE_MAX = 1000, PAGE_BYTES = 8388608 };
 
@@ -35,12 +36,19 @@ static struct http_buf *buf_of(const struct strbuf *text)
     return b;
 }
 
+static _Thread_local struct pool sse_pool = POOL_OF(struct sse);
+
+static void sse_release(void *p)
+{
+    pool_put(&sse_pool, p);
+}
+
 static void sse_free(struct sse *s)
 {
     live_detach(&s->reader);
     loop_timer_stop(&s->heartbeat);
     metric_add(METRIC_READERS, -1);
-    loop_defer_free(s->node->loop, free, s);
+    loop_defer_free(s->node->loop, sse_release, s);
 }
 
 static void sse_cut(struct sse *s)
@@ -214,7 +222,7 @@ static void start(struct opening *o, const struct script_show_reply *reply)
     struct call *c = o->call;
     struct http_req *req = c->req;
     struct node *n = c->node;
-    struct sse *s = calloc(1, sizeof *s);
+    struct sse *s = pool_get(&sse_pool);
     if (!s) {
         call_problem(c, ERR_NO_MEMORY, NULL);
         return;
@@ -228,7 +236,7 @@ static void start(struct opening *o, const struct script_show_reply *reply)
     struct opening saved = *o; /* its memory goes with the request's head */
     http_reply_header(req, "X-Accel-Buffering", STR("no"));
     if (!http_stream_begin(req, 200, "text/event-stream", &stream_fns, LOW_WATER)) {
-        free(s);
+        pool_put(&sse_pool, s);
         return;
     }
     req->user = s;

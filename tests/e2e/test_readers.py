@@ -102,20 +102,19 @@ def test_two_thousand_readers_of_one_run_each_get_every_event(stack, api, runner
 
 
 @pytest.mark.release
-def test_an_idle_reader_costs_little_of_the_nodes_memory(stack, api, runner):
+def test_an_idle_reader_costs_little_of_the_nodes_memory(stack):
+    api = stack.api(env={"ERRAND_LOG_LEVEL": "info"})  # as shipped
+    stack.runner()
     run_id = api.submit(agents.sleeper())
     with api.stream(run_id) as stream:
         stream.until("notification")
-    warm = Crowd(api.port, run_id, stack.key, 200)  # what the first readers make the node allocate once
-    wait_until(lambda: api.metric("errand_stream_readers") == 200, 20)
     before = api.process.private_kib()
     crowd = Crowd(api.port, run_id, stack.key, 1000)
-    wait_until(lambda: api.metric("errand_stream_readers") == 1200, 20)
-    each = (api.process.private_kib() - before) / 1000
+    wait_until(lambda: api.metric("errand_stream_readers") == 1000, 20)
+    # what the burst of requests needed goes back to the system within a second or two
+    wait_until(lambda: (api.process.private_kib() - before) / 1000 < 4, 5, "a reader costs less than 4 KiB")
     crowd.close()
-    warm.close()
     api.post(f"/v1/runs/{run_id}/stop?wait=10")
-    assert each < 4, f"{each:.2f} KiB an idle reader"
 
 
 @pytest.mark.release
