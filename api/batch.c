@@ -77,7 +77,11 @@ static enum err read_claim(struct parse *p, size_t i, const struct json *data, i
     b->claim_error = STR("");
     if (!str_eqz(status->string, "error"))
         return ERR_OK;
-    const struct json *message = json_get(error, "message");
+    struct json *error_tree = NULL; /* events' data is not expanded so deep */
+    if (error && error->type == JSON_OBJECT &&
+        json_parse(p->arena, error->raw, LIMIT_JSON_DEPTH, 2, &error_tree, NULL) != ERR_OK)
+        return ERR_NO_MEMORY;
+    const struct json *message = json_get(error_tree, "message");
     struct strbuf text;
     struct json_writer w;
     strbuf_init(&text, 2 * LIMIT_EVENT);
