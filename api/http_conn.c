@@ -396,12 +396,12 @@ static void on_head(struct http_conn *c, struct str raw)
     c->http_1_0 = !req->keep_alive && !http_header(req, "connection").ptr;
     size_t max_body = 0;
     bool has_body = c->head.chunked || c->head.content_length > 0;
+    bool framed = !err || err == ERR_METHOD_NOT_ALLOWED || err == ERR_EXPECTATION_FAILED; /* where it ends is known */
     if (!err)
         err = c->app->on_head(c->app->ctx, req, &max_body, &why);
     if (!err && c->head.content_length > (int64_t)max_body)
         err = ERR_BODY_TOO_LARGE;
-    if (err && !has_body && req->path.ptr && err != ERR_BAD_REQUEST && err != ERR_VERSION_NOT_SUPPORTED &&
-        err != ERR_NO_MEMORY) {
+    if (err && framed && !has_body && req->path.ptr && err != ERR_NO_MEMORY) {
         move(c, HTTP_CONN_HANDLING); /* well-formed HTTP: the connection stays good */
         req->received_us = clock_mono_us();
         c->app->on_error(c->app->ctx, req, err, why);

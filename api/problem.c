@@ -1,5 +1,7 @@
 #include "api/problem.h"
 
+#include <stdio.h>
+
 #include "common/json.h"
 
 void problem_reply_with(struct http_req *req, enum err err, int status, const char *detail, const char *members)
@@ -15,8 +17,10 @@ void problem_reply_with(struct http_req *req, enum err err, int status, const ch
     json_kv_int(&w, "status", status);
     json_kv_str(&w, "detail", str_of(detail ? detail : err_sentence(err)));
     json_kv_str(&w, "code", str_of(err_code(err)));
-    if (req->path.len > 0)
-        json_kv_str(&w, "instance", req->path.len > 512 ? (struct str){req->path.ptr, 512} : req->path);
+    char urn[48]; /* where no path was understood: the request itself, as in X-Request-Id */
+    snprintf(urn, sizeof urn, "urn:errand:request:%016llx", (unsigned long long)req->id);
+    struct str path = req->path.len > 512 ? (struct str){req->path.ptr, 512} : req->path;
+    json_kv_str(&w, "instance", path.len > 0 ? path : str_of(urn));
     if (members) {
         strbuf_addc(&out, ',');
         strbuf_addz(&out, members);

@@ -177,8 +177,15 @@ static bool take_env_list(struct check *c, const struct json *v, const char *nam
             (description && description->type != JSON_STRING))
             return refuse(c, ERR_INVALID_FIELD,
                           "%s: each must be {\"key\": string, \"value\": string, \"description\"?: string}", name);
-        if (m->count != known)
-            return refuse(c, ERR_UNKNOWN_FIELD, "%s: a variable has key, value and description only", name);
+        if (m->count != known) {
+            const struct json *odd = m->child;
+            while (odd && (str_eqz(odd->key, "key") || str_eqz(odd->key, "value") || str_eqz(odd->key, "description")))
+                odd = odd->next;
+            struct str field = odd ? odd->key : STR("");
+            return refuse(c, ERR_UNKNOWN_FIELD,
+                          "%s: \"%.*s\" is no field of a variable; it has key, value and description", name,
+                          (int)(field.len > 64 ? 64 : field.len), field.ptr);
+        }
         if (!check_variable(c, name, key->string, json_get(m, "value"), &bytes))
             return false;
         for (const struct json *o = v->child; o != m; o = o->next)
