@@ -111,7 +111,7 @@ class Stream:
         self._dechunk()
 
     def _dechunk(self):
-        """Takes whole chunks apart; a part of one stays until the rest is there."""
+        """Takes whole chunks apart; a part of one stays until the rest is there (so a cut must leave room for the largest: 64 KiB, or one event)."""
         while True:
             line, mark, rest = self._body.partition(b"\r\n")
             if not mark:
