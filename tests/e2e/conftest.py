@@ -8,3 +8,5 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 def pytest_configure(config):
     if not config.pluginmanager.has_plugin("harness.fixtures"):
         config.pluginmanager.import_plugin("harness.fixtures")
+    if not config.pluginmanager.has_plugin("harness.npm"):
+        config.pluginmanager.import_plugin("harness.npm")

@@ -150,8 +150,9 @@ def test_credentials_of_a_runtime(stack, apis, remote):
         answer = remote.post(body, token=token)
         assert (answer.status, answer.code) == ((403, "forbidden") if token == stack.key else (401, "unauthorized")), token
         assert remote.manifest(token=token).status == answer.status
-    assert remote.post(body, run_id="ffffffff-ffff-4fff-8fff-ffffffffffff").status in (401, 404)
-    assert http_client.request(apis[0].port, "GET", f"/v1/runs/{remote.run_id}", headers={"Authorization": f"Bearer {remote.token}"}).status == 401, "it is no API key"
+    nobody = "00ffffff-ffff-4fff-8fff-ffffffffffff"
+    assert remote.post({**body, "runId": nobody}, run_id=nobody).status in (401, 404)
+    assert http_client.request(apis[0].port, "GET", f"/v1/runs/{remote.run_id}", headers={"Authorization": f"Bearer {remote.token}"}).status == 403, "it is no API key"
     for one in (remote, other):
         one.exit()
         apis[0].wait(one.run_id)
