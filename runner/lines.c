@@ -20,11 +20,12 @@ static struct str without_cr(struct str line)
     return line;
 }
 
-/* Hands out pending in pieces, cut between characters; keeps less than a piece unless all is to go. */
+/* Hands out pending in pieces, cut between characters. A piece goes when a byte behind it is there: only then is it known whether its end is a character's
+ * and whether a CR is the line's end. So up to a piece is kept, unless all is to go. */
 static void hand_out_pieces(struct lines *l, bool all, line_fn fn, void *ctx)
 {
     size_t at = 0;
-    while (l->pending.len - at >= LINE_PIECE_BYTES || (all && at < l->pending.len)) {
+    while (l->pending.len - at > LINE_PIECE_BYTES || (all && at < l->pending.len)) {
         struct str piece = {l->pending.ptr + at, l->pending.len - at};
         if (piece.len > LINE_PIECE_BYTES) {
             piece.len = LINE_PIECE_BYTES;
@@ -38,10 +39,12 @@ static void hand_out_pieces(struct lines *l, bool all, line_fn fn, void *ctx)
 
 static void end_line(struct lines *l, line_fn fn, void *ctx)
 {
-    if (l->overlong)
+    if (l->overlong) {
+        l->pending.len = without_cr(strbuf_str(&l->pending)).len;
         hand_out_pieces(l, true, fn, ctx);
-    else
+    } else {
         fn(ctx, without_cr(strbuf_str(&l->pending)), false);
+    }
     strbuf_reset(&l->pending);
     l->overlong = false;
 }

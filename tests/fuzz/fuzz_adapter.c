@@ -1,4 +1,5 @@
-/* What agents print: every event is a JSON object within its bound, and the same however the output is cut. Byte 0: protocol, byte 1: where the cuts are. */
+/* What agents print: every event is a JSON object within its bound, and the same however the output is cut. Byte 0: protocol, and whether the output is repeated until its
+ * lines are too long for one event; byte 1: where the cuts are. */
 #include <stdlib.h>
 
 #include "common/json.h"
@@ -34,13 +35,24 @@ static void feed(struct strbuf *seen, const uint8_t *data, size_t size, size_t s
     if (text) { /* how the text is cut to events may differ, the text itself may not */
         strbuf_reset(seen);
         strbuf_add(seen, strbuf_str(&a.result_text));
-        POST(a.result_truncated || utf8_complete_len(strbuf_str(seen)) == seen->len);
+        POST(a.result_text.len <= LIMIT_RESULT && (!a.result_truncated || a.result_text.len == 0));
+        POST(utf8_complete_len(strbuf_str(seen)) == seen->len);
     }
-    strbuf_addf(seen, "%d %d ", a.claim.made, a.claim.error);
+    strbuf_addf(seen, "%d %d %d ", a.claim.made, a.claim.error, a.result_truncated);
     strbuf_add(seen, strbuf_str(&a.claim.result));
     strbuf_add(seen, strbuf_str(&a.claim.message));
     POST(a.claim.result.len == 0 || json_valid(strbuf_str(&a.claim.result), LIMIT_JSON_DEPTH));
     adapter_done(&a);
+}
+
+/* The bytes again and again: short inputs reach the bounds of lines and of results too. */
+static uint8_t *repeat(const uint8_t *data, size_t size, size_t wanted)
+{
+    uint8_t *out = malloc(wanted);
+    PRE(out != NULL);
+    for (size_t at = 0; at < wanted; at += size)
+        memcpy(out + at, data, size < wanted - at ? size : wanted - at);
+    return out;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -48,11 +60,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 3)
         return 0;
     struct strbuf whole, cut;
-    bool text = data[0] & 1;
-    feed(&whole, data + 2, size - 2, size, text);
-    feed(&cut, data + 2, size - 2, data[1] % 23u + 1, text);
+    bool text = data[0] & 1, is_long = (data[0] & 0xfe) == 0x4c; /* 'L' or 'M': seldom, they cost */
+    size_t step = data[1] % 23u + 1, len = size - 2;
+    uint8_t *bytes = NULL;
+    if (is_long) {
+        len = text ? LIMIT_RESULT + 1000 : LINE_MAX_BYTES + 3 * LINE_PIECE_BYTES;
+        bytes = repeat(data + 2, size - 2, len);
+        step *= 1499;
+    }
+    feed(&whole, bytes ? bytes : data + 2, len, len, text);
+    feed(&cut, bytes ? bytes : data + 2, len, step, text);
+    POST(!strbuf_failed(&whole) && !strbuf_failed(&cut));
     POST(str_eq(strbuf_str(&whole), strbuf_str(&cut)));
     strbuf_done(&whole);
     strbuf_done(&cut);
+    free(bytes);
     return 0;
 }

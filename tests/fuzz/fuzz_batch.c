@@ -53,7 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const char *detail = NULL;
     if (size < 1)
         return 0;
-    char *text = malloc(size);
+    char *text = malloc(size > 1 ? size - 1 : 1); /* of just its size, so that a read past its end is seen */
     PRE(text != NULL);
     memcpy(text, data + 1, size - 1);
     arena_init(&a, 64 << 20);

@@ -217,7 +217,12 @@ static void on_state(void *ctx, struct redis *r, bool up)
 
 static struct redis *watched(struct harness *h, const char *url, int64_t timeout_ms)
 {
-    struct redis_options o = {.loop = h->loop, .kind = REDIS_COMMANDS, .url = url, .name = "watched", .timeout_ms = timeout_ms, .on_state = on_state};
+    struct redis_options o = {.loop = h->loop,
+                              .kind = REDIS_COMMANDS,
+                              .url = url,
+                              .name = "watched",
+                              .timeout_ms = timeout_ms,
+                              .on_state = on_state};
     ups = downs = 0;
     return redis_new(&o);
 }
@@ -316,7 +321,8 @@ static int64_t skipping_clock(void)
 static bool has_bytes_to_read(void *ctx)
 {
     struct harness *h = ctx;
-    return strstr(harness_do(h, "CLIENT LIST")->str, "name=watched") && strstr(strstr(harness_do(h, "CLIENT LIST")->str, "name=watched"), "cmd=strlen");
+    return strstr(harness_do(h, "CLIENT LIST")->str, "name=watched") &&
+           strstr(strstr(harness_do(h, "CLIENT LIST")->str, "name=watched"), "cmd=strlen");
 }
 
 /* A process that was stopped for a while finds deadlines passed, and the answers there. */
@@ -342,7 +348,8 @@ static void test_an_answer_that_came_while_we_stood_still_counts(void **state)
 static void test_blocking_calls_have_their_own_time(void **state)
 {
     struct harness *h = *state;
-    struct redis_options o = {.loop = h->loop, .kind = REDIS_BLOCKING, .url = h->url, .name = "blocking", .timeout_ms = 200};
+    struct redis_options o = {
+        .loop = h->loop, .kind = REDIS_BLOCKING, .url = h->url, .name = "blocking", .timeout_ms = 200};
     struct redis *r = redis_new(&o);
     struct asked none = {0}, some = {0};
     harness_wait_up(h, r, true);
@@ -415,7 +422,7 @@ static void test_bad_greetings_are_retried(void **state)
 {
     struct harness *h = *state;
     static const char *const greetings[] = {
-        "-LOADING Redis is loading the dataset in memory\r\n-LOADING Redis is loading the dataset in memory\r\n-LOADING Redis is loading the dataset in memory\r\n",
+        "-LOADING a\r\n-LOADING b\r\n-LOADING Redis is loading the dataset in memory\r\n",
         "+OK\r\n+PONG\r\n-LOADING Redis is loading\r\n",
         "+OK\r\n+PONG\r\n:7\r\n",
         "+OK\r\n+PONG\r\n*0\r\n",
@@ -578,7 +585,8 @@ static void test_ending_it_from_the_callback_of_a_refused_request(void **state)
 {
     struct harness *h = *state;
     struct asked a[20];
-    struct ending e = {.r = watched(h, "unix:///nowhere/redis.sock", 0), .others = a, .n = 20, .others_got = ERR_CANCELED};
+    struct ending e = {
+        .r = watched(h, "unix:///nowhere/redis.sock", 0), .others = a, .n = 20, .others_got = ERR_CANCELED};
     ask_timeout(e.r, -1, "PING", on_answer_end, &e);
     for (size_t i = 0; i < 20; i++)
         ask(e.r, "PING", &a[i]);
@@ -591,7 +599,8 @@ static void test_ending_it_when_it_came_up_and_when_it_was_lost(void **state)
 {
     struct harness *h = *state;
     struct ending e = {0};
-    struct redis_options o = {.loop = h->loop, .kind = REDIS_COMMANDS, .url = h->url, .name = "ending", .on_state = on_state_end, .ctx = &e};
+    struct redis_options o = {
+        .loop = h->loop, .kind = REDIS_COMMANDS, .url = h->url, .name = "ending", .on_state = on_state_end, .ctx = &e};
     assert_non_null(redis_new(&o));
     harness_wait_count(h, &e.calls, 1, "it came up");
     harness_turn(h);
@@ -625,7 +634,7 @@ static void test_ending_it_answers_everything_at_once(void **state)
     assert_answered(sent, 10, ERR_CANCELED);
     assert_answered(refused, 10, ERR_CANCELED);
     redis_free(NULL);
-    redis_free(watched(h, h->url, 0));                    /* before it did anything */
+    redis_free(watched(h, h->url, 0));                         /* before it did anything */
     struct redis *half = watched(h, "redis://localhost:1", 0); /* while a name is looked up, or is refused */
     harness_turn(h);
     redis_free(half);
@@ -817,7 +826,8 @@ static void test_tcp_with_name_password_database_and_client_name(void **state)
     struct harness *h = harness_start(&(struct harness_options){.tcp = true, .password = "p w"});
     char url[128];
     struct asked a;
-    snprintf(url, sizeof url, "redis://default:p%%20w@localhost:%d/3", h->port); /* localhost: perhaps ::1 first, where nobody listens */
+    snprintf(url, sizeof url, "redis://default:p%%20w@localhost:%d/3",
+             h->port); /* localhost: perhaps ::1 first, where nobody listens */
     struct redis *r = watched(h, url, 0);
     harness_wait_up(h, r, true);
     ask(r, "SET where here", &a);
@@ -840,7 +850,8 @@ static void test_a_wrong_password_is_tried_again_until_it_is_right(void **state)
 {
     (void)state;
     struct harness *h = harness_start(&(struct harness_options){.password = "right"});
-    struct redis_options o = {.loop = h->loop, .kind = REDIS_COMMANDS, .url = h->url, .password = "later", .name = "wrong"};
+    struct redis_options o = {
+        .loop = h->loop, .kind = REDIS_COMMANDS, .url = h->url, .password = "later", .name = "wrong"};
     struct redis *r = redis_new(&o);
     harness_wait(h, was_refused, h, "refused twice");
     assert_false(redis_is_up(r));
@@ -866,11 +877,31 @@ static void test_what_is_acknowledged_survives_a_kill_with_aof(void **state)
 static void test_urls(void **state)
 {
     (void)state;
-    static const char *const good[] = {"redis://example.com", "redis://127.0.0.1:6380/2", "redis://[::1]:6379", "redis://:secret@example.com/", "redis://user:p%40ss@example.com:1", "redis://user:a/b@example.com",
-                                       "unix:///run/redis.sock", "unix:///run/redis.sock?db=3"};
-    static const char *const bad[] = {"", "http://example.com", "redis://", "redis://example.com:0", "redis://example.com:70000", "redis://example.com:6379x", "redis://example.com/x", "redis://[::1", "redis://[::1]x",
-                                      "redis://user@example.com", "redis://user:%zz@example.com", "redis://user:%00@example.com", "unix://relative", "unix://", "unix:///", "unix:///a?db=-1", "unix:///a?x=1",
-                                      "unix:///a23456789a123456789a123456789a123456789a123456789a123456789a123456789a123456789a123456789a123456789a1234567"};
+    char long_path[130] = "unix:///"; /* longer than a socket's address */
+    memset(long_path + 8, 'a', sizeof long_path - 9);
+    long_path[sizeof long_path - 1] = 0;
+    static const char *const good[] = {
+        "redis://example.com",          "redis://127.0.0.1:6380/2",          "redis://[::1]:6379",
+        "redis://:secret@example.com/", "redis://user:p%40ss@example.com:1", "redis://user:a/b@example.com",
+        "unix:///run/redis.sock",       "unix:///run/redis.sock?db=3"};
+    const char *const bad[] = {"",
+                               "http://example.com",
+                               "redis://",
+                               "redis://example.com:0",
+                               "redis://example.com:70000",
+                               "redis://example.com:6379x",
+                               "redis://example.com/x",
+                               "redis://[::1",
+                               "redis://[::1]x",
+                               "redis://user@example.com",
+                               "redis://user:%zz@example.com",
+                               "redis://user:%00@example.com",
+                               "unix://relative",
+                               "unix://",
+                               "unix:///",
+                               "unix:///a?db=-1",
+                               "unix:///a?x=1",
+                               long_path};
     for (size_t i = 0; i < ARRAY_LEN(good); i++) {
         const char *why = NULL;
         harness_assert_err(redis_url_check(good[i], &why), ERR_OK);
@@ -891,8 +922,19 @@ static void test_reading_replies_of_any_shape(void **state)
     static const struct {
         const char *text;
         int64_t value;
-    } numbers[] = {{"12", 12}, {"-7", -7}, {"9223372036854775807", INT64_MAX}, {"-9223372036854775808", INT64_MIN}, {"9223372036854775808", 5}, {"99999999999999999999", 5}, {"", 5}, {" 1", 5}, {"+1", 5}, {"1x", 5},
-                   {"-", 5}, {"1.5", 5}, {"000000000000000000000000001", 5}};
+    } numbers[] = {{"12", 12},
+                   {"-7", -7},
+                   {"9223372036854775807", INT64_MAX},
+                   {"-9223372036854775808", INT64_MIN},
+                   {"9223372036854775808", 5},
+                   {"99999999999999999999", 5},
+                   {"", 5},
+                   {" 1", 5},
+                   {"+1", 5},
+                   {"1x", 5},
+                   {"-", 5},
+                   {"1.5", 5},
+                   {"000000000000000000000000001", 5}};
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
         assert_int_equal(redis_int(harness_do(h, "ECHO %s", numbers[i].text), 5), numbers[i].value);
     assert_int_equal(redis_int(NULL, 5), 5);

@@ -3,6 +3,7 @@
 #define ERRAND_TESTS_UNIT_CONN_RIG_H
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "api/http_conn.h"
 
