@@ -36,11 +36,11 @@ def say(text):
     print(f"==> {text}", flush=True)
 
 
-def build(directory, *options, env=None):
+def build(directory, targets, *options):
     """Configures and builds one tree; its output is shown only when it fails."""
     say(f"building {os.path.relpath(directory, ROOT)}")
-    for command in (["cmake", "-S", ROOT, "-B", directory, "-G", "Ninja", *options], ["ninja", "-C", directory]):
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+    for command in (["cmake", "-S", ROOT, "-B", directory, "-G", "Ninja", *options], ["ninja", "-C", directory, *targets]):
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode != 0:
             print(done.stdout[-20000:])
             return False
@@ -147,9 +147,9 @@ def main():
         return 2
     began = time.monotonic()
     totals = Totals()
-    if not build(SAN, "-DCMAKE_BUILD_TYPE=Debug", "-DSAN=address,undefined"):
+    if not build(SAN, [], "-DCMAKE_BUILD_TYPE=Debug", "-DSAN=address,undefined"):
         totals.fail("the sanitizer build")
-    if ("e2e" in parts or "chaos" in parts) and not build(RELEASE, "-DCMAKE_BUILD_TYPE=Release"):
+    if ("e2e" in parts or "chaos" in parts) and not build(RELEASE, ["errand", "errand-api", "errand-runner", "errand-exec"], "-DCMAKE_BUILD_TYPE=Release"):
         totals.fail("the release build")
     if totals.failed == 0:
         steps = {
