@@ -1,0 +1,316 @@
+#include "rig.h"
+
+#include <stdlib.h>
+
+#include "common/event.h"
+#include "common/id.h"
+#include "common/strbuf.h"
+#include "lua/scripts_sync.h"
+
+static const char *or_else(const char *s, const char *otherwise)
+{
+    return s ? s : otherwise;
+}
+
+const char *rig_try_submit(struct harness *h, const struct rig_run *o, enum err *ret_err)
+{
+    static const struct rig_run none;
+    o = o ? o : &none;
+    struct id id = id_new_run(0);
+    const struct str def[] = {S("json"),          S("{\"name\":\"t\"}"),
+                              S("queue"),         S("default"),
+                              S("timeoutMs"),     S("1000"),
+                              S("graceMs"),       S("100"),
+                              S("maxAttempts"),   S("1"),
+                              S("atMostOnce"),    S(o->at_most_once ? "1" : "0"),
+                              S("backoffType"),   S("fixed"),
+                              S("backoffBaseMs"), S("10"),
+                              S("backoffCapMs"),  S("10"),
+                              S("source"),        S(or_else(o->source, "stdout")),
+                              S("executor"),      S("process"),
+                              S("req"),           S("-")};
+    const struct str fields[] = {S("input"), S("{\"a\":1}"), S("createdBy"),
+                                 S("root"),  S("labels"),    S("{\"team\":\"x\"}")};
+    struct script_submit_args args = {
+        .run = S(id.s),
+        .ws = S(or_else(o->ws, "default")),
+        .idem_key = S(or_else(o->idem_key, "")),
+        .idem_digest = S(or_else(o->idem_digest, "d1")),
+        .agent = S(or_else(o->agent, "t")),
+        .def_digest =
+            o->agent ? S("") : S(harness_printf(h, "digest-%d-%s", o->at_most_once, or_else(o->source, "stdout"))),
+        .def_fields = o->agent ? NULL : def,
+        .def_fields_len = o->agent ? 0 : ARRAY_LEN(def),
+        .queue = S(or_else(o->queue, "")),
+        .priority = S(or_else(o->priority, "normal")),
+        .delay_ms = o->delay_ms,
+        .max_attempts = o->max_attempts,
+        .parent = S(or_else(o->parent, "")),
+        .fields = fields,
+        .fields_len = ARRAY_LEN(fields),
+        .queue_max = o->queue_max ? o->queue_max : 1000000,
+        .rid = S(RID)};
+    const struct script_submit_reply *reply;
+    *ret_err = sync_submit(h, &args, &reply);
+    return *ret_err ? NULL : harness_printf(h, "%.*s", STR_ARG(reply->run));
+}
+
+const char *rig_submit(struct harness *h, const struct rig_run *o)
+{
+    enum err err;
+    const char *run = rig_try_submit(h, o, &err);
+    harness_assert_err(err, ERR_OK);
+    return run;
+}
+
+void rig_register(struct harness *h, const char *inc)
+{
+    const struct str fields[] = {S("name"), S(inc), S("slots"), S("8"), S("queues"), S("default")};
+    struct script_register_args args = {
+        .inc = S(inc), .fields = fields, .fields_len = ARRAY_LEN(fields), .lease_ms = LEASE};
+    harness_assert_err(sync_register(h, &args, NULL), ERR_OK);
+}
+
+enum err rig_try_claim(struct harness *h, const char *inc, int64_t number, int64_t max,
+                       const struct script_claim_reply **ret_reply)
+{
+    const struct str queues[] = {S("default")}, reqs[] = {S("-")};
+    struct script_claim_args args = {.inc = S(inc),
+                                     .claim_no = number,
+                                     .max = max,
+                                     .rid = S(RID),
+                                     .queues = queues,
+                                     .queues_len = 1,
+                                     .reqs = reqs,
+                                     .reqs_len = 1};
+    return sync_claim(h, &args, ret_reply);
+}
+
+const struct script_claim_reply *rig_claim(struct harness *h, const char *inc, int64_t number, int64_t max)
+{
+    const struct script_claim_reply *reply;
+    harness_assert_err(rig_try_claim(h, inc, number, max, &reply), ERR_OK);
+    return reply;
+}
+
+enum err rig_started(struct harness *h, const char *inc, const struct script_claim_runs *row)
+{
+    struct strbuf line;
+    strbuf_init(&line, 4096);
+    event_write(&line, row->first_seq, row->last_t_ms + 1, EVENT_RUNTIME_STARTED, STR("{\"attempt\":1}"));
+    struct script_started_args args = {.inc = S(inc),
+                                       .run = row->run,
+                                       .epoch = row->epoch,
+                                       .seq = row->first_seq,
+                                       .t_ms = row->last_t_ms + 1,
+                                       .event = strbuf_str(&line),
+                                       .count = row->event_count + 1,
+                                       .bytes = row->event_bytes + (int64_t)line.len,
+                                       .token_sha = S("sha"),
+                                       .handle = S("{\"pid\":\"1\"}")};
+    enum err err = sync_started(h, &args, NULL);
+    strbuf_done(&line);
+    return err;
+}
+
+bool rig_append(struct harness *h, const struct script_claim_runs *row, int64_t seq)
+{
+    const redisReply *r = harness_try(
+        h, "XADD %s NOMKSTREAM %s first %s last %s t 5 n 1 c %s z 9 b %s",
+        harness_key(h, "run:%.*s:events", STR_ARG(row->run)),
+        harness_printf(h, "%lld-%lld", (long long)row->epoch, (long long)seq),
+        harness_printf(h, "%lld", (long long)seq), harness_printf(h, "%lld", (long long)seq),
+        harness_printf(h, "%lld", (long long)seq),
+        harness_printf(h, "{\"seq\":%lld,\"tMs\":5,\"kind\":\"notification\",\"data\":{}}", (long long)seq));
+    return r->type == REDIS_REPLY_STRING || r->type == REDIS_REPLY_STATUS;
+}
+
+enum err rig_finish(struct harness *h, const char *inc, const struct script_claim_runs *row, const char *outcome,
+                    int64_t retry_ms, const struct script_finish_reply **ret_reply)
+{
+    bool error = strcmp(outcome, "error") == 0;
+    struct script_finish_args args = {
+        .inc = S(inc),
+        .run = row->run,
+        .epoch = row->epoch,
+        .attempt = row->attempt,
+        .outcome = S(outcome),
+        .error_class = error ? S("exit_nonzero") : S(""),
+        .error_json = error ? S("{\"class\":\"exit_nonzero\",\"message\":\"exit status 1\"}") : S(""),
+        .result = error ? S("") : S("42"),
+        .exit_code = error ? S("1") : S("0"),
+        .retryable = 1,
+        .retry_ms = retry_ms,
+        .rid = S(RID),
+        .retention_ms = RETAIN};
+    return sync_finish(h, &args, ret_reply);
+}
+
+const struct script_claim_runs *rig_execute(struct harness *h, const char *inc, int64_t number)
+{
+    const struct script_claim_reply *reply = rig_claim(h, inc, number, 1);
+    assert_int_equal(reply->runs_len, 1);
+    harness_assert_err(rig_started(h, inc, &reply->runs[0]), ERR_OK);
+    return &reply->runs[0];
+}
+
+enum err rig_heartbeat(struct harness *h, const char *inc, int64_t answered,
+                       const struct script_claim_runs *const *held, size_t n,
+                       const struct script_heartbeat_reply **ret_reply)
+{
+    struct script_heartbeat_held rows[16];
+    for (size_t i = 0; i < n; i++)
+        rows[i] = (struct script_heartbeat_held){held[i]->run, held[i]->epoch};
+    struct script_heartbeat_args args = {.inc = S(inc),
+                                         .lease_ms = LEASE,
+                                         .answered = answered,
+                                         .busy = (int64_t)n,
+                                         .rid = S(RID),
+                                         .retention_ms = RETAIN,
+                                         .held = rows,
+                                         .held_len = n};
+    return sync_heartbeat(h, &args, ret_reply);
+}
+
+enum err rig_stop(struct harness *h, const char *run)
+{
+    struct script_stop_args args = {
+        .ws = S("default"), .run = S(run), .max = 100, .rid = S(RID), .retention_ms = RETAIN};
+    return sync_stop(h, &args, NULL);
+}
+
+void rig_expire(struct harness *h, const char *inc)
+{
+    harness_do(h, "ZADD %s 1 %s", harness_key(h, "leases"), inc);
+    harness_do(h, "HSET %s tick %s until 0", harness_key(h, "reap"),
+               harness_printf(h, "%lld", (long long)harness_now_ms(h)));
+}
+
+const struct script_reap_reply *rig_reap(struct harness *h, int64_t max)
+{
+    struct script_reap_args args = {
+        .lease_ms = LEASE, .max = max, .max_losses = LOSSES, .rid = S(RID), .retention_ms = RETAIN};
+    const struct script_reap_reply *reply;
+    harness_assert_err(sync_reap(h, &args, &reply), ERR_OK);
+    return reply;
+}
+
+/* ---- looking ---- */
+
+const char *rig_field(struct harness *h, const char *run, const char *field)
+{
+    const char *value = harness_hget(h, harness_key(h, "run:%s", run), field);
+    return value ? value : "";
+}
+
+void rig_assert_status(struct harness *h, const char *run, const char *status)
+{
+    assert_string_equal(rig_field(h, run, "status"), status);
+}
+
+const char *rig_kinds(struct harness *h, const char *run)
+{
+    const redisReply *entries = harness_xrange(h, harness_key(h, "run:%s:events", run));
+    struct strbuf out;
+    strbuf_init(&out, 1 << 20);
+    for (size_t i = 0; i < entries->elements; i++) {
+        struct event_head head;
+        assert_int_equal(event_peek(S(harness_entry(h, entries, i, "b")), &head), ERR_OK);
+        strbuf_addf(&out, "%s ", event_kind_name(head.kind));
+    }
+    const char *text = harness_printf(h, "%.*s", (int)out.len, out.len ? out.ptr : "");
+    strbuf_done(&out);
+    return text;
+}
+
+static void dump_reply(struct strbuf *out, const redisReply *r)
+{
+    if (r->type == REDIS_REPLY_INTEGER)
+        strbuf_addf(out, "%lld ", r->integer);
+    else if (r->type == REDIS_REPLY_STRING || r->type == REDIS_REPLY_STATUS)
+        strbuf_addf(out, "%.*s ", (int)r->len, r->str);
+    for (size_t i = 0; i < r->elements; i++)
+        dump_reply(out, r->element[i]);
+}
+
+const char *rig_dump(struct harness *h)
+{
+    struct strbuf out;
+    strbuf_init(&out, 16 << 20);
+    const char *names = harness_keys(h, "*");
+    for (const char *at = names; *at;) {
+        size_t len = strcspn(at, "\n");
+        const char *key = harness_printf(h, "%.*s", (int)len, at), *type = harness_do(h, "TYPE %s", key)->str;
+        strbuf_addf(&out, "%s %s ", key, type);
+        const char *command = strcmp(type, "hash") == 0     ? "HGETALL %s"
+                              : strcmp(type, "zset") == 0   ? "ZRANGE %s 0 -1 WITHSCORES"
+                              : strcmp(type, "stream") == 0 ? "XRANGE %s - +"
+                              : strcmp(type, "list") == 0   ? "LRANGE %s 0 -1"
+                                                            : "GET %s";
+        dump_reply(&out, harness_do(h, command, key));
+        if (strcmp(type, "stream") == 0)
+            dump_reply(&out, harness_do(h, "XINFO STREAM %s", key)); /* the last id, too */
+        strbuf_addc(&out, '\n');
+        at += len + (at[len] == '\n');
+    }
+    const char *text = harness_printf(h, "%.*s", (int)out.len, out.len ? out.ptr : "");
+    strbuf_done(&out);
+    return text;
+}
+
+/* ---- the audit ---- */
+
+static bool is_word(const char *word, const char *words)
+{
+    const char *at = strstr(words, word);
+    return at != NULL;
+}
+
+static void audit_run(struct harness *h, const char *run, int *waiting)
+{
+    const char *status = rig_field(h, run, "status"), *inc = rig_field(h, run, "inc"),
+               *queue = rig_field(h, run, "queue"), *lane = rig_field(h, run, "lane");
+    double score;
+    bool queued = strcmp(status, "queued") == 0, scheduled = strcmp(status, "scheduled") == 0,
+         active = is_word(status, "provisioning running stopping"), ended = is_word(status, "success error stopped");
+    assert_true(queued + scheduled + active + ended == 1);
+    bool in_lane = false;
+    if (*lane) {
+        const redisReply *entries = harness_xrange(h, harness_key(h, "lane:%s:%s", queue, lane));
+        for (size_t i = 0; i < entries->elements; i++)
+            in_lane = in_lane || (strcmp(harness_entry(h, entries, i, "r"), run) == 0 &&
+                                  strcmp(harness_entry(h, entries, i, NULL), rig_field(h, run, "laneId")) == 0);
+        assert_true(harness_zscore(h, harness_key(h, "lanes:%s", queue), lane, &score));
+    }
+    assert_int_equal(in_lane, queued);
+    *waiting += queued;
+    assert_int_equal(harness_zscore(h, harness_key(h, "delayed"), run, &score), scheduled);
+    assert_int_equal(*inc && harness_zscore(h, harness_key(h, "held:%s", inc), run, &score), active);
+    assert_int_equal(harness_zscore(h, harness_key(h, "retain"), run, &score), ended);
+    assert_true(harness_zscore(h, harness_key(h, "idx:%s", rig_field(h, run, "ws")), run, &score));
+    assert_true(harness_exists(h, harness_key(h, "run:%s:events", run)));
+    assert_true(harness_int(h, "HGET %s refs", harness_key(h, "def:%s", rig_field(h, run, "def"))) > 0);
+    const char *kinds = rig_kinds(h, run), *terminal = strstr(kinds, "runtime_terminal ");
+    assert_int_equal(terminal != NULL, ended);
+    assert_true(!terminal || !terminal[strlen("runtime_terminal ")]); /* one, and the last */
+}
+
+void rig_audit(struct harness *h)
+{
+    int waiting = 0;
+    const char *names = harness_keys(h, harness_key(h, "run:*"));
+    for (const char *at = names; *at;) {
+        size_t len = strcspn(at, "\n");
+        const char *key = harness_printf(h, "%.*s", (int)len, at), *run = key + strlen(harness_key(h, "run:"));
+        if (!strchr(run, ':'))
+            audit_run(h, run, &waiting);
+        at += len + (at[len] == '\n');
+    }
+    const redisReply *counted = harness_do(h, "HVALS %s", harness_key(h, "queued"));
+    int sum = 0;
+    for (size_t i = 0; i < counted->elements; i++)
+        sum += atoi(counted->element[i]->str);
+    assert_int_equal(sum, waiting);
+    if (waiting == 0)
+        assert_string_equal(harness_keys(h, harness_key(h, "lane*")), "");
+}
