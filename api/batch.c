@@ -3,7 +3,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-enum { ENVELOPE_LEVELS = 4 }; /* envelope, events, event, and the members of data (for a terminal's) */
+/* Levels that get trees. Not those within data: an event of 256 KiB may have so many members that their nodes would exceed the request's memory. */
+enum { EVENT_LEVELS = 1, ENVELOPE_LEVELS = 2 + EVENT_LEVELS, CLAIM_LEVELS = 2 /* data, and its error */ };
 
 struct parse {
     struct arena *arena;
@@ -57,13 +58,33 @@ static enum err entry_add(struct parse *p, int64_t seq, int64_t t_ms, struct str
     return ERR_OK;
 }
 
-/* What a runtime_terminal's data claims: {status, result?, error?}. */
-static enum err read_claim(struct parse *p, size_t i, const struct json *data, int64_t seq, int64_t t_ms,
-                           struct str line)
+/* The error of a claim, as it is kept: its message under the agent's class. */
+static enum err write_claim_error(struct parse *p, const struct json *error)
+{
+    const struct json *message = json_get(error, "message");
+    struct strbuf text;
+    struct json_writer w;
+    strbuf_init(&text, 4 * LIMIT_EVENT); /* an escape of two bytes may be written as one of six */
+    json_writer_init(&w, &text);
+    json_object_begin(&w);
+    json_kv_str(&w, "class", STR("agent_error")); /* the agent said so itself */
+    json_kv_str(&w, "message",
+                message && message->type == JSON_STRING ? message->string : STR("the agent reported an error"));
+    json_object_end(&w);
+    POST(!strbuf_failed(&text));
+    p->out->claim_error = arena_str(p->arena, strbuf_str(&text));
+    strbuf_done(&text);
+    return p->out->claim_error.ptr ? ERR_OK : ERR_NO_MEMORY;
+}
+
+/* What a runtime_terminal's data claims: {status, result?, error?}. data is valid JSON: it was read with its event. */
+static enum err read_claim(struct parse *p, size_t i, struct str raw_data, int64_t seq, int64_t t_ms, struct str line)
 {
     struct event_batch *b = p->out;
-    const struct json *status = json_get(data, "status"), *result = json_get(data, "result"),
-                      *error = json_get(data, "error");
+    struct json *data;
+    if (json_parse(p->arena, raw_data, LIMIT_JSON_DEPTH, CLAIM_LEVELS, &data, NULL) != ERR_OK)
+        return ERR_NO_MEMORY;
+    const struct json *status = json_get(data, "status"), *result = json_get(data, "result");
     bool known =
         status && status->type == JSON_STRING &&
         (str_eqz(status->string, "success") || str_eqz(status->string, "error") || str_eqz(status->string, "stopped"));
@@ -75,25 +96,9 @@ static enum err read_claim(struct parse *p, size_t i, const struct json *data, i
     b->claim_status = status->string;
     b->claim_result = result ? result->raw : STR("");
     b->claim_error = STR("");
-    if (!str_eqz(status->string, "error"))
-        return ERR_OK;
-    struct json *error_tree = NULL; /* events' data is not expanded so deep */
-    if (error && error->type == JSON_OBJECT &&
-        json_parse(p->arena, error->raw, LIMIT_JSON_DEPTH, 2, &error_tree, NULL) != ERR_OK)
+    if (!b->claim_line.ptr)
         return ERR_NO_MEMORY;
-    const struct json *message = json_get(error_tree, "message");
-    struct strbuf text;
-    struct json_writer w;
-    strbuf_init(&text, 2 * LIMIT_EVENT);
-    json_writer_init(&w, &text);
-    json_object_begin(&w);
-    json_kv_str(&w, "class", STR("agent_error")); /* the agent said so itself */
-    json_kv_str(&w, "message",
-                message && message->type == JSON_STRING ? message->string : STR("the agent reported an error"));
-    json_object_end(&w);
-    b->claim_error = arena_str(p->arena, strbuf_str(&text));
-    strbuf_done(&text);
-    return b->claim_error.ptr ? ERR_OK : ERR_NO_MEMORY;
+    return str_eqz(status->string, "error") ? write_claim_error(p, json_get(data, "error")) : ERR_OK;
 }
 
 static bool integer_in(const struct json *v, int64_t max)
@@ -133,7 +138,7 @@ static enum err take_event(struct parse *p, size_t i, const struct json *e)
     else if (b->count > 0 && t->integer < b->last_t)
         err = refuse(p, ERR_T_MS_NOT_MONOTONIC, "events[%zu].tMs must not be below the one before", i);
     else if (k == EVENT_RUNTIME_TERMINAL)
-        err = read_claim(p, i, data, seq->integer, t->integer, strbuf_str(&line));
+        err = read_claim(p, i, data->raw, seq->integer, t->integer, strbuf_str(&line));
     else
         err = entry_add(p, seq->integer, t->integer, strbuf_str(&line));
     strbuf_done(&line);
@@ -212,7 +217,7 @@ static enum err parse_lines(struct parse *p, struct str body)
     for (size_t i = 0; !err && next_line(&rest, &line); i++) {
         struct json *e;
         /* Two levels less: the same data must pass in an envelope, too. */
-        err = json_parse(p->arena, line, LIMIT_JSON_DEPTH - 2, ENVELOPE_LEVELS - 2, &e, NULL);
+        err = json_parse(p->arena, line, LIMIT_JSON_DEPTH - 2, EVENT_LEVELS, &e, NULL);
         if (err == ERR_INVALID_JSON)
             err = refuse(p, ERR_INVALID_EVENT, "events[%zu] is not valid JSON", i);
         else if (!err)

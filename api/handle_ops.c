@@ -82,14 +82,9 @@ static void write_words(struct json_writer *w, const char *key, struct str list)
 {
     json_key(w, key);
     json_array_begin(w);
-    while (list.len > 0) {
-        const char *comma = memchr(list.ptr, ',', list.len);
-        size_t len = comma ? (size_t)(comma - list.ptr) : list.len;
-        if (len > 0)
-            json_str(w, (struct str){list.ptr, len});
-        list.ptr += len + (comma ? 1 : 0);
-        list.len -= len + (comma ? 1 : 0);
-    }
+    struct str word;
+    while (str_next_word(&list, &word))
+        json_str(w, word);
     json_array_end(w);
 }
 

@@ -1,5 +1,6 @@
 #include "api/http_conn.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "common/clock.h"
@@ -72,8 +73,9 @@ static void watch(struct http_conn *c)
 {
     if (c->state == HTTP_CONN_CLOSED)
         return;
-    /* While a request is handled nothing is read: what the client sends meanwhile waits in the kernel. */
-    bool read = c->state != HTTP_CONN_FLUSHING && (c->state != HTTP_CONN_HANDLING || c->in.len == 0) && !c->half_closed;
+    /* While a request is handled, or answers pile up, nothing is read: what the client sends meanwhile waits in the kernel. */
+    bool busy = c->state == HTTP_CONN_HANDLING || (c->state == HTTP_CONN_HEAD && c->queued > OUTPUT_PAUSE);
+    bool read = c->state != HTTP_CONN_FLUSHING && !(busy && c->in.len > 0) && !c->half_closed;
     c->ops->watch(c->transport, read, c->write_blocked);
 }
 
@@ -368,7 +370,7 @@ static void dispatch(struct http_conn *c)
     req->received_us = clock_mono_us();
     if (c->draining)
         req->keep_alive = false;
-    if (c->head.content_length > 0 && !req->body.ptr)
+    if (!req->body.ptr) /* it was there, and found no room */
         refuse(c, ERR_NO_MEMORY, NULL);
     else
         c->app->on_request(c->app->ctx, req);
@@ -392,8 +394,9 @@ static void on_head(struct http_conn *c, struct str raw)
         close_now(c, true);
         return;
     }
+    c->head = (struct http_head){0}; /* not the last request's, when this one is refused early */
     enum err err = http_head_parse(req, raw, &c->head, &why);
-    c->http_1_0 = !req->keep_alive && !http_header(req, "connection").ptr;
+    c->http_1_0 = c->head.http_1_0;
     size_t max_body = 0;
     bool has_body = c->head.chunked || c->head.content_length > 0;
     bool framed = !err || err == ERR_METHOD_NOT_ALLOWED || err == ERR_EXPECTATION_FAILED; /* where it ends is known */
@@ -528,6 +531,16 @@ void http_conn_on_bytes(struct http_conn *c, struct str bytes)
     process(c);
 }
 
+/* Between two requests: none follows, but the answers that are queued still go out. */
+static void finish_answers(struct http_conn *c)
+{
+    c->linger_after = c->in.len > 0;
+    move(c, HTTP_CONN_FLUSHING);
+    strbuf_done(&c->in);
+    arm(c);
+    watch(c);
+}
+
 void http_conn_on_eof(struct http_conn *c, bool failed)
 {
     bool waits = c->state == HTTP_CONN_HANDLING && c->req && !c->req->on_gone;
@@ -535,6 +548,11 @@ void http_conn_on_eof(struct http_conn *c, bool failed)
         (waits || c->state == HTTP_CONN_FLUSHING)) { /* it only ended its own side, and still listens for its answer */
         c->half_closed = c->close_after = true;
         watch(c);
+        return;
+    }
+    if (!failed && c->state == HTTP_CONN_HEAD && c->queued > 0) {
+        c->half_closed = true;
+        finish_answers(c);
         return;
     }
     close_now(c, failed);
@@ -545,6 +563,8 @@ void http_conn_drain(struct http_conn *c)
     c->draining = true;
     if (c->state == HTTP_CONN_HEAD && c->in.len == 0 && c->queued == 0)
         close_now(c, false);
+    else if (c->state == HTTP_CONN_HEAD && c->in.len == 0)
+        finish_answers(c);
     else if (c->state == HTTP_CONN_HEAD || c->state == HTTP_CONN_HANDLING)
         c->close_after = true;
 }
@@ -644,11 +664,16 @@ static void write_head(struct strbuf *out, const struct http_req *req, int statu
 
 static void log_request(const struct http_req *req, int status)
 {
-    LOG_DEBUG("request", LOG_I("requestId", req->id), LOG_S("peer", req->peer), LOG_S("method", req->method_word),
+    if (!log_on(LOG_LEVEL_DEBUG))
+        return;
+    char id[17]; /* as X-Request-Id says it */
+    snprintf(id, sizeof id, "%016llx", (unsigned long long)req->id);
+    LOG_DEBUG("request", LOG_Z("requestId", id), LOG_S("peer", req->peer), LOG_S("method", req->method_word),
               LOG_S("path", req->path), LOG_I("status", status));
 }
 
-void http_reply(struct http_req *req, int status, const char *content_type, struct str body)
+/* length: what Content-Length says, -1 for none. */
+static void reply(struct http_req *req, int status, const char *content_type, struct str body, int64_t length)
 {
     struct http_conn *c = req->conn;
     count_status(req, status);
@@ -660,7 +685,7 @@ void http_reply(struct http_req *req, int status, const char *content_type, stru
     bool keep = req->keep_alive && !c->close_after && !c->draining;
     struct strbuf head;
     strbuf_init(&head, 4 * (size_t)LIMIT_HEADERS);
-    write_head(&head, req, status, content_type, (int64_t)body.len, keep, false);
+    write_head(&head, req, status, content_type, length, keep, false);
     bool with_body = req->method != HTTP_HEAD_ && status != 204;
     struct http_buf *b = strbuf_failed(&head) ? NULL : http_buf_new(head.len + (with_body ? body.len : 0));
     PRE(b);
@@ -683,6 +708,11 @@ void http_reply(struct http_req *req, int status, const char *content_type, stru
     }
 }
 
+void http_reply(struct http_req *req, int status, const char *content_type, struct str body)
+{
+    reply(req, status, content_type, body, (int64_t)body.len);
+}
+
 /* ---- streams ---- */
 
 bool http_stream_begin(struct http_req *req, int status, const char *content_type, const struct http_stream_fns *fns,
@@ -690,7 +720,7 @@ bool http_stream_begin(struct http_req *req, int status, const char *content_typ
 {
     struct http_conn *c = req->conn;
     if (!c || c->state != HTTP_CONN_HANDLING || req->method == HTTP_HEAD_) {
-        http_reply(req, status, content_type, STR_NONE);
+        reply(req, status, content_type, STR_NONE, -1); /* as for GET, no length */
         return false;
     }
     count_status(req, status);

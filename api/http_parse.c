@@ -90,14 +90,6 @@ static bool cut(struct str *s, char separator, struct str *ret_before)
     return true;
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 32);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Percent-decodes into out (at least s.len + 1 bytes). False for a broken escape or a decoded control character. */
 static bool percent_decode(struct str s, bool plus_is_space, char *out, size_t *ret_len)
 {
@@ -105,7 +97,7 @@ static bool percent_decode(struct str s, bool plus_is_space, char *out, size_t *
     for (size_t i = 0; i < s.len; i++) {
         char c = s.ptr[i];
         if (c == '%') {
-            int hi = i + 2 < s.len ? hex_digit(s.ptr[i + 1]) : -1, lo = hi >= 0 ? hex_digit(s.ptr[i + 2]) : -1;
+            int hi = i + 2 < s.len ? hex_value(s.ptr[i + 1]) : -1, lo = hi >= 0 ? hex_value(s.ptr[i + 2]) : -1;
             if (lo < 0)
                 return false;
             c = (char)(hi * 16 + lo);
@@ -150,18 +142,23 @@ static enum err parse_target(struct http_req *req, const char **ret_why)
         req->path = STR("/");
         return ERR_OK;
     }
-    if (t.len > 7 &&
-        strncasecmp(t.ptr, "http://", 7) == 0) { /* absolute-form: the authority is passed over, Host was checked */
-        const char *slash = memchr(t.ptr + 7, '/', t.len - 7);
-        t = slash ? (struct str){slash, t.len - (size_t)(slash - t.ptr)} : STR("/");
+    size_t authority = 0;
+    if (t.len > 7 && strncasecmp(t.ptr, "http://", 7) == 0) { /* absolute-form: the authority is passed over */
+        size_t n = 7;
+        while (n < t.len && t.ptr[n] != '/' && t.ptr[n] != '?')
+            n++;
+        authority = n - 7;
+        t = (struct str){t.ptr + (authority ? n : 0), t.len - (authority ? n : 0)};
     }
-    if (t.len == 0 || t.ptr[0] != '/') {
+    if (!(authority && (t.len == 0 || t.ptr[0] == '?')) && (t.len == 0 || t.ptr[0] != '/')) {
         *ret_why = "the request target must be a path that begins with /";
         return ERR_BAD_REQUEST;
     }
     struct str path = t, query = STR_NONE;
     if (cut(&t, '?', &path))
         query = t;
+    if (path.len == 0)
+        path = STR("/");
     char *decoded = arena_alloc(&req->arena, path.len + 1);
     size_t len = 0;
     if (!decoded)
@@ -254,6 +251,16 @@ static bool list_has(struct str list, const char *word)
     return eq_nocase(trim(list), word);
 }
 
+/* Connection is a list, which may be spread over several lines. */
+static bool wants_close(const struct http_req *req)
+{
+    for (size_t i = 0; i < req->header_count; i++)
+        if (eq_nocase(req->headers[i].name, "connection") && list_has(req->headers[i].value, "close"))
+            return true;
+    return false;
+}
+
+/* Empty is none: an http URI without a host is invalid (RFC 9110 4.2.1). */
 static bool valid_host(struct str host)
 {
     for (size_t i = 0; i < host.len; i++) {
@@ -263,13 +270,13 @@ static bool valid_host(struct str host)
         if (!good || c == 0)
             return false;
     }
-    return true;
+    return host.len > 0;
 }
 
-static enum err check_host(struct http_req *req, const char **ret_why)
+static enum err check_host(struct http_req *req, const struct http_head *head, const char **ret_why)
 {
     size_t hosts = http_header_count(req, "host");
-    if (hosts > 1 || (hosts == 0 && req->keep_alive)) {
+    if (hosts > 1 || (hosts == 0 && !head->http_1_0)) {
         *ret_why = hosts ? "more than one Host" : "Host is missing";
         return ERR_BAD_REQUEST;
     }
@@ -294,7 +301,7 @@ static enum err check_framing(struct http_req *req, struct http_head *head, cons
             *ret_why = "the only transfer coding known here is chunked";
             return ERR_NOT_SUPPORTED;
         }
-        if (!req->keep_alive) {
+        if (head->http_1_0) {
             *ret_why = "HTTP/1.0 has no transfer codings";
             return ERR_BAD_REQUEST;
         }
@@ -325,7 +332,7 @@ static enum err check_expect(struct http_req *req, struct http_head *head)
         return ERR_OK;
     if (!eq_nocase(expect, "100-continue"))
         return ERR_EXPECTATION_FAILED;
-    head->expect_continue = req->keep_alive; /* HTTP/1.0 never gets a 100 */
+    head->expect_continue = !head->http_1_0;
     return ERR_OK;
 }
 
@@ -361,15 +368,16 @@ enum err http_head_parse(struct http_req *req, struct str raw, struct http_head 
             return err;
         first = false;
     }
-    enum err err = check_host(req, ret_why);
+    head.http_1_0 = !req->keep_alive;
+    if (wants_close(req)) /* before what may still be refused: the answer to that heeds it, too */
+        req->keep_alive = false;
+    enum err err = check_host(req, &head, ret_why);
     if (!err)
         err = check_framing(req, &head, ret_why);
     if (!err)
         err = check_expect(req, &head);
     if (!err)
         err = check_llhttp(text, req->method, ret_why);
-    if (!err && list_has(http_header(req, "connection"), "close"))
-        req->keep_alive = false;
     *ret_head = head;
     return err;
 }
@@ -403,7 +411,7 @@ static enum err chunk_byte(struct http_chunked *c, unsigned char b, size_t body_
 {
     switch ((enum chunk_state)c->state) {
     case CHUNK_SIZE: {
-        int digit = hex_digit((char)b);
+        int digit = hex_value((char)b);
         if (digit >= 0 && c->digits < CHUNK_DIGITS_MAX) {
             c->left = c->left * 16 + (uint64_t)digit;
             c->digits++;

@@ -14,6 +14,7 @@ struct http_head {
     bool has_length;
     int64_t content_length; /* 0 when there is no body */
     bool expect_continue;
+    bool http_1_0; /* never gets a transfer coding, nor a 100 */
 };
 
 /* Parses a whole head (as http_head_length found it) into req: method, target, path, query, headers, keep_alive, all in req's arena. On an error req holds what was understood (for the log).

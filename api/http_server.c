@@ -221,13 +221,16 @@ static void peer_name(const struct sockaddr_storage *a, char out[48])
 
 static void refuse_overload(int fd)
 {
-    static const char answer[] =
-        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 1\r\nConnection: "
-        "close\r\nContent-Length: 133\r\n\r\n"
+    static const char body[] =
         "{\"type\":\"https://errand.example/problems/overloaded\",\"title\":\"This node has too many requests "
         "open\",\"status\":503,\"code\":\"overloaded\"}\n";
+    char answer[512];
+    int len = snprintf(answer, sizeof answer,
+                       "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"
+                       "Retry-After: 1\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s",
+                       sizeof body - 1, body);
     metric_add(METRIC_HTTP_REFUSED, 1);
-    if (send(fd, answer, sizeof answer - 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+    if (send(fd, answer, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
         /* it is closed anyway */
     }
     close(fd);

@@ -3,14 +3,13 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "api/node.h"
-#include "common/crypto.h"
+#include "common/daemon.h"
 #include "common/log.h"
-#include "common/version.h"
 
+#define NAME "errand-api"
 enum { ROOT_KEY_MIN = 32 };
 
 struct thread {
@@ -48,38 +47,11 @@ static void run_thread(void *ctx)
     loop_run(t->node.loop);
 }
 
-static bool write_port_file(const char *path, int port)
-{
-    char temporary[4200];
-    snprintf(temporary, sizeof temporary, "%.4096s.tmp", path);
-    FILE *f = fopen(temporary, "we");
-    if (!f)
-        return false;
-    fprintf(f, "%d\n", port);
-    return fclose(f) == 0 && rename(temporary, path) == 0;
-}
-
-/* Readers are descriptors: as many as the hard limit allows. */
-static void raise_file_limit(void)
-{
-    struct rlimit r;
-    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
-        r.rlim_cur = r.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &r);
-    }
-}
-
 /* glibc raises these by itself after the first large block, and then keeps what a burst of requests left. */
 static void bound_heap(void)
 {
     mallopt(M_MMAP_THRESHOLD, 262144);
     mallopt(M_TRIM_THRESHOLD, 524288);
-}
-
-static int usage_error(const char *message)
-{
-    fprintf(stderr, "errand-api: %s\n", message);
-    return 2;
 }
 
 static const char *check_root_key(const struct config *c)
@@ -128,12 +100,12 @@ static int serve(struct process *p)
     strbuf_init(&msg, 4096);
     enum err err = start_threads(p, &msg);
     int port = err ? 0 : http_server_port(p->threads[0].node.server);
-    if (!err && p->config.port_file[0] && !write_port_file(p->config.port_file, port)) {
+    if (!err && p->config.port_file[0] && !daemon_write_port(p->config.port_file, port)) {
         strbuf_addf(&msg, "can't write port-file %s", p->config.port_file);
         err = ERR_IO;
     }
     if (err) {
-        usage_error(msg.len ? msg.ptr : err_sentence(err));
+        daemon_usage_error(NAME, msg.len ? msg.ptr : err_sentence(err));
         _exit(err == ERR_CONFIG ? 2 : 1); /* half-started threads are not worth unwinding */
     }
     strbuf_done(&msg);
@@ -158,47 +130,18 @@ static int serve(struct process *p)
 int main(int argc, char **argv)
 {
     struct process p = {.count = 0};
-    struct strbuf msg;
-    enum config_action action;
-    strbuf_init(&msg, 65536);
-    enum err err = config_load(&p.config, FOR_API, argc, argv, &action, &msg);
-    if (err)
-        return usage_error(msg.len ? msg.ptr : err_sentence(err));
-    if (action == CONFIG_HELP)
-        config_help(FOR_API, "errand-api", &msg);
-    if (action == CONFIG_VERSION)
-        strbuf_addz(&msg, "errand-api " ERRAND_VERSION "\n");
-    if (action != CONFIG_RUN) {
-        fputs(msg.ptr, stdout);
-        strbuf_done(&msg);
-        return 0;
-    }
+    int status = daemon_start(&p.config, FOR_API, NAME, argc, argv);
+    if (status >= 0)
+        return status;
     const char *why = check_root_key(&p.config);
-    enum log_level level;
-    if (!why && !log_level_parse(str_of(p.config.log_level), &level))
-        why = "log-level must be debug, info, warn or error";
-    if (!why && strlen(p.config.prefix) > KEYS_PREFIX_MAX)
-        why = "prefix must be at most 64 bytes";
-    if (!why && strcmp(p.config.log_format, "json") != 0 && strcmp(p.config.log_format, "logfmt") != 0)
-        why = "log-format must be json or logfmt";
-    if (!why && crypto_start() != ERR_OK)
-        why = "the system has no randomness";
     if (why)
-        return usage_error(why);
-    char host[65] = "";
-    gethostname(host, sizeof host - 1);
-    if (!p.config.node[0])
-        p.config.node = host;
-    log_setup(level, strcmp(p.config.log_format, "json") == 0 ? LOG_FORMAT_JSON : LOG_FORMAT_LOGFMT, "api",
-              str_of(p.config.node));
-    raise_file_limit();
+        return daemon_usage_error(NAME, why);
     bound_heap();
     p.count = (int)p.config.threads;
     p.threads = calloc((size_t)p.count, sizeof *p.threads);
     PRE(p.threads);
-    int status = serve(&p);
+    status = serve(&p);
     free(p.threads);
     config_done(&p.config);
-    strbuf_done(&msg);
     return status;
 }

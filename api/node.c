@@ -8,6 +8,7 @@
 #include "api/routes.h"
 #include "common/crypto.h"
 #include "common/log.h"
+#include "common/redis_url.h"
 #include "lua/scripts.h"
 
 enum { POLL_MS = 1000, PRESSURE_PERCENT = 90, HEAP_SLACK = 1 << 20 };
@@ -109,28 +110,11 @@ static void on_state(void *ctx, struct redis *r, bool up)
 
 /* ---- start and end ---- */
 
-/* The URL of shard i: the list's i mod n-th, NUL-terminated in buf. */
-static bool url_of(const char *list, unsigned shard, char *buf, size_t size)
-{
-    unsigned count = 1;
-    for (const char *p = list; *p; p++)
-        count += *p == ',';
-    const char *begin = list;
-    for (unsigned skip = shard % count; skip > 0; skip--)
-        begin = strchr(begin, ',') + 1;
-    size_t len = strcspn(begin, ",");
-    if (len >= size)
-        return false;
-    memcpy(buf, begin, len);
-    buf[len] = 0;
-    return true;
-}
-
 static enum err connect_shard(struct node *n, unsigned i, struct strbuf *msg)
 {
     char url[1100], name[128];
     const char *why = "it is too long";
-    if (!url_of(n->config->redis_url, i, url, sizeof url) || redis_url_check(url, &why)) {
+    if (!redis_url_of_shard(n->config->redis_url, i, url, sizeof url) || redis_url_check(url, &why)) {
         strbuf_addf(msg, "redis-url: %s", why);
         return ERR_CONFIG;
     }

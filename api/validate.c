@@ -497,6 +497,7 @@ static const struct field submission_fields[] = {
 #undef AT
 };
 enum { ALIASES = 3 };
+static const char *const alias_pairs[ALIASES][2] = {{"agent", "agentId"}, {"input", "inputDict"}, {"env", "envVars"}};
 
 bool validate_submission(struct arena *a, const struct json *root, const char *at, bool aliases,
                          struct submission *ret_sub, struct fault *ret_fault)
@@ -509,6 +510,10 @@ bool validate_submission(struct arena *a, const struct json *root, const char *a
         return false;
     if (!json_get(root, "agent") && !(aliases && json_get(root, "agentId")))
         return refuse(&c, ERR_MISSING_FIELD, "agent is required: an agent's name, or a definition");
+    for (size_t i = 0; i < ARRAY_LEN(alias_pairs); i++)
+        if (json_get(root, alias_pairs[i][0]) && json_get(root, alias_pairs[i][1]))
+            return refuse(&c, ERR_INVALID_FIELD, "%s and %s are the same field; send one of them", alias_pairs[i][0],
+                          alias_pairs[i][1]);
     if (s.delay_ms > 0 && s.scheduled_ms > 0)
         return refuse(&c, ERR_INVALID_FIELD, "delayMs and scheduledAt exclude each other; send one of them");
     *ret_sub = s;

@@ -47,6 +47,34 @@ static inline bool str_starts(struct str s, struct str prefix)
     return s.len >= prefix.len && (prefix.len == 0 || memcmp(s.ptr, prefix.ptr, prefix.len) == 0);
 }
 
+/* The next word of a comma list, without the white space around it; empty words are passed over. False at the list's end. */
+static inline bool str_next_word(struct str *list, struct str *ret_word)
+{
+    while (list->len > 0 && list->ptr) {
+        const char *comma = (const char *)memchr(list->ptr, ',', list->len);
+        struct str word = {list->ptr, comma ? (size_t)(comma - list->ptr) : list->len};
+        list->ptr += word.len + (comma ? 1 : 0);
+        list->len -= word.len + (comma ? 1 : 0);
+        for (; word.len > 0 && (word.ptr[0] == ' ' || word.ptr[0] == '\t'); word.ptr++)
+            word.len--;
+        while (word.len > 0 && (word.ptr[word.len - 1] == ' ' || word.ptr[word.len - 1] == '\t'))
+            word.len--;
+        *ret_word = word;
+        if (word.len > 0)
+            return true;
+    }
+    return false;
+}
+
+/* The value of a hexadecimal digit; -1 for anything else. */
+static inline int hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 32);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
 /* Says on standard error which invariant broke, and aborts; stays in release builds. Never used for input that somebody outside chose. */
 void invariant_broken(const char *what, const char *file, int line) __attribute__((noreturn));
 

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <time.h>
 
+#define YEAR_10000_MS INT64_C(253402300800000) /* the first ms that four digits of a year can't say */
+
 static int64_t (*wall_source)(void); /* tests only */
 static int64_t (*mono_source)(void);
 
@@ -36,11 +38,10 @@ void clock_set_source(int64_t (*wall_us)(void), int64_t (*mono_us)(void))
 
 void clock_iso(int64_t ms, char buf[CLOCK_ISO_LEN + 1])
 {
-    const int64_t year_10000_s = 253402300800;
     if (ms < 0)
         ms = 0;
-    if (ms / 1000 >= year_10000_s)
-        ms = year_10000_s * 1000 - 1;
+    if (ms >= YEAR_10000_MS)
+        ms = YEAR_10000_MS - 1;
     time_t s = (time_t)(ms / 1000);
     struct tm t;
     gmtime_r(&s, &t);
@@ -143,7 +144,7 @@ bool clock_parse_iso(struct str s, int64_t *ret_ms)
                    .tm_min = minute,
                    .tm_sec = second};
     int64_t at = ((int64_t)timegm(&t) - offset * 60) * 1000 + ms;
-    if (at < 0)
+    if (at < 0 || at >= YEAR_10000_MS)
         return false;
     *ret_ms = at;
     return true;

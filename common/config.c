@@ -261,7 +261,10 @@ static enum err load_flag(struct config *c, int program, int argc, char **argv, 
     const struct option *o = find_option(name, len, program);
     if (len == 6 && memcmp(name, "config", 6) == 0) { /* read before: here only its value is passed over */
         *i += equals ? 0 : 1;
-        return ERR_OK;
+        if (*i < argc)
+            return ERR_OK;
+        strbuf_addz(msg, "--config needs a value");
+        return ERR_CONFIG;
     }
     if (!o)
         return unknown_option(name, len, program, "--", msg);

@@ -63,8 +63,10 @@ bool relax_long_integers(char *text, size_t len)
             while (i < len && text[i] >= '0' && text[i] <= '9')
                 i++;
             bool whole = i >= len || (text[i] != '.' && text[i] != 'e' && text[i] != 'E');
-            // past 308 digits it may be too large for a double, and is left to be refused
-            if (whole && i - begin > 18 && i - begin <= 308 && text[begin] != '0') {
+            // DBL_MAX has 309 digits: of that many it depends on the value (the padding behind the text ends it), and more are left to be refused
+            size_t digits = i - begin;
+            bool fits = digits <= 308 || (digits == 309 && std::isfinite(std::strtod(text + begin, nullptr)));
+            if (whole && digits > 18 && text[begin] != '0' && fits) {
                 text[begin + 1] = '.';
                 changed = true;
             } else if (!whole) {

@@ -166,6 +166,13 @@ static size_t utf8_sequence(const unsigned char *p, size_t left)
     return overlong || surrogate || too_high ? 0 : n;
 }
 
+/* From byte `begin` up to byte `end`. An empty slice may have no pointer, and none may be computed from it. */
+static void add_part(struct strbuf *out, struct str s, size_t begin, size_t end)
+{
+    if (end > begin)
+        strbuf_add(out, (struct str){s.ptr + begin, end - begin});
+}
+
 void utf8_sanitize(struct strbuf *out, struct str s)
 {
     const unsigned char *p = (const unsigned char *)s.ptr;
@@ -176,11 +183,11 @@ void utf8_sanitize(struct strbuf *out, struct str s)
             i += n;
             continue;
         }
-        strbuf_add(out, (struct str){s.ptr + clean, i - clean});
+        add_part(out, s, clean, i);
         strbuf_add(out, STR("\xef\xbf\xbd"));
         clean = ++i;
     }
-    strbuf_add(out, (struct str){s.ptr + clean, s.len - clean});
+    add_part(out, s, clean, s.len);
 }
 
 size_t utf8_complete_len(struct str s)
@@ -210,7 +217,7 @@ void json_quote(struct strbuf *out, struct str s)
             i += n;
             continue;
         }
-        strbuf_add(out, (struct str){s.ptr + clean, i - clean});
+        add_part(out, s, clean, i);
         const char short_form = c == '"'    ? '"'
                                 : c == '\\' ? '\\'
                                 : c == '\n' ? 'n'
@@ -225,6 +232,6 @@ void json_quote(struct strbuf *out, struct str s)
             strbuf_add(out, (struct str){(char[]){'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]}, 6});
         clean = ++i;
     }
-    strbuf_add(out, (struct str){s.ptr + clean, s.len - clean});
+    add_part(out, s, clean, s.len);
     strbuf_addc(out, '"');
 }

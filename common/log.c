@@ -66,33 +66,26 @@ static void add_logfmt(struct strbuf *out, const char *key, struct str value)
         json_quote(out, value);
 }
 
-static void add_str(struct json_writer *w, struct strbuf *out, const char *key, struct str value)
+static void add_field(struct json_writer *w, struct strbuf *out, const struct log_field *f)
 {
     size_t before = out->len;
-    if (format == LOG_FORMAT_JSON)
-        json_kv_str(w, key, cut(value));
+    char digits[24];
+    int len = f->is_int ? snprintf(digits, sizeof digits, "%lld", (long long)f->i) : 0;
+    if (format == LOG_FORMAT_LOGFMT)
+        add_logfmt(out, f->key, f->is_int ? (struct str){digits, (size_t)len} : cut(f->s));
+    else if (f->is_int)
+        json_kv_int(w, f->key, f->i);
     else
-        add_logfmt(out, key, cut(value));
+        json_kv_str(w, f->key, cut(f->s));
     if (out->len > LINE_MAX_BYTES - 64 && !out->failed) { /* no room for it and the end: the field is left out whole */
         out->len = before;
         out->ptr[before] = 0;
     }
 }
 
-static void add_field(struct json_writer *w, struct strbuf *out, const struct log_field *f)
+static void add_str(struct json_writer *w, struct strbuf *out, const char *key, struct str value)
 {
-    if (!f->is_int) {
-        add_str(w, out, f->key, f->s);
-        return;
-    }
-    if (format == LOG_FORMAT_JSON) {
-        if (out->len < LINE_MAX_BYTES - 256)
-            json_kv_int(w, f->key, f->i);
-        return;
-    }
-    char digits[24];
-    int len = snprintf(digits, sizeof digits, "%lld", (long long)f->i);
-    add_logfmt(out, f->key, (struct str){digits, (size_t)len});
+    add_field(w, out, &LOG_S(key, value));
 }
 
 void log_write(enum log_level level, const char *msg, const struct log_field *fields, size_t n)

@@ -58,7 +58,7 @@ void metric_add(enum metric m, int64_t delta);
 void metric_observe_us(enum metric m, int64_t us);
 /* The sum over all threads. */
 int64_t metric_value(enum metric m);
-/* Prometheus text format 0.0.4. Also process_start_time_seconds, process_resident_memory_bytes, process_open_fds, process_cpu_seconds_total and errand_build_info{version,component}. */
+/* Prometheus text format 0.0.4. Also process_resident_memory_bytes, process_cpu_seconds_total and errand_build_info{version,component}. */
 void metrics_write(struct strbuf *out, const char *component);
 
 #endif

@@ -9,18 +9,10 @@ static bool parse_int(const char *s, long max, int *ret_n)
 {
     char *end;
     long n = strtol(s, &end, 10);
-    if (end == s || *end || n < 0 || n > max)
+    if (*s < '0' || *s > '9' || *end || n > max) /* strtol would take a sign, or white space before */
         return false;
     *ret_n = (int)n;
     return true;
-}
-
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 32);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 /* Percent-decodes in place. */
@@ -32,7 +24,7 @@ static bool decode(char *s)
             *out++ = *s;
             continue;
         }
-        int hi = hex_digit(s[1]), lo = hi >= 0 ? hex_digit(s[2]) : -1;
+        int hi = hex_value(s[1]), lo = hi >= 0 ? hex_value(s[2]) : -1;
         if (lo < 0 || (hi == 0 && lo == 0))
             return false;
         *out++ = (char)(hi * 16 + lo);
@@ -140,4 +132,20 @@ enum err redis_url_check(const char *url, const char **ret_why)
     if (!err)
         redis_url_done(&u);
     return err;
+}
+
+bool redis_url_of_shard(const char *list, unsigned shard, char *buf, size_t size)
+{
+    unsigned count = 1;
+    for (const char *p = list; *p; p++)
+        count += *p == ',';
+    const char *begin = list;
+    for (unsigned skip = shard % count; skip > 0; skip--)
+        begin = strchr(begin, ',') + 1;
+    size_t len = strcspn(begin, ",");
+    if (len >= size)
+        return false;
+    memcpy(buf, begin, len);
+    buf[len] = 0;
+    return true;
 }

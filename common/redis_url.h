@@ -17,5 +17,7 @@ struct redis_url {
 /* ERR_CONFIG (*ret_why: static) for what is no such URL, ERR_NO_MEMORY. */
 MUST_CHECK enum err redis_url_parse(const char *url, struct redis_url *ret_url, const char **ret_why);
 void redis_url_done(struct redis_url *u);
+/* The URL of shard i of a comma list: the i mod n-th, NUL-terminated in buf; false when buf is too small. */
+bool redis_url_of_shard(const char *list, unsigned shard, char *buf, size_t size);
 
 #endif

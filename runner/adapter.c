@@ -93,12 +93,13 @@ static void text_event(struct adapter *a, struct str text)
 {
     struct strbuf data;
     struct json_writer w;
-    if (a->result_text.len + text.len > LIMIT_RESULT)
-        a->result_truncated = true;
-    if (a->result_truncated)
-        strbuf_done(&a->result_text);
-    else
+    if (!a->result_truncated)
         utf8_sanitize(&a->result_text, text);
+    /* The limit is on what is stored: U+FFFD is longer than the byte that it stands for. */
+    if (a->result_text.len > LIMIT_RESULT || strbuf_failed(&a->result_text)) {
+        a->result_truncated = true;
+        strbuf_done(&a->result_text);
+    }
     strbuf_init(&data, LIMIT_EVENT);
     json_writer_init(&w, &data);
     json_object_begin(&w);

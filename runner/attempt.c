@@ -299,11 +299,12 @@ static void finish_again(struct attempt *a, enum err err)
     loop_timer_set(&a->again, FINISH_AGAIN_MS);
 }
 
-static void count_outcome(const char *status)
+/* status: the run's, as the script left it; one that goes on to another attempt had an error in this one. */
+static void count_outcome(struct str status)
 {
-    metric_add(strcmp(status, "success") == 0   ? METRIC_ATTEMPTS_OK
-               : strcmp(status, "stopped") == 0 ? METRIC_ATTEMPTS_STOPPED
-                                                : METRIC_ATTEMPTS_ERROR,
+    metric_add(str_eqz(status, "success")   ? METRIC_ATTEMPTS_OK
+               : str_eqz(status, "stopped") ? METRIC_ATTEMPTS_STOPPED
+                                            : METRIC_ATTEMPTS_ERROR,
                1);
 }
 
@@ -321,6 +322,8 @@ static void on_finished(void *ctx, enum err err, const struct script_finish_repl
     }
     if (err)
         metric_add(METRIC_ATTEMPTS_FENCED, 1);
+    else
+        count_outcome(reply->status);
     LOG_INFO("attempt ended", LOG_RUN(a), LOG_S("status", err ? STR("fenced") : reply->status));
     go_over(a);
 }
@@ -379,10 +382,6 @@ static void call_finish(struct attempt *a)
     }
     if (a->how.started && !a->how.signaled)
         snprintf(exit_code, sizeof exit_code, "%d", a->how.code);
-    if (!a->reported) {
-        a->reported = true;
-        count_outcome(o.status);
-    }
     struct script_finish_args args = {
         .inc = str_of(a->shard->incarnation.s),
         .run = str_of(a->run_id.s),

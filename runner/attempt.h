@@ -43,7 +43,7 @@ struct attempt {
     enum attempt_end end;
     struct id run_id;
     int64_t epoch, number, failures, timeout_ms, grace_ms, backoff_base_ms, backoff_cap_ms;
-    bool fixed_backoff, remote, reported;
+    bool fixed_backoff, remote;
     char *agent;
     struct arena arena; /* what the definition and the spec borrow from, until it has started */
     struct job_spec spec;

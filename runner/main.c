@@ -2,14 +2,14 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
-#include "common/crypto.h"
+#include "common/daemon.h"
 #include "common/log.h"
-#include "common/version.h"
 #include "runner/status.h"
 #include "runner/worker.h"
+
+#define NAME "errand-runner"
 
 struct process {
     struct config config;
@@ -31,12 +31,6 @@ static void on_stopped(struct worker *w)
     loop_stop(w->loop);
 }
 
-static int usage_error(const char *message)
-{
-    fprintf(stderr, "errand-runner: %s\n", message);
-    return 2;
-}
-
 /* errand-exec stands beside this program unless the configuration says otherwise. */
 static const char *find_exec(struct process *p)
 {
@@ -52,28 +46,6 @@ static const char *find_exec(struct process *p)
     return access(p->exec_path, X_OK) == 0 ? NULL : "errand-exec is not beside this program; set exec-path";
 }
 
-static void raise_file_limit(void)
-{
-    struct rlimit r;
-    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
-        r.rlim_cur = r.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &r);
-    }
-}
-
-static const char *check_config(const struct config *c, enum log_level *ret_level)
-{
-    if (!log_level_parse(str_of(c->log_level), ret_level))
-        return "log-level must be debug, info, warn or error";
-    if (strcmp(c->log_format, "json") != 0 && strcmp(c->log_format, "logfmt") != 0)
-        return "log-format must be json or logfmt";
-    if (strlen(c->prefix) > KEYS_PREFIX_MAX)
-        return "prefix must be at most 64 bytes";
-    if (c->heartbeat_ms * 2 > c->lease_ms)
-        return "lease-ms must be at least twice heartbeat-ms";
-    return crypto_start() == ERR_OK ? NULL : "the system has no randomness";
-}
-
 static int run(struct process *p)
 {
     struct strbuf msg;
@@ -82,7 +54,7 @@ static int run(struct process *p)
     if (!err)
         err = status_start(&p->worker, &p->status, &msg);
     if (err) {
-        usage_error(msg.len ? msg.ptr : err_sentence(err));
+        daemon_usage_error(NAME, msg.len ? msg.ptr : err_sentence(err));
         _exit(err == ERR_CONFIG ? 2 : 1);
     }
     strbuf_done(&msg);
@@ -110,35 +82,15 @@ static int run(struct process *p)
 int main(int argc, char **argv)
 {
     static struct process p;
-    struct strbuf msg;
-    enum config_action action;
-    enum log_level level = LOG_LEVEL_INFO;
-    strbuf_init(&msg, 65536);
-    if (config_load(&p.config, FOR_RUNNER, argc, argv, &action, &msg))
-        return usage_error(msg.len ? msg.ptr : "the configuration is not valid");
-    if (action == CONFIG_HELP)
-        config_help(FOR_RUNNER, "errand-runner", &msg);
-    if (action == CONFIG_VERSION)
-        strbuf_addz(&msg, "errand-runner " ERRAND_VERSION "\n");
-    if (action != CONFIG_RUN) {
-        fputs(msg.ptr, stdout);
-        strbuf_done(&msg);
-        return 0;
-    }
-    const char *why = check_config(&p.config, &level);
-    if (!why)
-        why = find_exec(&p);
+    int status = daemon_start(&p.config, FOR_RUNNER, NAME, argc, argv);
+    if (status >= 0)
+        return status;
+    const char *why = find_exec(&p);
+    if (!why && p.config.heartbeat_ms * 2 > p.config.lease_ms)
+        why = "lease-ms must be at least twice heartbeat-ms";
     if (why)
-        return usage_error(why);
-    char host[65] = "";
-    gethostname(host, sizeof host - 1);
-    if (!p.config.node[0])
-        p.config.node = host;
-    log_setup(level, strcmp(p.config.log_format, "json") == 0 ? LOG_FORMAT_JSON : LOG_FORMAT_LOGFMT, "runner",
-              str_of(p.config.node));
-    raise_file_limit();
-    int status = run(&p);
+        return daemon_usage_error(NAME, why);
+    status = run(&p);
     config_done(&p.config);
-    strbuf_done(&msg);
     return status;
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "api/http.h"
+#include "common/daemon.h"
 #include "common/metrics.h"
 
 struct status_server {
@@ -46,17 +47,6 @@ static void on_error(void *ctx, struct http_req *req, enum err err, const char *
     http_reply(req, err_status(err), "text/plain", str_of(detail ? detail : err_sentence(err)));
 }
 
-static bool write_port(const char *path, int port)
-{
-    char temporary[4200];
-    snprintf(temporary, sizeof temporary, "%.4096s.tmp", path);
-    FILE *f = fopen(temporary, "we");
-    if (!f)
-        return false;
-    fprintf(f, "%d\n", port);
-    return fclose(f) == 0 && rename(temporary, path) == 0;
-}
-
 enum err status_start(struct worker *w, struct status_server **ret_server, struct strbuf *ret_message)
 {
     const char *address = w->config->metrics_listen, *why = "";
@@ -69,7 +59,7 @@ enum err status_start(struct worker *w, struct status_server **ret_server, struc
     s->worker = w;
     struct http_app app = {s, on_head, on_request, on_error};
     enum err err = http_server_new(w->loop, address, false, &app, &s->server, &why);
-    if (!err && w->config->port_file[0] && !write_port(w->config->port_file, http_server_port(s->server))) {
+    if (!err && w->config->port_file[0] && !daemon_write_port(w->config->port_file, http_server_port(s->server))) {
         err = ERR_IO;
         why = "can't write port-file";
     }

@@ -15,17 +15,10 @@
 
 bool worker_may_execute(const struct worker *w, const char *executor)
 {
-    struct str list = str_of(w->config->executors);
-    while (list.len > 0) {
-        const char *comma = memchr(list.ptr, ',', list.len);
-        struct str word = {list.ptr, comma ? (size_t)(comma - list.ptr) : list.len};
-        list.ptr += word.len + (comma ? 1 : 0);
-        list.len -= word.len + (comma ? 1 : 0);
-        while (word.len > 0 && word.ptr[0] == ' ')
-            word.ptr++, word.len--;
+    struct str list = str_of(w->config->executors), word;
+    while (str_next_word(&list, &word))
         if (str_eqz(word, executor))
             return true;
-    }
     return false;
 }
 
@@ -141,14 +134,8 @@ bool worker_ready(const struct worker *w, const char **ret_why)
 
 static enum err read_queues(struct worker *w, struct strbuf *msg)
 {
-    struct str list = str_of(w->config->queues);
-    while (list.len > 0) {
-        const char *comma = memchr(list.ptr, ',', list.len);
-        struct str word = {list.ptr, comma ? (size_t)(comma - list.ptr) : list.len};
-        list.ptr += word.len + (comma ? 1 : 0);
-        list.len -= word.len + (comma ? 1 : 0);
-        if (word.len == 0)
-            continue;
+    struct str list = str_of(w->config->queues), word;
+    while (str_next_word(&list, &word)) {
         if (w->queue_count >= WORKER_QUEUES_MAX || word.len > LIMIT_NAME || memchr(word.ptr, ':', word.len)) {
             strbuf_addf(msg, "queues: at most %d names of at most %d characters", WORKER_QUEUES_MAX, LIMIT_NAME);
             return ERR_CONFIG;
@@ -162,12 +149,8 @@ static enum err read_queues(struct worker *w, struct strbuf *msg)
 
 static enum err check_executors(const struct worker *w, struct strbuf *msg)
 {
-    struct str list = str_of(w->config->executors);
-    while (list.len > 0) {
-        const char *comma = memchr(list.ptr, ',', list.len);
-        struct str word = {list.ptr, comma ? (size_t)(comma - list.ptr) : list.len};
-        list.ptr += word.len + (comma ? 1 : 0);
-        list.len -= word.len + (comma ? 1 : 0);
+    struct str list = str_of(w->config->executors), word;
+    while (str_next_word(&list, &word)) {
         if (!executor_find(word)) {
             strbuf_addf(msg, "executors: \"%.*s\" is not one of this version; it has: process", STR_ARG(word));
             return ERR_CONFIG;

@@ -8,6 +8,7 @@
 #include "common/crypto.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "common/redis_url.h"
 #include "common/version.h"
 #include "runner/attempt.h"
 
@@ -509,29 +510,12 @@ static void on_state(void *ctx, struct redis *r, bool up)
         shard_beat(s); /* before anything else of this runner */
 }
 
-/* The URL of shard i: the list's i mod n-th. */
-static bool url_of(const char *list, unsigned shard, char *buf, size_t size)
-{
-    unsigned count = 1;
-    for (const char *p = list; *p; p++)
-        count += *p == ',';
-    const char *begin = list;
-    for (unsigned skip = shard % count; skip > 0; skip--)
-        begin = strchr(begin, ',') + 1;
-    size_t len = strcspn(begin, ",");
-    if (len >= size)
-        return false;
-    memcpy(buf, begin, len);
-    buf[len] = 0;
-    return true;
-}
-
 enum err shard_start(struct worker *w, unsigned number, struct strbuf *ret_message)
 {
     struct worker_shard *s = &w->shards[number];
     char url[1100], name[128];
     const char *why = "it is too long";
-    if (!url_of(w->config->redis_url, number, url, sizeof url) || redis_url_check(url, &why)) {
+    if (!redis_url_of_shard(w->config->redis_url, number, url, sizeof url) || redis_url_check(url, &why)) {
         strbuf_addf(ret_message, "redis-url: %s", why);
         return ERR_CONFIG;
     }

@@ -19,13 +19,25 @@ def documents():
     return ["README.md"] + [f"docs/{n}" for n in sorted(os.listdir(os.path.join(ROOT, "docs"))) if n.endswith(".md")] + [f"docker/{n}" for n in os.listdir(os.path.join(ROOT, "docker")) if n.endswith(".md")]
 
 
+def table_rows(text):
+    """Rows of all Markdown tables, as lists of cells."""
+    return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in text.splitlines() if line.startswith("|")]
+
+
 @pytest.mark.parametrize("program", ["errand-api", "errand-runner"])
-def test_every_option_is_listed(program):
+def test_every_option_is_listed_with_its_default_and_meaning(program):
     shown = subprocess.run([os.path.join(build_dir(), program), "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout
-    names = set(re.findall(r"ERRAND_[A-Z_]+", shown))
-    assert len(names) > 10
-    text = read("docs", "operations.md")
-    assert not [n for n in names if f"`{n}`" not in text and f"`{n.removesuffix('_FILE')}`, `…_FILE`" not in text]
+    options = re.findall(r"^  (?:--([a-z-]+), )?(ERRAND_[A-Z_]+)(?:, (ERRAND_[A-Z_]+_FILE))?\n        (.*)$", shown, re.M)
+    assert len(options) > 10
+    rows = {row[1].split(",")[0].strip("`"): row for row in table_rows(read("docs", "operations.md")) if len(row) == 5}
+    for flag, name, file, line in options:
+        if name == "ERRAND_CONFIG":  # the file itself
+            continue
+        row = rows[name]
+        meaning, default = re.fullmatch(r"(.*?)(?: \[((?:(?! \[).)*)\])?", line).groups()
+        assert row[0] == (f"`--{flag}`" if flag else "–") and (file == "") == ("…_FILE" not in row[1]), row
+        assert row[2] in ("both", program.removeprefix("errand-")), row
+        assert (row[4], row[3].strip("`")) == (meaning, default or ""), row
 
 
 def test_every_option_of_the_docs_exists():
@@ -37,42 +49,97 @@ def test_every_option_of_the_docs_exists():
             assert option in known | agents or option.replace("_FILE", "") in known or option.startswith("ERRAND_TEST"), f"{name}: {option}"
 
 
-def test_every_error_code_is_listed():
-    codes = re.findall(r'X\(ERR_\w+, "(\w+)", (\d+)', read("common", "err.h"))
-    assert len(codes) > 40
-    text = read("docs", "api.md")
+def test_every_error_code_is_listed_with_its_status():
+    codes = re.findall(r'X\(ERR_\w+, "(\w+)", (\d+), (true|false),\s+"([^"]+)"\)', read("common", "err.h").replace("\\\n", " "))
+    assert len(codes) == len(re.findall(r" X\(ERR_", read("common", "err.h"))) > 40
     inner = {"ok", "incarnation_dead", "stale_claim", "io_error", "config", "canceled"}  # never in an answer
-    assert not [c for c, _ in codes if c not in inner and f"`{c}`" not in text]
+    wanted = {(f"`{code}`", status, "yes" if retry == "true" else "", sentence) for code, status, retry, sentence in codes if code not in inner}
+    assert {tuple(row) for row in table_rows(read("docs", "api.md")) if len(row) == 4 and row[1].isdigit()} == wanted
 
 
-def test_every_limit_is_listed():
+def test_every_limit_is_listed_with_its_value():
     shown = subprocess.run([os.path.join(build_dir(), "errand"), "limits", "--json"], stdout=subprocess.PIPE, text=True, check=True).stdout
-    limits = [json.loads(line) for line in shown.splitlines()]
-    if len(limits) == 1 and isinstance(limits[0], dict) and "limits" in limits[0]:
-        limits = limits[0]["limits"]
-    assert len(limits) > 30
-    text = read("docs", "api.md")
-    for row in re.findall(r'X\(LIMIT_\w+, \d+, "\w*", +"([^"]+)"', read("common", "limits.h").replace("\\\n", " ")):
-        assert row in text, row
+    limits = {row["name"]: row["value"] for row in map(json.loads, shown.splitlines())}
+    table = re.findall(r'X\((LIMIT_\w+), (\d+), "(\w*)",\s+"([^"]+)"', read("common", "limits.h").replace("\\\n", " "))
+    assert {name: int(value) for name, value, _, _ in table} == limits and len(limits) > 30
+    rows = {tuple(row) for row in table_rows(read("docs", "api.md").split("\n## Limits\n")[1].split("\n## ")[0])[2:]}
+    assert rows == {(what, f"{value} {unit}".strip()) for _, value, unit, what in table}
 
 
-def test_every_metric_is_listed(stack, api):
-    text = read("docs", "operations.md")
-    names = re.findall(r"^# TYPE (errand_\w+)", request(api.port, "GET", "/metrics").body.decode(), re.M)
-    assert len(names) > 10 and not [n for n in names if f"`{n}`" not in text and n != "errand_build_info"]
+def test_every_metric_is_listed_with_its_type(api):
+    exposed = request(api.port, "GET", "/metrics").body.decode()
+    metrics = {(f"`{name}`", kind, text) for name, text, kind in re.findall(r"^# HELP (errand_\w+) (.*)\n# TYPE \1 (\w+)$", exposed, re.M) if name != "errand_build_info"}
+    listed = {tuple(row) for row in table_rows(read("docs", "operations.md")) if row[0].startswith("`errand_") and len(row) == 3}
+    assert len(metrics) > 10 and listed == metrics
 
 
-def test_every_route_is_listed(api):
-    text = read("docs", "api.md")
-    for path in request(api.port, "GET", "/openapi.json").json()["paths"]:
-        assert path in text, path
+def test_every_route_is_listed_and_described(api):
+    table = re.findall(r'^    \{(GET|POST|PUT|DELETE), "([^"]+)",[^}]*?(NULL, NULL|"\w+",\s+"[^"]+")\},$', read("api", "routes.c"), re.M | re.S)
+    assert len(table) == len(re.findall(r"^    \{(?:GET|POST|PUT|DELETE),", read("api", "routes.c"), re.M)) > 25
+    text = read("docs", "api.md").split("\n## Submitting")[0]
+    described = {(method.upper(), path) for path, item in request(api.port, "GET", "/openapi.json").json()["paths"].items() for method in item if method != "parameters"}
+    assert described == {(method, path) for method, path, identity in table if identity != "NULL, NULL"}
+    for method, path, identity in table:
+        if identity == "NULL, NULL":
+            assert f"`{path}`" in text or f"`{method} {path}`" in text, path
+        else:  # `PUT GET DELETE /v1/agents/{name}`, `GET /healthz` · `/readyz`
+            assert re.search(rf"`(?:[A-Z ]*\b{method}\b[A-Z ]* )?{re.escape(path)}`", text), (method, path)
+
+
+def test_every_route_of_the_docs_exists():
+    served = set(re.findall(r'\{(?:GET|POST|PUT|DELETE), "([^"]+)"', read("api", "routes.c")))
+    for name in documents():
+        for path in re.findall(r"`(?:(?:GET|POST|PUT|DELETE) )+(/[^`? ]*)", read(name)):
+            assert path in served, f"{name}: {path}"
+
+
+def test_the_commands_of_the_docs_exist():
+    errand = os.path.join(build_dir(), "errand")
+    known = set(re.findall(r"^  ([a-z]+) ", subprocess.run([errand, "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout, re.M))
+    shown_of_dev = subprocess.run([os.path.join(ROOT, "dev"), "help"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    found = 0
+    for name in documents():
+        for program, word in re.findall(r"(?:^|[`\s])(?:build/)?(errand|\./dev) ([a-z]+)", "\n".join(code_of(read(name)))):
+            found += 1
+            if program == "errand":
+                assert word in known, f"{name}: errand {word}"
+            else:
+                assert re.search(rf"(?:^|\s){word}\b", shown_of_dev), f"{name}: ./dev {word}"
+    assert found > 10
+
+
+def test_the_flags_of_the_docs_exist():
+    errand = os.path.join(build_dir(), "errand")
+    for name in documents():
+        for line in code_of(read(name)):
+            called = re.search(r"(?:^|[\s])(?:build/)?errand ([a-z]+)\b([^|;#]*)", line)
+            if called and "--" in called.group(2):
+                shown = subprocess.run([errand, called.group(1), "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout
+                assert not [f for f in re.findall(r"--[a-z-]+", called.group(2)) if not re.search(rf"{f}\b", shown)], f"{name}: {line}"
+
+
+def code_of(text):
+    """What stands as code: the lines of fenced blocks, and what is in `backquotes`."""
+    blocks = re.findall(r"^```[a-z]*\n(.*?)^```$", text, re.M | re.S)
+    rest = re.sub(r"^```[a-z]*\n.*?^```$", "", text, flags=re.M | re.S)
+    return [line for block in blocks for line in block.splitlines()] + re.findall(r"`([^`\n]+)`", rest)
+
+
+def anchors(text):
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.*)$", text, re.M)}
 
 
 def test_links_lead_somewhere():
+    links = 0
     for name in documents():
-        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", read(name)):
-            if not re.match(r"[a-z]+:", target):
-                assert os.path.exists(os.path.join(ROOT, os.path.dirname(name), target)), f"{name}: {target}"
+        for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", read(name)):
+            if re.match(r"[a-z]+:", target):
+                continue
+            links += 1
+            path = os.path.join(os.path.dirname(name), target) if target else name
+            assert os.path.exists(os.path.join(ROOT, path)), f"{name}: {target}"
+            assert not anchor or anchor in anchors(read(path)), f"{name}: {target}#{anchor}"
+    assert links > 5
 
 
 def test_every_script_is_in_the_architecture():

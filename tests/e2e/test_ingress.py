@@ -1,6 +1,7 @@
 """Runtimes without Redis: batches over HTTP with a runner token. The agent only lives; the test speaks in its name, so that every byte and every code can be shown."""
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -13,12 +14,13 @@ from harness.wait import wait_until
 class Remote:
     """A running remote attempt, and its voice."""
 
-    def __init__(self, stack, api, **fields):
+    def __init__(self, stack, api, before="", **fields):
         self.stack, self.api = stack, api
         folder = stack.folder
-        text = f'printf "%s" "$ERRAND_RUNNER_TOKEN" > {folder}/token.$ERRAND_RUN_ID.$ERRAND_ATTEMPT.tmp; mv {folder}/token.$ERRAND_RUN_ID.$ERRAND_ATTEMPT.tmp {folder}/token.$ERRAND_RUN_ID.$ERRAND_ATTEMPT; ' \
+        fields.setdefault("graceMs", 500)
+        text = before + f'printf "%s" "$ERRAND_RUNNER_TOKEN" > {folder}/token.$ERRAND_RUN_ID.$ERRAND_ATTEMPT.tmp; mv {folder}/token.$ERRAND_RUN_ID.$ERRAND_ATTEMPT.tmp {folder}/token.$ERRAND_RUN_ID.$ERRAND_ATTEMPT; ' \
                f'echo this is only log; while [ ! -e {folder}/exit.$ERRAND_RUN_ID.$ERRAND_ATTEMPT ]; do sleep 0.02; done; exit $(cat {folder}/exit.$ERRAND_RUN_ID.$ERRAND_ATTEMPT)'
-        self.run_id = api.submit(agents.shell(text, name="remote", eventSource="remote", graceMs=500, **fields))
+        self.run_id = api.submit(agents.shell(text, name="remote", eventSource="remote", **fields))
         self.attempt, self.token = 1, self.token_of(1)
 
     def token_of(self, attempt):
@@ -134,12 +136,12 @@ def test_wrong_source(stack, api, runner):
     wait_until(lambda: os.path.exists(f"{folder}/t"), 10)
     with open(f"{folder}/t", encoding="ascii") as f:
         token = f.read()
-    if token:
-        answer = http_client.request(api.port, "POST", f"/v1/runs/{run_id}/runner/events", {"v": 1, "runId": run_id, "events": [event(9, 1)]}, {"Authorization": f"Bearer {token}"})
-        assert answer.status == 409 and answer.code == "wrong_source"
+    answer = http_client.request(api.port, "POST", f"/v1/runs/{run_id}/runner/events", {"v": 1, "runId": run_id, "events": [event(9, 1)]}, {"Authorization": f"Bearer {token}"})
+    assert answer.status == 409 and answer.code == "wrong_source" and answer.json()["nextSeq"] >= 2, answer
     with open(f"{folder}/go", "w", encoding="ascii"):
         pass
-    api.wait(run_id)
+    assert api.wait(run_id)["status"] == "success"
+    assert 9 not in [json.loads(line)["seq"] for line in api.replay(run_id).lines()]
 
 
 def test_credentials_of_a_runtime(stack, apis, remote):
@@ -151,7 +153,8 @@ def test_credentials_of_a_runtime(stack, apis, remote):
         assert (answer.status, answer.code) == ((403, "forbidden") if token == stack.key else (401, "unauthorized")), token
         assert remote.manifest(token=token).status == answer.status
     nobody = "00ffffff-ffff-4fff-8fff-ffffffffffff"
-    assert remote.post({**body, "runId": nobody}, run_id=nobody).status in (401, 404)
+    answer = remote.post({**body, "runId": nobody}, run_id=nobody)
+    assert (answer.status, answer.code) == (404, "run_not_found"), answer
     assert http_client.request(apis[0].port, "GET", f"/v1/runs/{remote.run_id}", headers={"Authorization": f"Bearer {remote.token}"}).status == 403, "it is no API key"
     for one in (remote, other):
         one.exit()
@@ -209,14 +212,40 @@ def test_a_runtime_that_ends_without_a_claim(stack, apis, remote):
     assert record["status"] == "error" and record["error"]["class"] == "exit_nonzero"
 
 
-def test_a_stop_is_told_to_the_sender(stack, apis, remote):
+def test_a_stop_is_told_to_the_sender(stack, apis):
+    """The agent does not hear SIGTERM, so that it still runs when it posts; its grace ends when it exits by itself."""
+    stack.runner(api=apis[0])
+    remote = Remote(stack, apis[0], before="trap '' TERM; ", graceMs=60000)
     t = remote.now()
-    apis[1].post(f"/v1/runs/{remote.run_id}/stop")
+    assert apis[1].post(f"/v1/runs/{remote.run_id}/stop").status == 202
     answer = remote.batch(event(2, t))
-    assert answer.status == 409 or answer.json()["stop"] is True
-    remote.batch(terminal(3, t))
+    assert answer.status == 202 and answer.json()["stop"] is True and remote.manifest().json()["stop"] is True
+    assert remote.batch(event(2, t)).json() == {**answer.json(), "accepted": 0, "duplicate": True}
+    refused = remote.batch(event(1, t))
+    assert refused.status == 409 and refused.code == "seq_conflict" and refused.json()["stop"] is True
+    assert remote.batch(terminal(3, t, result=1)).status == 202
+    remote.exit()
     record = check_exact_delivery(stack, [remote.run_id])[remote.run_id]
     assert record["status"] == "stopped", "a stop overrides a claimed success"
+
+
+def test_of_two_at_once_one_is_stored(stack, apis, remote):
+    """Both nodes get the same batch at the same time, again and again; then two that differ."""
+    t, seq = remote.now(), 2
+    with ThreadPoolExecutor(2) as pool:
+        for i in range(20):
+            batch = [event(seq, t, i=i), event(seq + 1, t, i=i)]
+            answers = list(pool.map(lambda api, batch=batch: remote.batch(*batch, api=api), apis[:2]))
+            assert sorted(a.status for a in answers) == [200, 202], answers
+            seq += 2
+        for i in range(20):
+            answers = list(pool.map(lambda api, seq=seq: remote.batch(event(seq, t, node=api.port), api=api), apis[:2]))
+            assert sorted(a.status for a in answers) == [202, 409], answers
+            assert next(a for a in answers if a.status == 409).code == "seq_conflict"
+            seq += 1
+    remote.exit()
+    record = check_exact_delivery(stack, [remote.run_id])[remote.run_id]
+    assert record["eventCount"] == 62, "60, its begin and its end"
 
 
 def test_codes_over_http(stack, apis, remote):
@@ -228,6 +257,13 @@ def test_codes_over_http(stack, apis, remote):
             ({"v": 1, "runId": remote.run_id, "events": [event(2, 2), event(3, 1)]}, 400, "t_ms_not_monotonic"), (b" " * (4194304 + 1), 413, "body_too_large")):
         answer = remote.post(body)
         assert answer.status == status and answer.code == code, answer
+    good = json.dumps(event(2, 1))
+    for body, code, detail in (("\n \r\n", "empty_batch", "no event"), (f"{good}\nnot JSON", "invalid_event", "events[1]"), ("\n".join([good] * 257), "batch_too_large", "256"),
+                               (f"{good}\n{good}", "seq_not_monotonic", "events[1].seq"), ('{"seq":-1}', "invalid_event", "events[0].seq must be a non-negative integer")):
+        for content_type in ("application/x-ndjson", "Application/X-NDJSON; charset=utf-8"):
+            answer = remote.post(body, content_type=content_type)
+            assert answer.status == 400 and answer.code == code and detail in answer.json()["detail"], answer
+    assert remote.manifest().json()["nextSeq"] == 2
     remote.exit()
     record = check_exact_delivery(stack, [remote.run_id])[remote.run_id]
     assert record["eventCount"] == 2, "nothing of a refused batch is stored"

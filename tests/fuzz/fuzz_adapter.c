@@ -1,5 +1,5 @@
-/* What agents print: every event is a JSON object within its bound, and the same however the output is cut. Byte 0: protocol, and whether the output is repeated until its
- * lines are too long for one event; byte 1: where the cuts are. */
+/* What agents print: every event is a JSON object within its bound, and the same however the output is cut. Byte 0: protocol, and whether the first line is
+ * prolonged beyond the bounds; byte 1: where the cuts are. */
 #include <stdlib.h>
 
 #include "common/json.h"
@@ -45,13 +45,18 @@ static void feed(struct strbuf *seen, const uint8_t *data, size_t size, size_t s
     adapter_done(&a);
 }
 
-/* The bytes again and again: short inputs reach the bounds of lines and of results too. */
-static uint8_t *repeat(const uint8_t *data, size_t size, size_t wanted)
+/* The first line's bytes again and again, `wanted` in all, then the rest: short inputs reach the bounds of lines and of results too. */
+static uint8_t *prolong(const uint8_t *data, size_t size, size_t wanted, size_t *ret_len)
 {
-    uint8_t *out = malloc(wanted);
+    const uint8_t *newline = memchr(data, '\n', size);
+    size_t first = newline ? (size_t)(newline - data) : size;
+    size_t begin = first > 0 ? wanted : 0;
+    uint8_t *out = malloc(begin + size - first + 1);
     PRE(out != NULL);
-    for (size_t at = 0; at < wanted; at += size)
-        memcpy(out + at, data, size < wanted - at ? size : wanted - at);
+    for (size_t at = 0; at < begin; at += first)
+        memcpy(out + at, data, first < begin - at ? first : begin - at);
+    memcpy(out + begin, data + first, size - first);
+    *ret_len = begin + size - first;
     return out;
 }
 
@@ -60,13 +65,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 3)
         return 0;
     struct strbuf whole, cut;
-    bool text = data[0] & 1, is_long = (data[0] & 0xfe) == 0x4c; /* 'L' or 'M': seldom, they cost */
+    bool text = data[0] & 1, is_long = (data[0] & 0xfe) == 0x4c && data[1] >= 0xf8; /* seldom: they cost more */
     size_t step = data[1] % 23u + 1, len = size - 2;
     uint8_t *bytes = NULL;
     if (is_long) {
-        len = text ? LIMIT_RESULT + 1000 : LINE_MAX_BYTES + 3 * LINE_PIECE_BYTES;
-        bytes = repeat(data + 2, size - 2, len);
-        step *= 1499;
+        size_t more = 4099 * (data[1] & 7u);
+        bytes = prolong(data + 2, size - 2, more + (text ? LIMIT_RESULT : LINE_MAX_BYTES + LINE_PIECE_BYTES), &len);
+        step = more + 4099;
     }
     feed(&whole, bytes ? bytes : data + 2, len, len, text);
     feed(&cut, bytes ? bytes : data + 2, len, step, text);

@@ -12,13 +12,16 @@ static void answer_all(struct rig *r)
         rig_answer(r);
 }
 
+/* What a connection may hold: its input, one body, and answers up to the pause and one beyond it. */
+enum { HELD_MAX = 1 << 20 };
+
 static void talk(const uint8_t *data, size_t size, size_t step, struct strbuf *out)
 {
     struct rig r;
     rig_start(&r);
     for (size_t at = 0; at < size; at += step) {
         rig_bytes(&r, (struct str){(const char *)data + at, step < size - at ? step : size - at});
-        POST(!r.conn || http_conn_held(r.conn) < (4U << 20));
+        POST(!r.conn || http_conn_held(r.conn) < HELD_MAX);
         answer_all(&r);
     }
     rig_output(&r, out);
@@ -37,6 +40,11 @@ static void talk_slowly(const uint8_t *data, size_t size, size_t step, uint8_t h
             r.room += how;
             http_conn_on_writable(r.conn);
         }
+        POST(!r.conn || http_conn_held(r.conn) < HELD_MAX);
+    }
+    if (r.stream && how & 1) {
+        http_stream_end(r.stream);
+        r.stream = NULL;
     }
     if (r.conn && how & 64)
         http_conn_on_eof(r.conn, how & 128);

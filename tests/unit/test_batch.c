@@ -313,6 +313,63 @@ static void test_depth(void **state)
     }
 }
 
+/* What a request may use beyond its body (api/http_conn.c): a batch that keeps to the limits is never refused for its shape. */
+static void test_events_of_many_members_fit_a_requests_memory(void **state)
+{
+    (void)state;
+    enum { EVENTS = 16, REQUEST_MEMORY = 4 * LIMIT_BATCH_BODY + (8 << 20) };
+    static struct event_batch b;
+    for (int ndjson = 0; ndjson < 2; ndjson++) {
+        struct strbuf body;
+        struct arena a;
+        const char *detail;
+        strbuf_init(&body, LIMIT_BATCH_BODY);
+        strbuf_addz(&body, ndjson ? "" : HEAD);
+        for (int i = 0; i < EVENTS; i++) {
+            bool last = i == EVENTS - 1; /* the claim, which is looked into */
+            strbuf_addf(&body, "%s{\"seq\":%d,\"tMs\":1,\"kind\":\"%s\",\"data\":{\"status\":\"success\"",
+                        i == 0   ? ""
+                        : ndjson ? "\n"
+                                 : ",",
+                        i + 1, last ? "runtime_terminal" : "notification");
+            for (int k = 0; k < 25000; k++)
+                strbuf_addf(&body, ",\"%x\":0", (unsigned)k);
+            strbuf_addz(&body, "}}");
+        }
+        strbuf_addz(&body, ndjson ? "" : "]}");
+        assert_false(strbuf_failed(&body));
+        arena_init(&a, REQUEST_MEMORY);
+        assert_int_equal(parse(&a, strbuf_str(&body), ndjson, &b, &detail), ERR_OK);
+        assert_true(b.count == EVENTS && str_eqz(b.claim_status, "success"));
+        arena_done(&a);
+        strbuf_done(&body);
+    }
+}
+
+/* A backspace is two bytes as sent and six as we write it. */
+static void test_the_longest_error_message_of_a_claim_is_kept_whole(void **state)
+{
+    (void)state;
+    enum { BACKSPACES = 130000 };
+    static struct event_batch b;
+    struct strbuf body;
+    struct arena a;
+    struct json *error = NULL;
+    const char *detail;
+    strbuf_init(&body, LIMIT_BATCH_BODY);
+    strbuf_addz(&body, HEAD "{\"seq\":1,\"tMs\":1,\"kind\":\"runtime_terminal\",\"data\":{\"status\":\"error\","
+                            "\"error\":{\"message\":\"");
+    for (int i = 0; i < BACKSPACES; i++)
+        strbuf_addz(&body, "\\b");
+    strbuf_addz(&body, "\"}}}]}");
+    arena_init(&a, 64 << 20);
+    assert_int_equal(parse(&a, strbuf_str(&body), false, &b, &detail), ERR_OK);
+    assert_int_equal(json_parse(&a, b.claim_error, 2, 2, &error, NULL), ERR_OK);
+    assert_int_equal(json_get(error, "message")->string.len, BACKSPACES);
+    arena_done(&a);
+    strbuf_done(&body);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -324,6 +381,8 @@ int main(void)
         cmocka_unit_test(test_a_claim_is_kept_apart),
         cmocka_unit_test(test_lines),
         cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_the_longest_error_message_of_a_claim_is_kept_whole),
+        cmocka_unit_test(test_events_of_many_members_fit_a_requests_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

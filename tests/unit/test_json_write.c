@@ -124,18 +124,18 @@ static const struct {
     /* and beyond them: each byte that begins nothing valid is one U+FFFD */
     {STR("\x80"), FFFD},
     {STR("a\xffz"), "a" FFFD "z"},
-    {STR("\xc0\xaf"), FFFD FFFD},                         /* overlong */
-    {STR("\xc1\xbf"), FFFD FFFD},                         /* overlong */
-    {STR("\xe0\x9f\xbf"), FFFD FFFD FFFD},                /* overlong */
-    {STR("\xf0\x8f\xbf\xbf"), FFFD FFFD FFFD FFFD},       /* overlong */
-    {STR("\xed\xa0\x80"), FFFD FFFD FFFD},                /* a surrogate */
-    {STR("\xf4\x90\x80\x80"), FFFD FFFD FFFD FFFD},       /* above U+10FFFF */
-    {STR("\xf5\x80\x80\x80"), FFFD FFFD FFFD FFFD},       /* no lead byte */
-    {STR("\xc3"), FFFD},                                  /* cut off */
-    {STR("\xe2\x82"), FFFD FFFD},                         /* cut off */
-    {STR("\xf0\x9f\x98"), FFFD FFFD FFFD},                /* cut off */
-    {STR("\xe2\x82x"), FFFD FFFD "x"},                    /* broken off */
-    {STR("\xc3\xc3\xbc"), FFFD "\xc3\xbc"},               /* the next one is whole */
+    {STR("\xc0\xaf"), FFFD FFFD},                            /* overlong */
+    {STR("\xc1\xbf"), FFFD FFFD},                            /* overlong */
+    {STR("\xe0\x9f\xbf"), FFFD FFFD FFFD},                   /* overlong */
+    {STR("\xf0\x8f\xbf\xbf"), FFFD FFFD FFFD FFFD},          /* overlong */
+    {STR("\xed\xa0\x80"), FFFD FFFD FFFD},                   /* a surrogate */
+    {STR("\xf4\x90\x80\x80"), FFFD FFFD FFFD FFFD},          /* above U+10FFFF */
+    {STR("\xf5\x80\x80\x80"), FFFD FFFD FFFD FFFD},          /* no lead byte */
+    {STR("\xc3"), FFFD},                                     /* cut off */
+    {STR("\xe2\x82"), FFFD FFFD},                            /* cut off */
+    {STR("\xf0\x9f\x98"), FFFD FFFD FFFD},                   /* cut off */
+    {STR("\xe2\x82x"), FFFD FFFD "x"},                       /* broken off */
+    {STR("\xc3\xc3\xbc"), FFFD "\xc3\xbc"},                  /* the next one is whole */
     {STR("\xf0\x9f\xe2\x82\xac"), FFFD FFFD "\xe2\x82\xac"}, /* the same */
 };
 
