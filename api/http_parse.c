@@ -346,8 +346,9 @@ static enum err check_llhttp(struct str head, enum http_method method, const cha
     llhttp_errno_t result = llhttp_execute(&parser, head.ptr, head.len);
     if (result == HPE_OK || result == HPE_PAUSED_UPGRADE)
         return ERR_OK;
-    *ret_why = "the head is not valid HTTP";
-    return result == HPE_INVALID_METHOD && method == HTTP_OTHER_ ? ERR_METHOD_NOT_ALLOWED : ERR_BAD_REQUEST;
+    bool unknown_method = result == HPE_INVALID_METHOD && method == HTTP_OTHER_;
+    *ret_why = unknown_method ? "no path takes this method" : "the head is not valid HTTP";
+    return unknown_method ? ERR_METHOD_NOT_ALLOWED : ERR_BAD_REQUEST;
 }
 
 enum err http_head_parse(struct http_req *req, struct str raw, struct http_head *ret_head, const char **ret_why)

@@ -134,8 +134,10 @@ int main(int argc, char **argv)
     if (status >= 0)
         return status;
     const char *why = check_root_key(&p.config);
-    if (why)
+    if (why) {
+        config_done(&p.config);
         return daemon_usage_error(NAME, why);
+    }
     bound_heap();
     p.count = (int)p.config.threads;
     p.threads = calloc((size_t)p.count, sizeof *p.threads);

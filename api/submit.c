@@ -119,9 +119,14 @@ static void add(struct fields *f, const char *name, struct str value)
     f->kv[f->n++] = value;
 }
 
-static void refuse_later(void *ctx)
+static void refuse_pressure(void *ctx)
 {
     done(ctx, ERR_MEMORY_PRESSURE);
+}
+
+static void refuse_evicting(void *ctx)
+{
+    done(ctx, ERR_REDIS_UNAVAILABLE);
 }
 
 void submit_run(const struct submit_order *order)
@@ -131,8 +136,8 @@ void submit_run(const struct submit_order *order)
     PRE(p);
     p->order = *order;
     p->shard = node_shard_of_workspace(c->node, c->workspace);
-    if (p->shard->memory_pressure) {
-        loop_defer(c->node->loop, refuse_later, p);
+    if (p->shard->memory_pressure || p->shard->evicting) {
+        loop_defer(c->node->loop, p->shard->evicting ? refuse_evicting : refuse_pressure, p);
         return;
     }
     const struct submission *s = order->sub;

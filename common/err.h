@@ -42,7 +42,7 @@ extern "C" {
     X(ERR_PARENT_STOPPED, "parent_stopped", 409, false, "The parent run was stopped")                                  \
     X(ERR_RATE_LIMITED, "rate_limited", 429, true, "Too many requests")                                                \
     X(ERR_QUEUE_FULL, "queue_full", 503, true, "The queue is full")                                                    \
-    X(ERR_REDIS_UNAVAILABLE, "redis_unavailable", 503, true, "Redis can't be reached")                                 \
+    X(ERR_REDIS_UNAVAILABLE, "redis_unavailable", 503, true, "Redis can't be reached, or may lose runs (see /readyz)") \
     X(ERR_MEMORY_PRESSURE, "memory_pressure", 503, true, "Redis is nearly full")                                       \
     X(ERR_OVERLOADED, "overloaded", 503, true, "This node has too many requests open")                                 \
     X(ERR_DRAINING, "draining", 503, true, "This node is shutting down")                                               \

@@ -110,10 +110,12 @@ static void test_what_was_not_handed_out_is_poisoned(void **state)
 #ifdef WITH_ASAN
     struct arena a;
     arena_init(&a, 4096);
-    for (size_t size = 0; size < 70; size++) {
-        char *p = arena_alloc(&a, size);
-        assert_null(__asan_region_is_poisoned(p, size));
-        assert_true(__asan_address_is_poisoned(p + size)); /* the first byte past each block */
+    char *blocks[70];
+    for (size_t size = 0; size < ARRAY_LEN(blocks); size++)
+        blocks[size] = arena_alloc(&a, size);
+    for (size_t size = 0; size < ARRAY_LEN(blocks); size++) {
+        assert_null(__asan_region_is_poisoned(blocks[size], size));
+        assert_true(__asan_address_is_poisoned(blocks[size] + size)); /* between each and the next */
     }
     arena_done(&a);
 #else

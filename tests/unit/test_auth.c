@@ -140,6 +140,9 @@ static void test_anything_else_is_unauthorized(void **state)
     header("Authorization", "Basic wrong");
     header("X-API-Key", KEY);
     assert_int_equal(check(AUTH_KEY), ERR_UNAUTHORIZED);
+    header("Authorization", "");
+    header("X-API-Key", KEY);
+    assert_int_equal(check(AUTH_KEY), ERR_UNAUTHORIZED);
 }
 
 static void test_without_a_root_key_nobody_is_let_in(void **state)

@@ -59,6 +59,11 @@ static void test_boundaries_between_parts_count(void **state)
     /* Eight bytes of length, little-endian, before each part. */
     crypto_sha256_hex((struct str){"\2\0\0\0\0\0\0\0ab\1\0\0\0\0\0\0\0c", 19}, b);
     assert_string_equal(a, b);
+    char whole[8 + 258] = {2, 1};
+    memset(whole + 8, 'x', 258);
+    crypto_sha256_hex_parts(&(struct str){whole + 8, 258}, 1, a);
+    crypto_sha256_hex((struct str){whole, sizeof whole}, b);
+    assert_string_equal(a, b);
 }
 
 static void test_tokens_are_43_characters_and_each_another(void **state)
@@ -88,7 +93,8 @@ static void test_equal_compares_bytes_and_lengths(void **state)
     (void)state;
     assert_true(crypto_equal(STR("secret"), STR("secret")));
     assert_false(crypto_equal(STR("secret"), STR("secreT")));
-    assert_false(crypto_equal(STR("secret"), STR("secre")));
+    assert_false(crypto_equal(STR("secret"), (struct str){"secret", 5}));
+    assert_false(crypto_equal((struct str){"secret", 5}, STR("secret")));
     assert_false(crypto_equal(STR("a\0b"), STR("a\0c"))); /* a NUL byte ends nothing */
     assert_true(crypto_equal(STR_NONE, STR("")));
     assert_false(crypto_equal(STR_NONE, STR("x")));

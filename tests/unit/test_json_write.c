@@ -54,6 +54,28 @@ static void test_commas_stand_between_values_and_nowhere_else(void **state)
     strbuf_done(&out);
 }
 
+static void test_what_stood_in_one_level_counts_not_for_the_next_of_its_depth(void **state)
+{
+    (void)state;
+    struct strbuf out;
+    struct json_writer w;
+    strbuf_init(&out, 4096);
+    json_writer_init(&w, &out);
+    json_array_begin(&w);
+    for (int i = 0; i < 2; i++) {
+        json_array_begin(&w);
+        json_int(&w, 1);
+        json_int(&w, 2);
+        json_array_end(&w);
+        json_object_begin(&w);
+        json_kv_int(&w, "a", 3);
+        json_object_end(&w);
+    }
+    json_array_end(&w);
+    expect(&out, "[[1,2],{\"a\":3},[1,2],{\"a\":3}]");
+    strbuf_done(&out);
+}
+
 static void test_what_is_empty_is_left_out_or_null(void **state)
 {
     (void)state;
@@ -303,6 +325,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_commas_stand_between_values_and_nowhere_else),
+        cmocka_unit_test(test_what_stood_in_one_level_counts_not_for_the_next_of_its_depth),
         cmocka_unit_test(test_what_is_empty_is_left_out_or_null),
         cmocka_unit_test(test_every_control_character_is_escaped),
         cmocka_unit_test(test_escapes_have_their_short_forms),
