@@ -25,6 +25,7 @@ struct http_req {
     struct str target; /* as sent */
     struct str path;   /* percent-decoded, no query, begins with '/'; never holds NUL, "." or ".." segments (refused) */
     struct str query;  /* raw, without '?' */
+    size_t query_index, query_at; /* where http_query_name goes on: asking for one after the other is linear */
     struct http_header *headers;
     size_t header_count;
     struct str body;     /* whole; empty when there was none */

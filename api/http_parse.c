@@ -506,50 +506,70 @@ size_t http_header_count(const struct http_req *req, const char *name)
     return n;
 }
 
-/* The i-th `name=value` of the query. */
-static bool query_pair(struct http_req *req, size_t i, struct str *ret_name, struct str *ret_value)
+/* Cuts the next `name=value` off the query, both as sent. */
+static bool query_next(struct str *rest, struct str *ret_name, struct str *ret_value)
 {
-    struct str rest = req->query, pair;
-    while (rest.len > 0) {
-        if (!cut(&rest, '&', &pair)) {
-            pair = rest;
-            rest.len = 0;
+    while (rest->len > 0) {
+        struct str pair;
+        if (!cut(rest, '&', &pair)) {
+            pair = *rest;
+            rest->len = 0;
         }
         if (pair.len == 0)
             continue;
-        if (i-- > 0)
-            continue;
-        struct str name = pair, value = STR("");
-        if (cut(&pair, '=', &name))
-            value = pair;
-        char *n = arena_alloc(&req->arena, name.len + 1), *v = arena_alloc(&req->arena, value.len + 1);
-        if (!n || !v || !percent_decode(name, true, n, &ret_name->len) ||
-            !percent_decode(value, true, v, &ret_value->len)) {
-            *ret_name = STR("%"); /* no parameter is called so: it is refused as unknown */
-            *ret_value = STR("");
-            return true;
-        }
-        ret_name->ptr = n;
-        ret_value->ptr = v;
+        *ret_name = pair;
+        *ret_value = STR("");
+        if (cut(&pair, '=', ret_name))
+            *ret_value = pair;
         return true;
     }
     return false;
 }
 
+/* Whether an encoded name says that. Uses no memory of the request: a query may hold thousands of names. */
+static bool query_name_is(struct str encoded, const char *name)
+{
+    char decoded[256];
+    size_t len;
+    return encoded.len < sizeof decoded && percent_decode(encoded, true, decoded, &len) &&
+           str_eqz((struct str){decoded, len}, name);
+}
+
+static bool query_decode(struct http_req *req, struct str encoded, struct str *ret_text)
+{
+    size_t len = 0;
+    char *text = arena_alloc(&req->arena, encoded.len + 1);
+    if (!text || !percent_decode(encoded, true, text, &len))
+        return false;
+    *ret_text = (struct str){text, len};
+    return true;
+}
+
 bool http_query(struct http_req *req, const char *name, size_t index, struct str *ret_value)
 {
-    struct str n, v;
-    for (size_t i = 0; query_pair(req, i, &n, &v); i++) {
-        if (str_eqz(n, name) && index-- == 0) {
-            *ret_value = v;
-            return true;
-        }
+    struct str rest = req->query, n, v;
+    while (query_next(&rest, &n, &v)) {
+        if (query_name_is(n, name) && index-- == 0)
+            return query_decode(req, v, ret_value);
     }
     return false;
 }
 
 bool http_query_name(struct http_req *req, size_t i, struct str *ret_name)
 {
-    struct str value;
-    return query_pair(req, i, ret_name, &value);
+    if (i < req->query_index || req->query_at > req->query.len) /* a stream's query is gone */
+        req->query_index = req->query_at = 0;
+    struct str rest = req->query, n, v;
+    if (req->query_at > 0)
+        rest = (struct str){rest.ptr + req->query_at, rest.len - req->query_at};
+    while (query_next(&rest, &n, &v)) {
+        req->query_at = req->query.len - rest.len;
+        if (req->query_index++ < i)
+            continue;
+        struct str value;
+        if (!query_decode(req, n, ret_name) || !query_decode(req, v, &value))
+            *ret_name = STR("%"); /* no parameter is called so: it is refused as unknown */
+        return true;
+    }
+    return false;
 }

@@ -208,7 +208,7 @@ static bool parameters_known(struct call *c)
     for (size_t i = 0; http_query_name(c->req, i, &name); i++) {
         const char *word = call_text(c, "%.*s ", STR_ARG(name));
         const char *at = strstr(c->route->parameters, word);
-        if (!at || (at != c->route->parameters && at[-1] != ' ') || name.len == 0) {
+        if (!at || (at != c->route->parameters && at[-1] != ' ') || name.len == 0 || memchr(name.ptr, ' ', name.len)) {
             call_problem(c, ERR_INVALID_PARAMETER,
                          call_text(c, "the query parameter \"%.*s\" is not known here",
                                    (int)(name.len > 64 ? 64 : name.len), name.ptr));

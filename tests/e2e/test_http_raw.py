@@ -163,7 +163,7 @@ def test_a_repeated_field(api):
     ("BREW", "/v1/runs", 405, "method_not_allowed"), ("PATCH", "/v1/runs", 405, "method_not_allowed"), ("DELETE", "/v1/runs", 405, "method_not_allowed"), ("TRACE", "/v1/runs", 405, "method_not_allowed"),
     ("POST", "/healthz", 405, "method_not_allowed"), ("GET", "/v1/runs/" + "a" * 5000, 404, "run_not_found"), ("GET", "/v1/runs/ffffffff-ffff-4fff-8fff-ffffffffffff", 404, "run_not_found"), ("GET", "/V1/RUNS", 404, "not_found"),
     ("GET", "//v1/runs", 404, "not_found"), ("GET", "/v1/runs?limit=%00", 400, "invalid_parameter"), ("GET", "/v1/runs?limit=%zz", 400, "invalid_parameter"), ("GET", "/v1/runs?limit=x", 400, "invalid_parameter"),
-    ("GET", "/v1/runs?colour=1", 400, "invalid_parameter"), ("get", "/v1/runs", 405, "method_not_allowed"), ("GET", "example.com:80", 400, "bad_request"), ("GET", "http://x/v1/nothing", 404, "not_found"),
+    ("GET", "/v1/runs?colour=1", 400, "invalid_parameter"), ("GET", "/v1/runs?limit%20cursor=1", 400, "invalid_parameter"), ("GET", "/v1/runs?=1", 400, "invalid_parameter"), ("GET", "/v1/runs?" + "limit=5&" * 900 + "colour", 400, "invalid_parameter"), ("get", "/v1/runs", 405, "method_not_allowed"), ("GET", "example.com:80", 400, "bad_request"), ("GET", "http://x/v1/nothing", 404, "not_found"),
 ])
 def test_methods_and_paths(api, method, path, status, code):
     answer = api.request(method, path)

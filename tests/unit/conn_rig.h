@@ -7,7 +7,7 @@
 
 #include "api/http_conn.h"
 
-enum { RIG_MAX_BODY = 1024, RIG_LATER = 64 };
+enum { RIG_MAX_BODY = 1024, RIG_LATER = 64, RIG_BIG = 300000 };
 
 struct rig {
     struct loop *loop;
@@ -76,8 +76,11 @@ static inline enum err rig_on_head(void *ctx, struct http_req *req, size_t *ret_
     *ret_max_body = req->method == HTTP_POST_ || req->method == HTTP_PUT_ ? RIG_MAX_BODY : 0;
     if (req->method == HTTP_OTHER_)
         return ERR_METHOD_NOT_ALLOWED;
-    return str_eqz(req->path, "/echo") || str_eqz(req->path, "/later") || str_eqz(req->path, "/stream") ? ERR_OK
-                                                                                                        : ERR_NOT_FOUND;
+    static const char *const paths[] = {"/echo", "/later", "/poll", "/big", "/stream"};
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++)
+        if (str_eqz(req->path, paths[i]))
+            return ERR_OK;
+    return ERR_NOT_FOUND;
 }
 
 static inline void rig_echo(struct http_req *req)
@@ -89,6 +92,19 @@ static inline void rig_echo(struct http_req *req)
     strbuf_add(&body, req->query);
     strbuf_addc(&body, ' ');
     strbuf_add(&body, req->body);
+    http_reply(req, 200, "text/plain", strbuf_str(&body));
+    strbuf_done(&body);
+}
+
+/* An answer longer than what a connection holds before it takes no further request. */
+static inline void rig_big(struct http_req *req)
+{
+    struct strbuf body;
+    strbuf_init(&body, RIG_BIG);
+    char *p = strbuf_grow(&body, RIG_BIG);
+    POST(p != NULL);
+    memset(p, 'b', RIG_BIG);
+    body.len += RIG_BIG;
     http_reply(req, 200, "text/plain", strbuf_str(&body));
     strbuf_done(&body);
 }
@@ -122,8 +138,12 @@ static inline void rig_on_request(void *ctx, struct http_req *req)
     struct rig *r = ctx;
     r->requests++;
     req->user = r;
-    if (str_eqz(req->path, "/later") && r->later_count < RIG_LATER) {
+    bool poll = str_eqz(req->path, "/poll");
+    if ((poll || str_eqz(req->path, "/later")) && r->later_count < RIG_LATER) {
+        req->on_gone = poll ? rig_on_gone : NULL;
         r->later[r->later_count++] = req;
+    } else if (str_eqz(req->path, "/big")) {
+        rig_big(req);
     } else if (str_eqz(req->path, "/stream")) {
         if (!http_stream_begin(req, 200, "text/event-stream", &rig_stream_fns, 100))
             return;
@@ -162,7 +182,7 @@ static inline void rig_flush(struct rig *r)
     }
 }
 
-/* Bytes of the client, in a block of just their size; nothing is read while the connection does not want it. */
+/* Bytes of the client, in a block of just their size, also when the connection asked not to be given any. */
 static inline void rig_bytes(struct rig *r, struct str bytes)
 {
     char *copy = malloc(bytes.len ? bytes.len : 1);
@@ -201,19 +221,25 @@ static inline void rig_done(struct rig *r)
     strbuf_done(&r->out);
 }
 
-/* The output without what differs from one time to the next. */
+/* The output without what differs from one time to the next: request ids, and 100s (a client whose body is there already gets none). */
 static inline void rig_output(const struct rig *r, struct strbuf *out)
 {
-    struct str rest = strbuf_str(&r->out);
+    static const struct {
+        struct str begin;
+        size_t len;
+    } skipped[] = {{STR("X-Request-Id: "), 14 + 16 + 2}, {STR("HTTP/1.1 100 Continue\r\n\r\n"), 25}};
+    struct str all = strbuf_str(&r->out);
     strbuf_init(out, 64U << 20);
-    while (rest.len > 0) {
-        const char *at = memmem(rest.ptr, rest.len, "X-Request-Id: ", 14);
-        size_t n = at ? (size_t)(at - rest.ptr) : rest.len;
-        strbuf_add(out, (struct str){rest.ptr, n});
-        size_t skip = at ? 14 + 16 + 2 : 0;
-        n += skip < rest.len - n ? skip : rest.len - n;
-        rest.ptr += n;
-        rest.len -= n;
+    for (size_t at = 0; at < all.len;) {
+        size_t skip = 0;
+        for (size_t i = 0; i < ARRAY_LEN(skipped); i++)
+            if (str_starts((struct str){all.ptr + at, all.len - at}, skipped[i].begin))
+                skip = skipped[i].len;
+        size_t n = skip ? 0 : 1;
+        while (!skip && at + n < all.len && all.ptr[at + n] != 'X' && all.ptr[at + n] != 'H')
+            n++;
+        strbuf_add(out, (struct str){all.ptr + at, n});
+        at += skip ? skip : n;
     }
 }
 

@@ -131,6 +131,8 @@ static void test_head_has_the_headers_and_no_body(void **state)
     clear(r);
     bytes(r, "HEAD /stream HTTP/1.1\r\n" H "\r\n");
     assert_true(has(r, "text/event-stream") && !has(r, "hello") && r->stream == NULL);
+    assert_false(has(r, "Content-Length")); /* GET would have none either */
+    assert_int_equal(http_conn_state(r->conn), HTTP_CONN_HEAD);
 }
 
 static void test_expect_gets_a_100_only_when_the_body_is_wanted(void **state)
@@ -188,6 +190,20 @@ static void test_garbage_is_answered_and_ends_it(void **state)
     assert_int_equal(r->requests, 0); /* nothing behind it can be trusted */
 }
 
+static void test_lingering_has_its_time(void **state)
+{
+    struct rig *r = *state;
+    bytes(r, "\x01\r\n\r\n");
+    assert_true(r->shut && !r->closed);
+    for (int i = 0; i < 19; i++) {
+        pass_ms(r, 100);
+        bytes(r, "x"); /* does not lengthen it */
+    }
+    assert_false(r->closed);
+    pass_ms(r, 200);
+    assert_true(r->closed && !r->reset);
+}
+
 static void test_input_that_lingers_is_bounded(void **state)
 {
     struct rig *r = *state;
@@ -210,6 +226,31 @@ static void test_pipelined_input_is_bounded_while_a_request_is_handled(void **st
     assert_true(r->closed); /* a socket would not even be read; what came nevertheless has a bound */
 }
 
+static void test_a_client_that_pipelines_and_does_not_read_is_left_unread(void **state)
+{
+    struct rig *r = *state;
+    r->room = 0;
+    bytes(r, "GET /big HTTP/1.1\r\n" H "\r\n");
+    bytes(r, "GET /echo?next HTTP/1.1\r\n" H "\r\n");
+    assert_int_equal(r->requests, 1);
+    assert_false(r->reads); /* so that its kernel holds the rest, instead of the connection until that is full */
+    r->room = SIZE_MAX;
+    http_conn_on_writable(r->conn);
+    rig_flush(r);
+    assert_true(r->requests == 2 && has(r, "GET next ") && r->reads);
+}
+
+static void test_close_is_heeded_with_an_error(void **state)
+{
+    struct rig *r = *state;
+    bytes(r, "GET /nothing HTTP/1.1\r\n" H "Connection: close\r\n\r\n");
+    assert_true(has(r, "404") && has(r, "Connection: close\r\n") && r->closed);
+    rig_done(r);
+    rig_start(r);
+    bytes(r, "BREW /echo HTTP/1.1\r\n" H "Connection: close\r\n\r\n");
+    assert_true(has(r, "405") && has(r, "Connection: close\r\n") && r->closed);
+}
+
 /* ---- ends ---- */
 
 static void test_a_client_that_leaves_while_it_is_handled(void **state)
@@ -221,6 +262,41 @@ static void test_a_client_that_leaves_while_it_is_handled(void **state)
     rig_turn(r);
     rig_answer(r); /* the handler knows nothing of it, and may answer whenever it likes */
     assert_int_equal(r->out.len, 0);
+}
+
+static void test_a_long_poll_hears_once_that_its_client_left(void **state)
+{
+    struct rig *r = *state;
+    for (int failed = 0; failed <= 1; failed++) {
+        bytes(r, "GET /poll HTTP/1.1\r\n" H "\r\n");
+        assert_int_equal(r->gone, 0);
+        http_conn_on_eof(r->conn, failed);
+        assert_true(r->closed && r->gone == 1);
+        rig_turn(r);
+        assert_null(r->later[0]->conn);
+        assert_true(str_eqz(r->later[0]->peer, "peer")); /* for the log, when the connection is freed */
+        rig_answer(r);
+        assert_true(r->out.len == 0 && r->gone == 1);
+        rig_done(r);
+        rig_start(r);
+    }
+    bytes(r, "GET /poll HTTP/1.1\r\n" H "\r\n");
+    rig_answer(r);
+    http_conn_on_eof(r->conn, false);
+    assert_true(has(r, "200 OK") && r->closed && r->gone == 0); /* answered: nobody is told */
+}
+
+static void test_a_client_that_shut_its_side_gets_the_rest_of_an_answer_under_way(void **state)
+{
+    struct rig *r = *state;
+    r->room = 50;
+    bytes(r, "GET /big HTTP/1.1\r\n" H "\r\n");
+    http_conn_on_eof(r->conn, false);
+    assert_false(r->closed);
+    r->room = SIZE_MAX;
+    http_conn_on_writable(r->conn);
+    assert_true(r->closed && !r->reset);
+    assert_int_equal(count(r, "bbbbb"), RIG_BIG / 5);
 }
 
 static void test_a_client_that_shut_its_side_still_gets_its_answer(void **state)
@@ -260,6 +336,40 @@ static void test_drain(void **state)
     assert_true(r->closed && r->out.len == 0);
 }
 
+static void test_drain_ends_a_connection_once_its_answer_is_out(void **state)
+{
+    struct rig *r = *state;
+    r->room = 50;
+    bytes(r, "GET /big HTTP/1.1\r\n" H "\r\n");
+    http_conn_drain(r->conn);
+    assert_false(r->closed);
+    r->room = SIZE_MAX;
+    http_conn_on_writable(r->conn);
+    assert_true(r->closed && !r->reset); /* not only when its idle time has passed */
+    assert_int_equal(count(r, "bbbbb"), RIG_BIG / 5);
+}
+
+static void test_drain_lets_a_request_come_in_that_had_begun(void **state)
+{
+    struct rig *r = *state;
+    bytes(r, "POST /echo HTTP/1.1\r\n" H "Content-Length: 2\r\n\r\no");
+    http_conn_drain(r->conn);
+    assert_false(r->closed);
+    bytes(r, "k");
+    assert_true(has(r, "POST  ok") && has(r, "Connection: close\r\n") && r->closed);
+}
+
+static void test_killed_while_handled(void **state)
+{
+    struct rig *r = *state;
+    bytes(r, "GET /poll HTTP/1.1\r\n" H "\r\n");
+    http_conn_kill(r->conn);
+    assert_true(r->closed && r->reset && r->gone == 1);
+    rig_turn(r);
+    rig_answer(r);
+    assert_int_equal(r->out.len, 0);
+}
+
 /* ---- streams ---- */
 
 static void test_a_stream_is_chunked_and_ends_well(void **state)
@@ -279,9 +389,18 @@ static void test_a_stream_is_chunked_and_ends_well(void **state)
 static void test_a_stream_of_http_1_0_is_not_chunked(void **state)
 {
     struct rig *r = *state;
-    bytes(r, "GET /stream HTTP/1.0\r\n\r\n");
-    assert_false(has(r, "chunked"));
-    assert_memory_equal(r->out.ptr + r->out.len - 11, "\r\n\r\nhello\n\n", 11);
+    static const char *const requests[] = {
+        "GET /stream HTTP/1.0\r\n\r\n",
+        "GET /stream HTTP/1.0\r\nConnection: close\r\n\r\n", /* as proxies write it */
+        "GET /stream HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(requests); i++) {
+        bytes(r, requests[i]);
+        assert_false(has(r, "chunked"));
+        assert_memory_equal(r->out.ptr + r->out.len - 11, "\r\n\r\nhello\n\n", 11);
+        rig_done(r);
+        rig_start(r);
+    }
 }
 
 static void test_a_stream_that_is_cut_has_no_clean_end(void **state)
@@ -289,7 +408,15 @@ static void test_a_stream_that_is_cut_has_no_clean_end(void **state)
     struct rig *r = *state;
     bytes(r, "GET /stream HTTP/1.1\r\n" H "\r\n");
     http_stream_cut(r->stream);
-    assert_true(r->closed && !has(r, "\r\n0\r\n") && r->gone == 0);
+    assert_true(r->closed && !r->reset && !has(r, "\r\n0\r\n") && r->gone == 0);
+    rig_done(r);
+    rig_start(r);
+    bytes(r, "GET /stream HTTP/1.1\r\n" H "\r\n");
+    r->room = 0;
+    rig_send(r, "never taken\n\n");
+    rig_flush(r);
+    http_stream_cut(r->stream);
+    assert_true(r->closed && r->reset); /* the kernel need not keep what the client does not take */
 }
 
 static void test_a_reader_that_takes_nothing(void **state)
@@ -308,6 +435,9 @@ static void test_a_reader_that_takes_nothing(void **state)
     http_conn_on_writable(r->conn);
     assert_int_equal(http_stream_queued(r->stream), 0);
     assert_int_equal(count(r, "c\r\n0123456789\n\n\r\n"), 100);
+    assert_int_equal(r->drains, drains + 1);
+    rig_send(r, "few\n\n"); /* never above the low water: nobody waits for its end */
+    rig_flush(r);
     assert_int_equal(r->drains, drains + 1);
 }
 
@@ -420,6 +550,8 @@ static const char *const talks[] = {
     "GET /stream HTTP/1.1\r\n" H "\r\nand more",
     "BREW /echo HTTP/1.1\r\n" H "\r\nGET /echo HTTP/1.1\r\n" H "\r\n",
     "GET /echo HTTP/1.1\nHost: x\r\n\r\n",
+    "POST /echo HTTP/1.1\r\n" H "Expect: 100-continue\r\nContent-Length: 2\r\n\r\nokGET /echo HTTP/1.1\r\n" H "\r\n",
+    "GET /big HTTP/1.1\r\n" H "\r\nGET /echo HTTP/1.1\r\n" H "\r\n",
 };
 
 static void talk(const char *text, size_t cut_a, size_t cut_b, struct strbuf *out)
@@ -457,14 +589,23 @@ static void test_the_same_wherever_it_is_cut(void **state)
 static void test_the_edges_are_those_of_the_picture(void **state)
 {
     (void)state;
-    assert_true(http_conn_edge(HTTP_CONN_HEAD, HTTP_CONN_BODY) && http_conn_edge(HTTP_CONN_BODY, HTTP_CONN_HANDLING));
-    assert_false(http_conn_edge(HTTP_CONN_STREAM, HTTP_CONN_HEAD));
-    assert_false(http_conn_edge(HTTP_CONN_FLUSHING, HTTP_CONN_HANDLING));
-    for (int to = 0; to < HTTP_CONN_STATE_COUNT; to++) {
-        assert_false(http_conn_edge(HTTP_CONN_CLOSED, (enum http_conn_state)to));
-        if (to != HTTP_CONN_CLOSED)
-            assert_true(http_conn_edge((enum http_conn_state)to, HTTP_CONN_CLOSED));
-    }
+    static const char *const picture[HTTP_CONN_STATE_COUNT] = {
+        [HTTP_CONN_HEAD] = "BODY HANDLING FLUSHING CLOSED",
+        [HTTP_CONN_BODY] = "HANDLING FLUSHING CLOSED",
+        [HTTP_CONN_HANDLING] = "HEAD STREAM FLUSHING CLOSED",
+        [HTTP_CONN_STREAM] = "FLUSHING CLOSED",
+        [HTTP_CONN_FLUSHING] = "LINGERING CLOSED",
+        [HTTP_CONN_LINGERING] = "CLOSED",
+        [HTTP_CONN_CLOSED] = "",
+    };
+#define NAME(name) #name,
+    static const char *const names[] = {HTTP_CONN_STATES(NAME)};
+#undef NAME
+    for (int from = 0; from < HTTP_CONN_STATE_COUNT; from++)
+        for (int to = 0; to < HTTP_CONN_STATE_COUNT; to++)
+            if (http_conn_edge((enum http_conn_state)from, (enum http_conn_state)to) !=
+                (strstr(picture[from], names[to]) != NULL))
+                fail_msg("%s to %s", names[from], names[to]);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, end)
@@ -482,12 +623,20 @@ int main(void)
         TEST(test_a_chunked_body_over_the_bound),
         TEST(test_a_body_that_is_not_taken),
         TEST(test_garbage_is_answered_and_ends_it),
+        TEST(test_lingering_has_its_time),
         TEST(test_input_that_lingers_is_bounded),
         TEST(test_pipelined_input_is_bounded_while_a_request_is_handled),
+        TEST(test_a_client_that_pipelines_and_does_not_read_is_left_unread),
+        TEST(test_close_is_heeded_with_an_error),
         TEST(test_a_client_that_leaves_while_it_is_handled),
+        TEST(test_a_long_poll_hears_once_that_its_client_left),
+        TEST(test_a_client_that_shut_its_side_gets_the_rest_of_an_answer_under_way),
         TEST(test_a_client_that_shut_its_side_still_gets_its_answer),
         TEST(test_an_end_in_the_middle_of_a_head_or_a_body),
         TEST(test_drain),
+        TEST(test_drain_ends_a_connection_once_its_answer_is_out),
+        TEST(test_drain_lets_a_request_come_in_that_had_begun),
+        TEST(test_killed_while_handled),
         TEST(test_a_stream_is_chunked_and_ends_well),
         TEST(test_a_stream_of_http_1_0_is_not_chunked),
         TEST(test_a_stream_that_is_cut_has_no_clean_end),
