@@ -10,7 +10,8 @@
 -- ERRORS fenced
 
 local r = run_get(run, {'epoch', 'attempt'})
-if not r or tonumber(r.epoch) ~= epoch or TERMINAL[r.status] then
+-- The epoch alone does not tell: it stays the run's until the next claim, also after the attempt was taken back.
+if not r or tonumber(r.epoch) ~= epoch or TERMINAL[r.status] or redis.call('HGET', k.run(run), af(r.attempt, 'by')) ~= '' then
   return {'fenced'}
 end
 if handle ~= '' then

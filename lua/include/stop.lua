@@ -36,6 +36,9 @@ local function stop_descendants(max, rid, retention_ms)
     local children = redis.call('ZRANGEBYSCORE', k.children(parent), '(' .. from, '+inf', 'WITHSCORES', 'LIMIT', 0, budget)
     if #children == 0 then
       redis.call('HDEL', k.stopq, parent)
+      if redis.call('EXISTS', k.run(parent)) == 0 then
+        redis.call('DEL', k.children(parent)) -- it was removed meanwhile
+      end
       budget = budget - 1
     end
     for i = 1, #children, 2 do

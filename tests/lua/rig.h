@@ -1,4 +1,4 @@
-/* What the tests of scripts share: runs, runners and attempts by one call each, a dump of everything in Redis for "nothing was written", and an audit of every run against the structures that its status asks for. */
+/* What the tests of scripts share: runs, runners and attempts by one call each, and a dump of everything in Redis for "nothing was written". */
 #ifndef ERRAND_TESTS_LUA_RIG_H
 #define ERRAND_TESTS_LUA_RIG_H
 
@@ -47,7 +47,5 @@ void rig_assert_status(struct harness *h, const char *run, const char *status);
 const char *rig_kinds(struct harness *h, const char *run);
 /* Every key with its contents, as one text. */
 const char *rig_dump(struct harness *h);
-/* Every run is in just the structures that its status says, and nothing else is left. */
-void rig_audit(struct harness *h);
 
 #endif

@@ -1,285 +1,218 @@
-/* append: batches of a remote attempt. All or nothing, in the contract's order of refusals, each batch once, and an end that is claimed once. */
+/* append, handle and manifest: the ingress' checks in the contract's order, all or nothing, and what a retry is. */
 #include <stdlib.h>
 
 #include "audit.h"
 #include "lua/scripts_sync.h"
 
-static const struct rig_run REMOTE = {.source = "remote"};
+enum { MAX_EVENTS = 1000, MAX_BYTES = 100000 };
 
-static const struct script_claim_runs *remote(struct harness *h)
-{
-    return audit_running(h, "r1", &REMOTE);
-}
+struct post {
+    const char *run, *token;
+    int64_t attempt, seq, t;
+    size_t n;
+    const char *text;  /* of the events */
+    int64_t claim_seq; /* 0: none */
+    const char *claim_status;
+};
 
-static void test_a_batch_is_stored_as_it_came(void **state)
+static enum err post(struct harness *h, const struct post *p, const struct script_append_reply **ret_reply)
 {
-    struct harness *h = *state;
-    const struct script_claim_runs *row = remote(h);
-    const char *run = audit_id(h, row);
-    int64_t t = harness_now_ms(h), before = strtoll(audit_event(h, run, 0, "z"), NULL, 10);
-    redisContext *ear = audit_listen(h, "*");
-    const struct script_append_reply *reply;
-    harness_assert_err(audit_batch(h, row, 5, 7, t, NULL, &reply), ERR_OK);
-    assert_string_equal(audit_heard(h, ear), harness_printf(h, "run:%s:wake \n", run));
-    assert_true(reply->accepted == 3 && reply->duplicate == 0 && reply->next_seq == 8 && reply->last_t_ms == t &&
-                reply->stop == 0);
-    struct script_append_args sent = audit_batch_args(h, row, 5, 7, t, NULL);
-    assert_string_equal(audit_event(h, run, -1, NULL), harness_printf(h, "%lld-7", (long long)row->epoch));
-    assert_string_equal(audit_event(h, run, -1, "first"), "5");
-    assert_string_equal(audit_event(h, run, -1, "last"), "7");
-    assert_string_equal(audit_event(h, run, -1, "t"), harness_printf(h, "%lld", (long long)t));
-    assert_string_equal(audit_event(h, run, -1, "n"), "3");
-    assert_string_equal(audit_event(h, run, -1, "c"), "4");
-    assert_string_equal(audit_event(h, run, -1, "z"),
-                        harness_printf(h, "%lld", (long long)(before + sent.entries[0].bytes)));
-    assert_string_equal(audit_event(h, run, -1, "b"), sent.entries[0].b.ptr);
-    audit_check(h);
-}
-
-static void test_several_entries_of_one_batch(void **state)
-{
-    struct harness *h = *state;
-    const struct script_claim_runs *row = remote(h);
-    int64_t t = harness_now_ms(h);
-    struct script_append_args args = audit_batch_args(h, row, 2, 3, t, NULL),
-                              rest = audit_batch_args(h, row, 4, 9, t + 5, NULL);
-    const struct script_append_entries both[] = {args.entries[0], rest.entries[0]};
-    args.entries = both;
-    args.entries_len = 2;
-    args.last = 9;
-    args.last_t = t + 5;
-    const struct script_append_reply *reply;
-    harness_assert_err(sync_append(h, &args, &reply), ERR_OK);
-    assert_true(reply->accepted == 8 && reply->next_seq == 10 && reply->last_t_ms == t + 5);
-    assert_int_equal(harness_xlen(h, harness_key(h, "run:%s:events", audit_id(h, row))), 3);
-    assert_string_equal(audit_event(h, audit_id(h, row), -1, "c"), "9");
-    audit_refuses(h, sync_append(h, &args, &reply), ERR_OK);
-    assert_true(reply->duplicate == 1 && reply->accepted == 0);
-    audit_check(h);
-}
-
-static void test_a_batch_that_comes_again_is_known_however_it_is_cut(void **state)
-{
-    struct harness *h = *state;
-    const struct script_claim_runs *row = remote(h);
-    int64_t t = harness_now_ms(h);
-    const struct script_append_reply *reply;
-    harness_assert_err(audit_batch(h, row, 2, 4, t, NULL, NULL), ERR_OK);
-    harness_assert_err(audit_batch(h, row, 5, 9, t, NULL, NULL), ERR_OK);
-    static const int64_t cuts[][2] = {{2, 4}, {5, 9}, {2, 9}, {3, 3}, {4, 6}, {9, 9}};
-    for (size_t i = 0; i < ARRAY_LEN(cuts); i++) {
-        audit_refuses(h, audit_batch(h, row, cuts[i][0], cuts[i][1], t, NULL, &reply), ERR_OK);
-        assert_true(reply->duplicate == 1 && reply->accepted == 0 && reply->next_seq == 10);
+    struct script_append_entries rows[8];
+    for (size_t i = 0; i < p->n; i++) {
+        int64_t seq = p->seq + (int64_t)i;
+        const char *line =
+            harness_printf(h, "{\"seq\":%lld,\"tMs\":%lld,\"kind\":\"notification\",\"data\":{\"x\":\"%s\"}}",
+                           (long long)seq, (long long)p->t, p->text ? p->text : "");
+        rows[i] = (struct script_append_entries){seq, seq, p->t, 1, (int64_t)strlen(line), S(line)};
     }
-    audit_refuses(h, audit_batch(h, row, 9, 10, t, NULL, &reply), ERR_SEQ_CONFLICT);    /* one of it is new */
-    audit_refuses(h, audit_batch(h, row, 5, 9, t + 1, NULL, &reply), ERR_SEQ_CONFLICT); /* same seq, other bytes */
-    assert_int_equal(reply->next_seq, 10); /* a refusal says where to go on */
-    harness_assert_err(audit_batch(h, row, 10, 10, t, NULL, NULL), ERR_OK);
-    audit_check(h);
+    int64_t last = p->claim_seq ? p->claim_seq : p->seq + (int64_t)p->n - 1;
+    struct script_append_args args = {
+        .run = S(p->run),
+        .attempt = p->attempt ? p->attempt : 1,
+        .token_sha = S(p->token ? p->token : "sha"),
+        .first = p->n ? p->seq : p->claim_seq,
+        .last = last,
+        .first_t = p->t,
+        .last_t = p->t,
+        .entries = rows,
+        .entries_len = p->n,
+        .claim_line =
+            p->claim_seq
+                ? S(harness_printf(
+                      h, "{\"seq\":%lld,\"tMs\":%lld,\"kind\":\"runtime_terminal\",\"data\":{\"status\":\"%s\"}}",
+                      (long long)p->claim_seq, (long long)p->t, p->claim_status ? p->claim_status : "success"))
+                : S(""),
+        .claim_seq = p->claim_seq,
+        .claim_t = p->t,
+        .claim_status = p->claim_seq ? S(p->claim_status ? p->claim_status : "success") : S(""),
+        .claim_result = p->claim_seq ? S("7") : S(""),
+        .claim_error = S(""),
+        .events_max = MAX_EVENTS,
+        .bytes_max = MAX_BYTES};
+    return sync_append(h, &args, ret_reply);
 }
 
-static void test_refusals_leave_nothing(void **state)
+/* A remote attempt that has started; its first event is seq 1 at t 1. */
+static const char *remote(struct harness *h, const struct script_claim_runs **ret_row)
 {
-    struct harness *h = *state;
-    const struct script_claim_runs *row = remote(h);
-    int64_t t = harness_now_ms(h), ahead = INT64_C(86400000);
-    harness_assert_err(audit_batch(h, row, 2, 4, t, NULL, NULL), ERR_OK);
-    struct script_append_args args = audit_batch_args(h, row, 5, 6, t, NULL);
-    args.run = S(NOBODY);
-    audit_refuses(h, sync_append(h, &args, NULL), ERR_RUN_NOT_FOUND);
-    args = audit_batch_args(h, row, 5, 6, t, NULL);
-    args.token_sha = S("another");
-    audit_refuses(h, sync_append(h, &args, NULL), ERR_UNAUTHORIZED);
-    args.token_sha = S("");
-    audit_refuses(h, sync_append(h, &args, NULL), ERR_UNAUTHORIZED);
-    args.token_sha = S(TOKEN);
-    args.attempt = 2; /* nobody was given a token of it */
-    audit_refuses(h, sync_append(h, &args, NULL), ERR_UNAUTHORIZED);
-    audit_refuses(h, audit_batch(h, row, 4, 5, t, NULL, NULL), ERR_SEQ_CONFLICT);
-    audit_refuses(h, audit_batch(h, row, 1, 1, t, NULL, NULL), ERR_SEQ_CONFLICT);
-    args = audit_batch_args(h, row, 5, 5, t, NULL);
-    args.last = 4 + INT64_C(4294967296) + 1;
-    audit_refuses(h, sync_append(h, &args, NULL), ERR_SEQ_CONFLICT);
-    audit_refuses(h, audit_batch(h, row, 5, 5, t - 1, NULL, NULL), ERR_T_MS_CONFLICT);
-    audit_refuses(h, audit_batch(h, row, 5, 5, t + ahead + 600000, NULL, NULL), ERR_T_MS_CONFLICT);
-    audit_refuses(h, audit_batch(h, row, 4, 4, t - 1, NULL, NULL), ERR_SEQ_CONFLICT); /* seq comes before time */
-    audit_check(h);
+    rig_register(h, "r1");
+    const char *run = rig_submit(h, &(struct rig_run){.source = "remote", .max_attempts = 2});
+    *ret_row = rig_execute(h, "r1", 1);
+    return run;
 }
 
-static void test_the_ends_of_the_ranges_are_taken(void **state)
+static void assert_refused(struct harness *h, const struct post *p, enum err wanted)
 {
-    struct harness *h = *state;
-    const struct script_claim_runs *row = remote(h);
-    int64_t t = harness_now_ms(h), last = 1 + INT64_C(4294967296);
-    struct script_append_args args = audit_batch_args(h, row, last, last, t + 86400000 - 60000, NULL);
-    const struct script_append_reply *reply;
-    harness_assert_err(sync_append(h, &args, &reply), ERR_OK);
-    assert_int_equal(reply->next_seq, last + 1);
-    assert_string_equal(audit_event(h, audit_id(h, row), -1, "last"), "4294967297"); /* beyond 32 bits, no exponent */
-    audit_check(h);
-}
-
-static void test_only_a_remote_attempt_is_written_to(void **state)
-{
-    struct harness *h = *state;
-    const struct script_claim_runs *row = audit_running(h, "r1", NULL);
-    audit_refuses(h, audit_batch(h, row, 2, 2, harness_now_ms(h), NULL, NULL), ERR_WRONG_SOURCE);
-}
-
-static void test_before_its_start_no_token_is_valid(void **state)
-{
-    struct harness *h = *state;
-    const struct script_claim_runs *row = audit_claimed(h, "r1", &REMOTE);
-    audit_refuses(h, audit_batch(h, row, 1, 1, harness_now_ms(h), NULL, NULL), ERR_UNAUTHORIZED);
-}
-
-static void test_an_attempt_that_was_taken_back_is_fenced(void **state)
-{
-    struct harness *h = *state;
-    const struct script_claim_runs *row = remote(h);
-    int64_t t = harness_now_ms(h);
-    harness_assert_err(audit_batch(h, row, 2, 4, t, NULL, NULL), ERR_OK);
-    rig_expire(h, "r1");
-    assert_int_equal(rig_reap(h, 10)->taken, 1);
-    audit_refuses(h, audit_batch(h, row, 6, 6, t + 60000, NULL, NULL), ERR_FENCED);
-    audit_refuses(h, audit_batch(h, row, 2, 4, t, NULL, NULL), ERR_FENCED); /* not even what it wrote before */
-    audit_refuses(h, audit_batch(h, row, 0, 6, t + 60000, "success", NULL), ERR_FENCED);
-    rig_register(h, "r2");
-    const struct script_claim_runs *two = rig_execute(h, "r2", 1);
-    audit_refuses(h, audit_batch(h, row, two->first_seq + 1, two->first_seq + 1, t + 60000, NULL, NULL), ERR_FENCED);
-    harness_assert_err(audit_batch(h, two, two->first_seq + 1, two->first_seq + 1, t + 60000, NULL, NULL), ERR_OK);
-    assert_string_equal(rig_kinds(h, audit_id(h, two)),
-                        "runtime_started assistant_text stream_error runtime_started assistant_text ");
-    audit_check(h);
-}
-
-static void test_a_claimed_end_is_kept_and_not_an_event(void **state)
-{
-    struct harness *h = *state;
-    const struct script_claim_runs *row = remote(h);
-    const char *run = audit_id(h, row);
-    int64_t t = harness_now_ms(h);
-    redisContext *ear = audit_listen(h, "ctl:*");
-    const struct script_append_reply *reply;
-    harness_assert_err(audit_batch(h, row, 2, 3, t, "success", &reply), ERR_OK);
-    assert_string_equal(audit_heard(h, ear), harness_printf(h, "ctl:r1 claimed %s\n", run));
-    assert_true(reply->accepted == 3 && reply->next_seq == 5 && reply->last_t_ms == t);
-    assert_int_equal(harness_xlen(h, harness_key(h, "run:%s:events", run)), 2);
-    rig_assert_status(h, run, "running");
-    assert_string_equal(rig_field(h, run, "claimStatus"), "success");
-    assert_string_equal(rig_field(h, run, "claimSeq"), "4");
-    assert_string_equal(rig_field(h, run, "claimResult"), "[7]");
-    audit_refuses(h, audit_batch(h, row, 2, 3, t, "success", &reply), ERR_OK); /* told again */
-    assert_true(reply->duplicate == 1 && reply->next_seq == 5);
-    audit_refuses(h, audit_batch(h, row, 0, 4, t, "success", &reply), ERR_OK); /* the claim alone, too */
-    assert_int_equal(reply->duplicate, 1);
-    audit_refuses(h, audit_batch(h, row, 5, 5, t, NULL, &reply), ERR_RUN_TERMINAL);    /* nothing comes behind it */
-    audit_refuses(h, audit_batch(h, row, 0, 5, t, "error", &reply), ERR_RUN_TERMINAL); /* nor another end */
-    audit_refuses(h, audit_batch(h, row, 0, 4, t, "error", &reply), ERR_RUN_TERMINAL);
-    assert_int_equal(reply->next_seq, 5);
-    audit_check(h);
-}
-
-static void test_after_the_end_only_what_was_stored_is_known(void **state)
-{
-    struct harness *h = *state;
-    const struct script_claim_runs *row = remote(h);
-    int64_t t = harness_now_ms(h);
-    const struct script_append_reply *reply;
-    harness_assert_err(audit_batch(h, row, 2, 3, t, "success", NULL), ERR_OK);
-    harness_assert_err(rig_finish(h, "r1", row, "success", 0, NULL), ERR_OK);
-    rig_assert_status(h, audit_id(h, row), "success");
-    audit_refuses(h, audit_batch(h, row, 2, 3, t, "success", &reply), ERR_OK);
-    assert_true(reply->duplicate == 1 && reply->next_seq == 5);
-    audit_refuses(h, audit_batch(h, row, 2, 3, t, NULL, &reply), ERR_OK);
-    audit_refuses(h, audit_batch(h, row, 5, 5, t, NULL, &reply), ERR_RUN_TERMINAL);
-    audit_refuses(h, audit_batch(h, row, 2, 2, t + 1, NULL, &reply), ERR_RUN_TERMINAL); /* not its bytes */
-    audit_check(h);
-}
-
-static void test_a_stop_is_told_with_each_answer(void **state)
-{
-    struct harness *h = *state;
-    const struct script_claim_runs *row = remote(h);
-    const struct script_append_reply *reply;
-    harness_assert_err(rig_stop(h, audit_id(h, row)), ERR_OK);
-    harness_assert_err(audit_batch(h, row, 2, 2, harness_now_ms(h), NULL, &reply), ERR_OK);
-    assert_int_equal(reply->stop, 1);
-    harness_assert_err(audit_batch(h, row, 1, 1, harness_now_ms(h), NULL, &reply), ERR_SEQ_CONFLICT);
-    assert_int_equal(reply->stop, 1);
-    audit_check(h);
-}
-
-/* Over a bound: nothing of the batch is stored, and the attempt ends with that as its reason. */
-static void over_a_bound(struct harness *h, int64_t events_max, int64_t bytes_max)
-{
-    const struct script_claim_runs *row = remote(h);
-    const char *run = audit_id(h, row);
-    struct script_append_args args = audit_batch_args(h, row, 2, 4, harness_now_ms(h), NULL);
-    args.events_max = events_max;
-    args.bytes_max = bytes_max;
-    redisContext *ear = audit_listen(h, "ctl:*");
-    harness_assert_err(sync_append(h, &args, NULL), ERR_RUN_TERMINAL);
-    assert_string_equal(audit_heard(h, ear), harness_printf(h, "ctl:r1 claimed %s\n", run));
-    assert_int_equal(harness_xlen(h, harness_key(h, "run:%s:events", run)), 1);
-    audit_refuses(h, sync_append(h, &args, NULL), ERR_RUN_TERMINAL);
-    harness_assert_err(rig_finish(h, "r1", row, "success", 0, NULL), ERR_OK);
-    rig_assert_status(h, run, "error");
-    assert_non_null(strstr(rig_field(h, run, "error"), "\"class\":\"event_limit\""));
-    audit_check(h);
-}
-
-static void test_more_events_than_a_run_may_have(void **state)
-{
-    over_a_bound(*state, 3, 1000000);
-}
-
-static void test_more_bytes_than_a_run_may_have(void **state)
-{
-    over_a_bound(*state, 1000, 100);
-}
-
-static void test_a_full_redis_refuses_a_batch_whole(void **state)
-{
-    struct harness *h = *state;
-    const struct script_claim_runs *row = remote(h);
-    int64_t t = harness_now_ms(h);
     const char *before = rig_dump(h);
+    const struct script_append_reply *reply;
+    harness_assert_err(post(h, p, &reply), wanted);
+    assert_string_equal(rig_dump(h), before);
+    if (wanted != ERR_RUN_NOT_FOUND && wanted != ERR_UNAUTHORIZED)
+        assert_true(reply && reply->accepted == 0 && reply->next_seq > 0);
+}
+
+static void test_events_are_stored(void **state)
+{
+    struct harness *h = *state;
+    const struct script_claim_runs *row;
+    const char *run = remote(h, &row);
+    const struct script_append_reply *reply;
+    harness_assert_err(post(h, &(struct post){.run = run, .seq = 2, .t = 5, .n = 3}, &reply), ERR_OK);
+    assert_true(reply->accepted == 3 && reply->next_seq == 5 && reply->last_t_ms == 5 && !reply->duplicate &&
+                !reply->stop);
+    assert_string_equal(rig_kinds(h, run), "runtime_started notification notification notification ");
+    const redisReply *entries = harness_xrange(h, harness_key(h, "run:%s:events", run));
+    assert_string_equal(harness_entry(h, entries, 3, NULL), harness_printf(h, "%lld-4", (long long)row->epoch));
+    assert_string_equal(harness_entry(h, entries, 3, "c"), "4");
+    audit_check(h);
+}
+
+static void test_a_retry_is_a_duplicate(void **state)
+{
+    struct harness *h = *state;
+    const struct script_claim_runs *row;
+    const char *run = remote(h, &row);
+    struct post p = {.run = run, .seq = 2, .t = 5, .n = 3, .claim_seq = 9};
+    const struct script_append_reply *reply;
+    harness_assert_err(post(h, &p, &reply), ERR_OK);
+    assert_true(reply->accepted == 4 && reply->next_seq == 10);
+    const char *before = rig_dump(h);
+    harness_assert_err(post(h, &p, &reply), ERR_OK);
+    assert_true(reply->duplicate && reply->accepted == 0 && reply->next_seq == 10);
+    harness_assert_err(post(h, &(struct post){.run = run, .seq = 3, .t = 5, .n = 1}, &reply),
+                       ERR_OK); /* a part of it, too */
+    assert_true(reply->duplicate);
+    assert_string_equal(rig_dump(h), before);
+    harness_assert_err(rig_finish(h, "r1", row, "success", 0, NULL), ERR_OK);
+    assert_string_equal(rig_field(h, run, "result"), "7");
+    before = rig_dump(h);
+    harness_assert_err(post(h, &p, &reply), ERR_OK); /* also after the end */
+    assert_true(reply->duplicate);
+    assert_string_equal(rig_dump(h), before);
+    audit_check(h);
+}
+
+static void test_every_refusal_in_its_order(void **state)
+{
+    struct harness *h = *state;
+    const struct script_claim_runs *row;
+    const char *run = remote(h, &row);
+    int64_t now = harness_now_ms(h);
+    harness_assert_err(post(h, &(struct post){.run = run, .seq = 5, .t = 10, .n = 1}, NULL), ERR_OK);
+    assert_refused(h, &(struct post){.run = "00000000-0000-4000-8000-000000000000", .seq = 6, .t = 10, .n = 1},
+                   ERR_RUN_NOT_FOUND);
+    assert_refused(h, &(struct post){.run = run, .token = "other", .seq = 6, .t = 10, .n = 1}, ERR_UNAUTHORIZED);
+    assert_refused(h, &(struct post){.run = run, .attempt = 2, .seq = 6, .t = 10, .n = 1},
+                   ERR_UNAUTHORIZED); /* an attempt that never was has no token */
+    assert_refused(h, &(struct post){.run = run, .seq = 5, .t = 10, .n = 1, .text = "other"}, ERR_SEQ_CONFLICT);
+    assert_refused(h, &(struct post){.run = run, .seq = 4, .t = 1, .n = 1}, ERR_SEQ_CONFLICT); /* before t */
+    assert_refused(h, &(struct post){.run = run, .seq = 5, .t = 10, .n = 2},
+                   ERR_SEQ_CONFLICT); /* half of it is stored */
+    assert_refused(h, &(struct post){.run = run, .seq = 6 + 4294967296, .t = 10, .n = 1}, ERR_SEQ_CONFLICT);
+    assert_refused(h, &(struct post){.run = run, .seq = 6, .t = 9, .n = 1}, ERR_T_MS_NOT_MONOTONIC);
+    assert_refused(h, &(struct post){.run = run, .seq = 6, .t = now + 86400000 + 60000, .n = 1},
+                   ERR_T_MS_NOT_MONOTONIC);
+    harness_assert_err(post(h, &(struct post){.run = run, .t = 10, .claim_seq = 8}, NULL), ERR_OK);
+    assert_refused(h, &(struct post){.run = run, .seq = 9, .t = 10, .n = 1}, ERR_RUN_TERMINAL);
+    assert_refused(h, &(struct post){.run = run, .seq = 1, .t = 1, .n = 1}, ERR_RUN_TERMINAL); /* before seq */
+    assert_refused(h, &(struct post){.run = run, .t = 10, .claim_seq = 8, .claim_status = "error"}, ERR_RUN_TERMINAL);
+    harness_assert_err(rig_finish(h, "r1", row, "success", 0, NULL), ERR_OK);
+    assert_refused(h, &(struct post){.run = run, .seq = 9, .t = 10, .n = 1}, ERR_RUN_TERMINAL);
+}
+
+static void test_another_source(void **state)
+{
+    struct harness *h = *state;
+    rig_register(h, "r1");
+    const char *run = rig_submit(h, NULL);
+    rig_execute(h, "r1", 1);
+    assert_refused(h, &(struct post){.run = run, .seq = 1, .t = 1, .n = 1}, ERR_WRONG_SOURCE);
+}
+
+static void test_an_attempt_that_is_over(void **state)
+{
+    struct harness *h = *state;
+    const struct script_claim_runs *row;
+    const char *run = remote(h, &row);
+    harness_assert_err(rig_finish(h, "r1", row, "error", 60000, NULL), ERR_OK);
+    rig_assert_status(h, run, "scheduled");
+    assert_refused(h, &(struct post){.run = run, .seq = 9, .t = 10, .n = 1},
+                   ERR_FENCED); /* closed while the run goes on */
+    harness_do(h, "ZADD %s 1 %s", harness_key(h, "delayed"), run);
+    harness_assert_err(sync_promote(h, &(struct script_promote_args){.max = 1}, NULL), ERR_OK);
+    rig_execute(h, "r1", 2);
+    assert_refused(h, &(struct post){.run = run, .seq = 9, .t = 10, .n = 1}, ERR_FENCED); /* no longer the last one */
+}
+
+static void test_a_reaper_honours_a_claim(void **state)
+{
+    struct harness *h = *state;
+    const struct script_claim_runs *row;
+    const char *run = remote(h, &row);
+    harness_assert_err(post(h, &(struct post){.run = run, .t = 10, .claim_seq = 2}, NULL), ERR_OK);
+    rig_expire(h, "r1");
+    rig_reap(h, 10);
+    rig_assert_status(h, run, "success");
+    assert_string_equal(rig_field(h, run, "result"), "7");
+    audit_check(h);
+}
+
+static void test_a_stop_is_told_and_wins(void **state)
+{
+    struct harness *h = *state;
+    const struct script_claim_runs *row;
+    const char *run = remote(h, &row);
+    harness_assert_err(rig_stop(h, run), ERR_OK);
+    const struct script_append_reply *reply;
+    harness_assert_err(post(h, &(struct post){.run = run, .t = 10, .claim_seq = 2}, &reply), ERR_OK);
+    assert_int_equal(reply->stop, 1);
+    harness_assert_err(rig_finish(h, "r1", row, "success", 0, NULL), ERR_OK);
+    rig_assert_status(h, run, "stopped");
+}
+
+static void test_a_full_redis_takes_no_events(void **state)
+{
+    struct harness *h = *state;
+    const struct script_claim_runs *row;
+    const char *run = remote(h, &row), *before = rig_dump(h);
     harness_do(h, "CONFIG SET maxmemory 1");
-    enum err err = audit_batch(h, row, 2, 4, t, "success", NULL);
+    enum err err = post(h, &(struct post){.run = run, .seq = 2, .t = 5, .n = 1}, NULL);
     harness_do(h, "CONFIG SET maxmemory 0");
     harness_assert_err(err, ERR_MEMORY_PRESSURE);
     assert_string_equal(rig_dump(h), before);
-    harness_assert_err(audit_batch(h, row, 2, 4, t, "success", NULL), ERR_OK); /* the same, later */
-    audit_check(h);
 }
 
-static enum err manifest(struct harness *h, const struct script_claim_runs *row, const char *token,
-                         const struct script_manifest_reply **ret_reply)
-{
-    struct script_manifest_args args = {.run = row->run, .attempt = row->attempt, .token_sha = S(token)};
-    return sync_manifest(h, &args, ret_reply);
-}
-
-static void test_the_manifest_says_where_to_go_on(void **state)
+static void test_the_manifest(void **state)
 {
     struct harness *h = *state;
-    const struct script_claim_runs *row = remote(h);
+    const struct script_claim_runs *row;
+    const char *run = remote(h, &row);
+    struct script_manifest_args args = {.run = S(run), .attempt = 1, .token_sha = S("sha")};
     const struct script_manifest_reply *reply;
-    int64_t t = harness_now_ms(h);
-    harness_assert_err(manifest(h, row, TOKEN, &reply), ERR_OK);
-    assert_true(reply->next_seq == 2 && reply->stop == 0 && str_eqz(reply->def, "{\"name\":\"t\"}"));
-    assert_string_equal(redis_field(reply->record, "input")->str, "{\"a\":1}");
-    harness_assert_err(audit_batch(h, row, 2, 4, t, "success", NULL), ERR_OK);
-    harness_assert_err(rig_stop(h, audit_id(h, row)), ERR_OK);
-    harness_assert_err(manifest(h, row, TOKEN, &reply), ERR_OK);
-    assert_true(reply->next_seq == 6 && reply->last_t_ms == t && reply->stop == 1);
-    harness_assert_err(manifest(h, row, "another", NULL), ERR_UNAUTHORIZED);
-    struct script_claim_runs nobody = *row;
-    nobody.run = S(NOBODY);
-    harness_assert_err(manifest(h, &nobody, TOKEN, NULL), ERR_RUN_NOT_FOUND);
-    harness_assert_err(rig_finish(h, "r1", row, "success", 0, NULL), ERR_OK);
-    harness_assert_err(manifest(h, row, TOKEN, NULL), ERR_FENCED);
+    harness_assert_err(sync_manifest(h, &args, &reply), ERR_OK);
+    assert_true(reply->next_seq == 2 && str_eqz(reply->def, "{\"name\":\"t\"}") && reply->stop == 0);
+    args.token_sha = S("other");
+    harness_assert_err(sync_manifest(h, &args, NULL), ERR_UNAUTHORIZED);
 }
 
 #define TEST(name) cmocka_unit_test_setup(name, harness_test_start)
@@ -287,21 +220,15 @@ static void test_the_manifest_says_where_to_go_on(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_a_batch_is_stored_as_it_came),
-        TEST(test_several_entries_of_one_batch),
-        TEST(test_a_batch_that_comes_again_is_known_however_it_is_cut),
-        TEST(test_refusals_leave_nothing),
-        TEST(test_the_ends_of_the_ranges_are_taken),
-        TEST(test_only_a_remote_attempt_is_written_to),
-        TEST(test_before_its_start_no_token_is_valid),
-        TEST(test_an_attempt_that_was_taken_back_is_fenced),
-        TEST(test_a_claimed_end_is_kept_and_not_an_event),
-        TEST(test_after_the_end_only_what_was_stored_is_known),
-        TEST(test_a_stop_is_told_with_each_answer),
-        TEST(test_more_events_than_a_run_may_have),
-        TEST(test_more_bytes_than_a_run_may_have),
-        TEST(test_a_full_redis_refuses_a_batch_whole),
-        TEST(test_the_manifest_says_where_to_go_on),
+        TEST(test_events_are_stored),
+        TEST(test_a_retry_is_a_duplicate),
+        TEST(test_every_refusal_in_its_order),
+        TEST(test_another_source),
+        TEST(test_an_attempt_that_is_over),
+        TEST(test_a_reaper_honours_a_claim),
+        TEST(test_a_stop_is_told_and_wins),
+        TEST(test_a_full_redis_takes_no_events),
+        TEST(test_the_manifest),
     };
     return cmocka_run_group_tests(tests, harness_group_start, harness_group_stop);
 }

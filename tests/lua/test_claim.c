@@ -1,8 +1,8 @@
 /* claim: order, bounds, priorities, and what a lost answer does. */
 #include <stdlib.h>
 
+#include "audit.h"
 #include "lua/scripts_sync.h"
-#include "rig.h"
 
 static void test_the_oldest_first(void **state)
 {
@@ -24,7 +24,7 @@ static void test_the_oldest_first(void **state)
     reply = rig_claim(h, "r1", 2, 8);
     assert_true(reply->runs_len == 1 && reply->more == 0);
     assert_int_equal(rig_claim(h, "r1", 3, 8)->runs_len, 0);
-    rig_audit(h);
+    audit_check(h);
 }
 
 static void test_no_run_is_given_twice(void **state)
@@ -41,7 +41,7 @@ static void test_no_run_is_given_twice(void **state)
     assert_int_equal(harness_int(h, "ZCARD %s", harness_key(h, "held:r1")) +
                          harness_int(h, "ZCARD %s", harness_key(h, "held:r2")),
                      40);
-    rig_audit(h);
+    audit_check(h);
 }
 
 static void test_high_goes_first_and_low_always_moves(void **state)
@@ -63,7 +63,7 @@ static void test_high_goes_first_and_low_always_moves(void **state)
     }
     assert_true(high_before_normal >= 3);
     assert_in_range(at, 2, 22); /* never starved */
-    rig_audit(h);
+    audit_check(h);
 }
 
 static void test_what_was_taken_back_goes_first(void **state)
@@ -78,7 +78,7 @@ static void test_what_was_taken_back_goes_first(void **state)
         .inc = S("r1"), .run = S(first), .epoch = row->epoch, .attempt = 1, .rid = S(RID), .retention_ms = RETAIN};
     harness_assert_err(sync_hand_back(h, &args, NULL), ERR_OK);
     harness_assert_err(sync_hand_back(h, &args, NULL), ERR_OK); /* told again: its answer was lost */
-    rig_audit(h);
+    audit_check(h);
     const struct script_claim_reply *reply = rig_claim(h, "r1", 2, 1);
     assert_true(str_eqz(reply->runs[0].run, first) && reply->runs[0].attempt == 2 && reply->runs[0].first_seq == 2 &&
                 reply->runs[0].failures == 0);
@@ -99,7 +99,7 @@ static void test_a_lost_answer_strands_nothing(void **state)
     harness_assert_err(rig_heartbeat(h, "r1", 1, NULL, 0, &beat), ERR_OK);
     rig_assert_status(h, run, "queued");
     assert_string_equal(rig_kinds(h, run), "");
-    rig_audit(h);
+    audit_check(h);
     harness_assert_err(rig_try_claim(h, "r1", 1, 1, NULL),
                        ERR_STALE_CLAIM); /* that claim, arriving late, takes nothing */
     const struct script_claim_reply *reply = rig_claim(h, "r1", 2, 1);

@@ -1,8 +1,8 @@
 /* started, finish, heartbeat, reap and the fence between attempts: only the current attempt writes, and each end comes once. */
 #include <stdlib.h>
 
+#include "audit.h"
 #include "lua/scripts_sync.h"
-#include "rig.h"
 
 static const char *name_of(struct harness *h, const struct script_claim_runs *row)
 {
@@ -28,7 +28,7 @@ static void test_the_whole_way(void **state)
     assert_string_equal(harness_entry(h, entries, 3, NULL), "9007199254740991-6");
     assert_string_equal(strstr(harness_entry(h, entries, 3, "b"), "\"kind\""),
                         "\"kind\":\"runtime_terminal\",\"data\":{\"status\":\"success\",\"result\":42,\"attempt\":1}}");
-    rig_audit(h);
+    audit_check(h);
 }
 
 static void test_each_step_may_be_told_again(void **state)
@@ -76,7 +76,7 @@ static void test_a_retry(void **state)
     assert_true(rig_append(h, one, 2));
     harness_assert_err(rig_finish(h, "r1", one, "error", 60000, NULL), ERR_OK);
     rig_assert_status(h, run, "scheduled");
-    rig_audit(h);
+    audit_check(h);
     assert_false(rig_append(h, one, 99)); /* its epoch is closed */
     harness_do(h, "ZADD %s 1 %s", harness_key(h, "delayed"), run);
     harness_assert_err(sync_promote(h, &(struct script_promote_args){.max = 1}, NULL), ERR_OK);
@@ -94,7 +94,7 @@ static void test_a_retry(void **state)
         rig_kinds(h, run),
         "runtime_started notification stream_error runtime_started stream_error runtime_started runtime_terminal ");
     assert_string_equal(rig_field(h, run, "failures"), "3");
-    rig_audit(h);
+    audit_check(h);
 }
 
 static void test_at_most_once_is_never_tried_again(void **state)
@@ -144,7 +144,7 @@ static void test_a_lost_runner(void **state)
     assert_string_equal(rig_field(h, run, "failures"), "0");
     assert_string_equal(rig_field(h, run, "a1:status"), "lost");
     assert_int_equal(rig_reap(h, 10)->taken, 0);
-    rig_audit(h);
+    audit_check(h);
     /* whatever it still says is refused */
     const char *before = rig_dump(h);
     assert_false(rig_append(h, row, 3));
@@ -162,7 +162,7 @@ static void test_a_lost_runner(void **state)
     harness_assert_err(rig_finish(h, "r2", two, "success", 0, NULL), ERR_OK);
     assert_string_equal(rig_kinds(h, run),
                         "runtime_started notification stream_error runtime_started runtime_terminal ");
-    rig_audit(h);
+    audit_check(h);
 }
 
 static void test_losses_have_a_bound_of_their_own(void **state)
@@ -179,7 +179,7 @@ static void test_losses_have_a_bound_of_their_own(void **state)
     }
     rig_assert_status(h, run, "error");
     assert_non_null(strstr(rig_field(h, run, "error"), "runner_lost"));
-    rig_audit(h);
+    audit_check(h);
 }
 
 static void test_reap_is_bounded(void **state)
@@ -200,7 +200,7 @@ static void test_reap_is_bounded(void **state)
     }
     assert_false(harness_exists(h, harness_key(h, "runner:r1")));
     assert_false(harness_exists(h, harness_key(h, "held:r1")));
-    rig_audit(h);
+    audit_check(h);
 }
 
 static void test_nobody_is_reaped_right_after_an_outage(void **state)
@@ -243,7 +243,7 @@ static void test_a_lost_runner_of_a_run_that_was_stopping(void **state)
     rig_expire(h, "r1");
     rig_reap(h, 10);
     rig_assert_status(h, run, "stopped");
-    rig_audit(h);
+    audit_check(h);
 }
 
 static void test_what_keeps_promises_works_while_redis_is_full(void **state)
@@ -269,7 +269,7 @@ static void test_what_keeps_promises_works_while_redis_is_full(void **state)
     assert_string_equal(name_of(h, other), b);
     rig_assert_status(h, b, "stopped");
     rig_assert_status(h, c, "provisioning");
-    rig_audit(h);
+    audit_check(h);
 }
 
 #define TEST(name) cmocka_unit_test_setup(name, harness_test_start)

@@ -1,8 +1,8 @@
 /* stop, delete and sweep: whole trees, each once, and nothing is left. */
 #include <stdlib.h>
 
+#include "audit.h"
 #include "lua/scripts_sync.h"
-#include "rig.h"
 
 static void test_what_waits_ends_at_once(void **state)
 {
@@ -19,7 +19,7 @@ static void test_what_waits_ends_at_once(void **state)
     }
     rig_register(h, "r1");
     assert_int_equal(rig_claim(h, "r1", 1, 8)->runs_len, 0); /* it never starts */
-    rig_audit(h);
+    audit_check(h);
 }
 
 static void test_stopping_twice(void **state)
@@ -39,7 +39,7 @@ static void test_stopping_twice(void **state)
     before = rig_dump(h);
     harness_assert_err(rig_stop(h, run), ERR_OK);
     assert_string_equal(rig_dump(h), before);
-    rig_audit(h);
+    audit_check(h);
 }
 
 static void test_a_failure_that_was_stopped_is_not_tried_again(void **state)
@@ -78,7 +78,7 @@ static void test_a_tree(void **state)
     rig_assert_status(h, second, "stopped");
     rig_assert_status(h, bystander, "queued");
     assert_false(harness_exists(h, harness_key(h, "stopq")));
-    rig_audit(h);
+    audit_check(h);
 }
 
 /* A tree larger than one step: reap goes on with it. */
@@ -99,7 +99,7 @@ static void test_a_large_tree_is_stopped_in_steps(void **state)
     for (size_t i = 0; i < 40; i++)
         rig_assert_status(h, runs[i], "stopped");
     assert_false(harness_exists(h, harness_key(h, "stopq")));
-    rig_audit(h);
+    audit_check(h);
 }
 
 /* ---- delete and sweep ---- */
@@ -144,7 +144,7 @@ static void test_delete_leaves_nothing(void **state)
     args.run = S(active);
     harness_assert_err(sync_delete(h, &args, NULL), ERR_OK);
     assert_string_equal(harness_keys(h, harness_key(h, "def:*")), ""); /* the last one's definition went with it */
-    rig_audit(h);
+    audit_check(h);
 }
 
 static void test_sweep_takes_what_is_over_its_retention(void **state)
@@ -165,7 +165,7 @@ static void test_sweep_takes_what_is_over_its_retention(void **state)
     for (int i = 0; i < 3; i++)
         assert_nothing_of(h, old[i]);
     rig_assert_status(h, fresh, "success");
-    rig_audit(h);
+    audit_check(h);
 }
 
 #define TEST(name) cmocka_unit_test_setup(name, harness_test_start)

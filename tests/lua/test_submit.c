@@ -1,7 +1,7 @@
 /* submit: what an accepted run consists of, and that a refused one leaves nothing. */
+#include "audit.h"
 #include "common/limits.h"
 #include "lua/scripts_sync.h"
-#include "rig.h"
 
 static void test_an_accepted_run(void **state)
 {
@@ -16,7 +16,7 @@ static void test_an_accepted_run(void **state)
     assert_int_equal(harness_xlen(h, harness_key(h, "lane:default:default:normal:-")), 1);
     assert_int_equal(harness_int(h, "LLEN %s", harness_key(h, "bell:default")), 1);
     assert_int_equal(harness_int(h, "HGET %s default", harness_key(h, "queued")), 1);
-    rig_audit(h);
+    audit_check(h);
 }
 
 static void test_a_delayed_run(void **state)
@@ -29,7 +29,7 @@ static void test_a_delayed_run(void **state)
     double due;
     assert_true(harness_zscore(h, harness_key(h, "delayed"), run, &due));
     assert_in_range((int64_t)due, before + 5000, harness_now_ms(h) + 5000);
-    rig_audit(h);
+    audit_check(h);
 }
 
 static void test_definitions_are_shared_and_counted(void **state)
@@ -75,7 +75,7 @@ static void test_every_refusal_leaves_nothing(void **state)
                    ERR_RUN_NOT_FOUND); /* another's run is no parent */
     harness_assert_err(rig_stop(h, parent), ERR_OK);
     assert_refused(h, &(struct rig_run){.parent = parent}, ERR_PARENT_STOPPED);
-    rig_audit(h);
+    audit_check(h);
 }
 
 static void test_a_full_redis_refuses(void **state)
@@ -104,7 +104,7 @@ static void test_promote_takes_what_is_due(void **state)
     assert_in_range(reply->next_ms, 50000, 60000);
     harness_assert_err(sync_promote(h, &args, &reply), ERR_OK);
     assert_int_equal(reply->promoted, 0);
-    rig_audit(h);
+    audit_check(h);
 }
 
 static void test_promote_is_bounded(void **state)
@@ -122,7 +122,7 @@ static void test_promote_is_bounded(void **state)
         sum += reply->promoted;
     }
     assert_int_equal(sum, 5);
-    rig_audit(h);
+    audit_check(h);
 }
 
 #define TEST(name) cmocka_unit_test_setup(name, harness_test_start)

@@ -1,0 +1,293 @@
+/* Lanes, through submit, claim and stop: whose turn it is, that nobody starves, that nothing is left of a lane that is empty; and the messages of stop. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "audit.h"
+#include "lua/scripts_sync.h"
+
+/* Claims one run; its id, NULL when there is none. */
+static const char *next(struct harness *h, int64_t number)
+{
+    const struct script_claim_reply *reply = rig_claim(h, "r1", number, 1);
+    return reply->runs_len ? audit_id(h, &reply->runs[0]) : NULL;
+}
+
+/* Of the next n claims, the place of the first one of this priority; 0 for none. */
+static int place_of(struct harness *h, const char *priority, int n)
+{
+    int place = 0;
+    for (int i = 1; i <= n; i++) {
+        const char *run = next(h, i);
+        assert_non_null(run);
+        if (!place && strcmp(rig_field(h, run, "priority"), priority) == 0)
+            place = i;
+    }
+    return place;
+}
+
+static void submit_many(struct harness *h, int n, const struct rig_run *o)
+{
+    for (int i = 0; i < n; i++)
+        rig_submit(h, o);
+}
+
+static void test_an_accepted_run_is_all_of_this(void **state)
+{
+    struct harness *h = *state;
+    const struct rig_run o = {.idem_key = "k", .queue = "q", .priority = "high", .agent = NULL};
+    const char *run = rig_submit(h, &o), *names = harness_keys(h, "*");
+    static const char *const wanted[] = {"bell:q",
+                                         "def:digest-0-stdout",
+                                         "idem:default:k",
+                                         "idx:default",
+                                         "idx:default:agent:t",
+                                         "lane:q:default:high:-",
+                                         "lanes:q",
+                                         "queued"};
+    const char *all = "";
+    for (size_t i = 0; i < ARRAY_LEN(wanted); i++)
+        all = harness_printf(h, "%s%s\n", all, harness_key(h, "%s", wanted[i]));
+    all = harness_printf(h, "%s%s\n%s\n", all, harness_key(h, "run:%s", run), harness_key(h, "run:%s:events", run));
+    assert_string_equal(names, all); /* these keys and no other */
+    static const char *const fields[][2] = {{"ws", "default"},
+                                            {"agent", "t"},
+                                            {"agentVersion", "0"},
+                                            {"def", "digest-0-stdout"},
+                                            {"status", "queued"},
+                                            {"queue", "q"},
+                                            {"priority", "high"},
+                                            {"parent", ""},
+                                            {"timeoutMs", "1000"},
+                                            {"graceMs", "100"},
+                                            {"maxAttempts", "1"},
+                                            {"atMostOnce", "0"},
+                                            {"backoffType", "fixed"},
+                                            {"backoffBaseMs", "10"},
+                                            {"backoffCapMs", "10"},
+                                            {"source", "stdout"},
+                                            {"executor", "process"},
+                                            {"req", "-"},
+                                            {"attempt", "0"},
+                                            {"failures", "0"},
+                                            {"losses", "0"},
+                                            {"epoch", "0"},
+                                            {"rid", RID},
+                                            {"createdBy", "root"},
+                                            {"labels", "{\"team\":\"x\"}"},
+                                            {"input", "{\"a\":1}"},
+                                            {"lane", "default:high:-"}};
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++)
+        harness_assert_hget(h, harness_key(h, "run:%s", run), fields[i][0], fields[i][1]);
+    assert_int_equal(harness_int(h, "HLEN %s", harness_key(h, "run:%s", run)),
+                     ARRAY_LEN(fields) + 3); /* and created, createdUs, laneId */
+    assert_string_equal(harness_get(h, harness_key(h, "idem:default:k")), harness_printf(h, "d1 %s queued", run));
+    audit_check(h);
+}
+
+static void test_low_is_served_however_much_high_waits(void **state)
+{
+    struct harness *h = *state;
+    rig_register(h, "r1");
+    submit_many(h, 40, &(struct rig_run){.priority = "high"});
+    rig_submit(h, &(struct rig_run){.priority = "low"});
+    assert_in_range(place_of(h, "low", 30), 1, 21);
+    audit_check(h);
+}
+
+static void test_low_is_served_while_high_goes_on_coming(void **state)
+{
+    struct harness *h = *state;
+    rig_register(h, "r1");
+    submit_many(h, 3, &(struct rig_run){.priority = "high"});
+    submit_many(h, 3, &(struct rig_run){.priority = "low"});
+    int low = 0, since = 0;
+    for (int i = 1; i <= 60 && low < 3; i++) {
+        rig_submit(h, &(struct rig_run){.priority = "high"}); /* never fewer than before */
+        bool is_low = strcmp(rig_field(h, next(h, i), "priority"), "low") == 0;
+        since = is_low ? 0 : since + 1;
+        low += is_low;
+        assert_true(since <= 21);
+    }
+    assert_int_equal(low, 3);
+    audit_check(h);
+}
+
+static void test_workspaces_take_turns(void **state)
+{
+    struct harness *h = *state;
+    rig_register(h, "r1");
+    submit_many(h, 30, &(struct rig_run){.ws = "greedy"});
+    submit_many(h, 5, &(struct rig_run){.ws = "small"});
+    int small = 0;
+    for (int i = 1; i <= 11; i++)
+        small += strcmp(rig_field(h, next(h, i), "ws"), "small") == 0;
+    assert_int_equal(small, 5);
+    audit_check(h);
+}
+
+static void test_idle_time_saves_up_no_credit(void **state)
+{
+    struct harness *h = *state;
+    rig_register(h, "r1");
+    submit_many(h, 40, &(struct rig_run){.ws = "busy"});
+    for (int i = 1; i <= 20; i++)
+        next(h, i);
+    submit_many(h, 20, &(struct rig_run){.ws = "late"}); /* it was away for twenty turns */
+    int late = 0;
+    for (int i = 21; i <= 30; i++)
+        late += strcmp(rig_field(h, next(h, i), "ws"), "late") == 0;
+    assert_in_range(late, 4, 6);
+    audit_check(h);
+}
+
+static void test_nothing_is_left_of_empty_lanes(void **state)
+{
+    struct harness *h = *state;
+    rig_register(h, "r1");
+    submit_many(h, 2, &(struct rig_run){.priority = "high"});
+    const char *low = rig_submit(h, &(struct rig_run){.priority = "low"}),
+               *other = rig_submit(h, &(struct rig_run){.queue = "other"});
+    for (int i = 1; i <= 2; i++)
+        next(h, i);
+    audit_check(h);
+    harness_assert_err(rig_stop(h, low), ERR_OK);
+    harness_assert_err(rig_stop(h, other), ERR_OK);
+    assert_string_equal(harness_keys(h, harness_key(h, "lane*")), "");
+    assert_string_equal(harness_keys(h, harness_key(h, "vt:*")), "");
+    assert_false(harness_exists(h, harness_key(h, "queued")));
+    assert_null(next(h, 3));
+    audit_check(h);
+}
+
+static void test_a_stop_takes_a_run_from_the_middle_of_its_lane(void **state)
+{
+    struct harness *h = *state;
+    rig_register(h, "r1");
+    const char *runs[3];
+    for (int i = 0; i < 3; i++)
+        runs[i] = rig_submit(h, NULL);
+    harness_assert_err(rig_stop(h, runs[1]), ERR_OK);
+    assert_int_equal(harness_xlen(h, harness_key(h, "lane:default:default:normal:-")), 2);
+    assert_string_equal(next(h, 1), runs[0]);
+    assert_string_equal(next(h, 2), runs[2]);
+    assert_null(next(h, 3));
+    audit_check(h);
+}
+
+static void test_bells_are_bounded(void **state)
+{
+    struct harness *h = *state;
+    submit_many(h, 80, NULL);
+    assert_int_equal(harness_int(h, "LLEN %s", harness_key(h, "bell:default")), 64);
+    audit_check(h);
+}
+
+static enum err claim(struct harness *h, const struct str *queues, size_t queues_len, const struct str *reqs,
+                      size_t reqs_len, int64_t number, int64_t max, const struct script_claim_reply **ret_reply)
+{
+    struct script_claim_args args = {.inc = S("r1"),
+                                     .claim_no = number,
+                                     .max = max,
+                                     .rid = S(RID),
+                                     .queues = queues,
+                                     .queues_len = queues_len,
+                                     .reqs = reqs,
+                                     .reqs_len = reqs_len};
+    return sync_claim(h, &args, ret_reply);
+}
+
+static void test_queues_take_turns(void **state)
+{
+    struct harness *h = *state;
+    rig_register(h, "r1");
+    submit_many(h, 10, &(struct rig_run){.queue = "a"});
+    submit_many(h, 10, &(struct rig_run){.queue = "b"});
+    submit_many(h, 3, &(struct rig_run){.queue = "c"});
+    const struct str queues[] = {S("a"), S("b")}, reqs[] = {S("-")};
+    int first_of[2] = {0, 0};
+    for (int i = 1; i <= 4; i++) {
+        const struct script_claim_reply *reply;
+        harness_assert_err(claim(h, queues, 2, reqs, 1, i, 2, &reply), ERR_OK);
+        assert_true(reply->runs_len == 2 && reply->more == 1);
+        const char *one = rig_field(h, audit_id(h, &reply->runs[0]), "queue"),
+                   *two = rig_field(h, audit_id(h, &reply->runs[1]), "queue");
+        assert_string_not_equal(one, two);
+        first_of[one[0] - 'a']++;
+    }
+    assert_true(first_of[0] == 2 && first_of[1] == 2);
+    assert_int_equal(harness_int(h, "HGET %s c", harness_key(h, "queued")), 3); /* not its queue */
+    audit_check(h);
+}
+
+static void test_a_runner_takes_only_what_it_can_serve(void **state)
+{
+    struct harness *h = *state;
+    rig_register(h, "r1");
+    rig_submit(h, NULL);
+    const struct str queues[] = {S("default")}, others[] = {S("abc")};
+    const struct script_claim_reply *reply;
+    harness_assert_err(claim(h, queues, 1, others, 1, 1, 5, &reply), ERR_OK);
+    assert_true(reply->runs_len == 0 && reply->more == 0);
+    harness_assert_err(claim(h, queues, 1, NULL, 0, 2, 5, &reply), ERR_OK);
+    assert_int_equal(reply->runs_len, 0);
+    harness_assert_err(claim(h, NULL, 0, others, 1, 3, 5, &reply), ERR_OK);
+    assert_int_equal(reply->runs_len, 0);
+    harness_assert_err(claim(h, queues, 1, others, 1, 4, 0, &reply), ERR_OK);
+    assert_int_equal(reply->runs_len, 0);
+    audit_check(h);
+}
+
+static void test_one_claim_is_bounded(void **state)
+{
+    struct harness *h = *state;
+    rig_register(h, "r1");
+    submit_many(h, 70, NULL);
+    const struct script_claim_reply *reply = rig_claim(h, "r1", 1, 1000);
+    assert_true(reply->runs_len == 64 && reply->more == 1);
+    reply = rig_claim(h, "r1", 2, 1000);
+    assert_true(reply->runs_len == 6 && reply->more == 0);
+    audit_check(h);
+}
+
+static void test_a_stop_is_told_to_those_that_execute(void **state)
+{
+    struct harness *h = *state;
+    const struct script_claim_runs *row = audit_running(h, "r1", NULL);
+    const char *root = audit_id(h, row), *child = rig_submit(h, &(struct rig_run){.parent = root});
+    rig_register(h, "r2");
+    rig_execute(h, "r2", 1);
+    redisContext *ear = audit_listen(h, "*");
+    harness_assert_err(rig_stop(h, root), ERR_OK);
+    assert_string_equal(
+        audit_heard(h, ear),
+        harness_printf(h, "ctl:r1 stop %s\nrun:%s:wake \nctl:r2 stop %s\nrun:%s:wake \n", root, root, child, child));
+    audit_check(h);
+    ear = audit_listen(h, "ctl:*");
+    harness_assert_err(rig_stop(h, root), ERR_OK); /* asked again, told again: the first word may have been lost */
+    assert_string_equal(audit_heard(h, ear), harness_printf(h, "ctl:r1 stop %s\nctl:r2 stop %s\n", root, child));
+    enum err err;
+    assert_null(rig_try_submit(h, &(struct rig_run){.parent = child}, &err)); /* the tree grows no more */
+    harness_assert_err(err, ERR_PARENT_STOPPED);
+    audit_check(h);
+}
+
+#define TEST(name) cmocka_unit_test_setup(name, harness_test_start)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_an_accepted_run_is_all_of_this),
+        TEST(test_low_is_served_however_much_high_waits),
+        TEST(test_low_is_served_while_high_goes_on_coming),
+        TEST(test_workspaces_take_turns),
+        TEST(test_idle_time_saves_up_no_credit),
+        TEST(test_nothing_is_left_of_empty_lanes),
+        TEST(test_a_stop_takes_a_run_from_the_middle_of_its_lane),
+        TEST(test_bells_are_bounded),
+        TEST(test_queues_take_turns),
+        TEST(test_a_runner_takes_only_what_it_can_serve),
+        TEST(test_one_claim_is_bounded),
+        TEST(test_a_stop_is_told_to_those_that_execute),
+    };
+    return cmocka_run_group_tests(tests, harness_group_start, harness_group_stop);
+}
