@@ -409,6 +409,11 @@ static void finish(struct attempt *a)
 {
     if (a->finish_sent || !worker_may_write(a->shard))
         return; /* worker_may_write's heartbeat brings us back */
+    if (!a->outbox.over && !outbox_empty(&a->outbox)) {
+        outbox_kick(
+            &a->outbox); /* after a reconnect events may have to be sent again: the end comes behind all of them */
+        return;
+    }
     log_send(a);
     a->finish_sent = true;
     if (a->end == END_DRAIN)
@@ -494,6 +499,8 @@ static void on_drained(void *ctx)
     struct attempt *a = ctx;
     if (a->state == ATTEMPT_OVER)
         over_if_quiet(a);
+    else if (a->state == ATTEMPT_FINISHING)
+        finish(a);
     else if (a->state == ATTEMPT_STARTING && a->remote && !a->job && a->end == END_NONE)
         start_job(a); /* `started` was answered: the runtime may begin */
     else

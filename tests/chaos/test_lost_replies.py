@@ -1,23 +1,12 @@
 """The connection is cut between a script's execution and its answer: nothing is stranded, nothing happens twice."""
 import json
-import os
-import re
 
 import pytest
 
 from harness import agents
+from harness.build import sha1
 from harness.delivery import check_exact_delivery
-from harness.nodes import build_dir
 from harness.wait import wait_until
-
-
-def sha1(script):
-    """What EVALSHA names it by, from the build."""
-    with open(os.path.join(build_dir(), "lua", "scripts.c"), encoding="utf-8") as f:
-        text = f.read()
-    found = re.search(rf'const struct script script_{script} = \{{.*?"([0-9a-f]{{40}})"', text, re.S)
-    assert found, f"no SHA1 of {script}"
-    return found.group(1).encode()
 
 
 def through(proxy, **more):

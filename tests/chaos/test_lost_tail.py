@@ -4,6 +4,7 @@ import json
 import pytest
 
 from harness import agents
+from harness.build import sha1
 from harness.delivery import check_exact_delivery
 from harness.wait import wait_until
 
@@ -86,6 +87,37 @@ def test_the_end_is_lost(stack, apis, redis):
     assert record["status"] == "success" and record["failures"] == 0
     for frame in apis[1].replay(run_id).events:
         assert seen.get(frame.seq, frame.raw) == frame.raw
+
+
+def test_the_end_and_the_events_before_it_are_lost_while_the_end_is_unanswered(stack, apis, redis, proxy):
+    """The runner told the end, never heard of it, and Redis forgot it together with the last events: those are sent again first, all of them, then the end."""
+    stack.runner(env={"ERRAND_REDIS_URL": proxy.url})
+    gate = agents.python(stack.folder, f"""\
+        say("notification", {{"ready": True}})
+        while not os.path.exists("{stack.folder}/go"):
+            time.sleep(0.01)
+        for i in range(2000):
+            sys.stdout.write('{{"kind":"assistant_text","data":{{"i":%d,"pad":"%s"}}}}\\n' % (i, "x" * 200))
+        end("success", result=1)
+        """)
+    run_id = apis[0].submit(gate)
+    wait_until(lambda: apis[0].record(run_id)["eventCount"] == 2, 10)
+    reader = stack.reader(run_id)
+    size = redis.aof_size()
+    proxy.lose_reply_to(sha1("finish"), then_refuse=True)
+    with open(f"{stack.folder}/go", "w", encoding="ascii"):
+        pass
+    wait_until(lambda: proxy.lost == 1, 10, "the end was told")
+    assert apis[0].record(run_id)["status"] == "success"
+    lose_tail(stack, redis, size)
+    assert apis[0].record(run_id)["status"] == "running"
+    proxy.accept()
+    record = check_exact_delivery(stack, [run_id], cut_between=(80000, 300000))[run_id]
+    assert record["status"] == "success" and record["attempt"] == 1
+    numbers = [e["data"]["i"] for e in map(json.loads, apis[1].replay(run_id).lines()) if e["kind"] == "assistant_text"]
+    assert numbers == list(range(2000)), "events are missing"
+    stored = {f.seq: f.raw for f in apis[0].replay(run_id).events}
+    assert all(stored[f.seq] == f.raw for f in reader.result().events if f.event == "assistant_text")
 
 
 def test_a_claim_lost_while_the_run_waited_again(stack, apis, redis):

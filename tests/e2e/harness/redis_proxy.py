@@ -14,16 +14,17 @@ class RedisProxy:
         self._lose, self._pairs, self._lock = [], set(), threading.Lock()
         self._flow = threading.Event()
         self._flow.set()
-        self._refuse = False
+        self._refuse = self._then_refuse = False
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(self.path)
         self._listener.listen(64)
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def lose_reply_to(self, mark, times=1):
-        """The next `times` requests that contain `mark` (bytes, e.g. a script's SHA1) are executed, but their connection is cut before the answer."""
+    def lose_reply_to(self, mark, times=1, then_refuse=False):
+        """The next `times` requests that contain `mark` (bytes, e.g. a script's SHA1) are executed, but their connection is cut before the answer. With `then_refuse` nobody connects any more, until accept()."""
         with self._lock:
             self._lose += [mark] * times
+            self._then_refuse = then_refuse
 
     def hold(self):
         """Nothing passes any more, in either direction; connections stay open."""
@@ -37,6 +38,14 @@ class RedisProxy:
         self._refuse = refuse
         with self._lock:
             pairs = list(self._pairs)
+        for pair in pairs:
+            self._close(pair)
+
+    def cut_others(self, server):
+        """Refuses new connections, and cuts all but this one."""
+        self._refuse = True
+        with self._lock:
+            pairs = [p for p in self._pairs if p[1] is not server]
         for pair in pairs:
             self._close(pair)
 
@@ -89,6 +98,8 @@ class RedisProxy:
 
     def _swallow(self, server):
         """Takes what Redis answers until it is quiet, so that the marked request was executed for sure before the cut."""
+        if self._then_refuse:
+            self.cut_others(server)
         server.settimeout(0.05)
         try:
             while server.recv(65536):
