@@ -98,8 +98,9 @@ static void test_promote_takes_what_is_due(void **state)
                *later = rig_submit(h, &(struct rig_run){.delay_ms = 60000});
     struct script_promote_args args = {.max = 10};
     const struct script_promote_reply *reply;
-    while (strcmp(rig_field(h, now, "status"), "queued") != 0)
+    do
         harness_assert_err(sync_promote(h, &args, &reply), ERR_OK);
+    while (strcmp(rig_field(h, now, "status"), "queued") != 0);
     rig_assert_status(h, later, "scheduled");
     assert_in_range(reply->next_ms, 50000, 60000);
     harness_assert_err(sync_promote(h, &args, &reply), ERR_OK);

@@ -272,7 +272,7 @@ static void test_integers_keep_to_their_ranges(void **state)
         snprintf(values[9], sizeof values[9], "%lld", (long long)fields[i].min); /* from here on good */
         snprintf(values[10], sizeof values[10], "%lld.0", (long long)fields[i].max);
         for (size_t v = 0; v < ARRAY_LEN(values); v++) {
-            char body[256];
+            char body[640];
             struct arena a;
             struct definition def;
             struct submission sub;
