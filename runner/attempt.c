@@ -410,8 +410,7 @@ static void finish(struct attempt *a)
     if (a->finish_sent || !worker_may_write(a->shard))
         return; /* worker_may_write's heartbeat brings us back */
     if (!a->outbox.over && !outbox_empty(&a->outbox)) {
-        outbox_kick(
-            &a->outbox); /* after a reconnect events may have to be sent again: the end comes behind all of them */
+        outbox_kick(&a->outbox); /* sent again after a reconnect, perhaps: the end comes behind all events */
         return;
     }
     log_send(a);
@@ -429,7 +428,7 @@ static void on_again(void *ctx)
         finish(a);
 }
 
-/* Nothing of it is left: when its last events are stored, it is finished. */
+/* When its last events are stored, it is finished. */
 static void end_if_drained(struct attempt *a)
 {
     if (a->state != ATTEMPT_ENDING)
@@ -450,6 +449,14 @@ static void end_if_drained(struct attempt *a)
     finish(a);
 }
 
+/* Nothing of it is left: its slot is free, though Redis may have to be waited for. */
+static void go_ending(struct attempt *a)
+{
+    move(a, ATTEMPT_ENDING);
+    worker_slot_freed(a->shard->worker);
+    end_if_drained(a);
+}
+
 static void on_gone(void *ctx, const struct job_exit *how)
 {
     struct attempt *a = ctx;
@@ -463,8 +470,7 @@ static void on_gone(void *ctx, const struct job_exit *how)
         lines_end(&a->err_lines, on_stderr_line, a);
         lines_end(&a->out_lines, on_stdout_log_line, a);
     }
-    move(a, ATTEMPT_ENDING);
-    end_if_drained(a);
+    go_ending(a);
 }
 
 /* Ends the tree for a reason; the first reason stays, but a loss beats all. */
@@ -565,23 +571,24 @@ static void on_started(void *ctx, struct str handle)
 
 static const struct job_events job_events = {on_started, on_output, on_gone};
 
-static void start_failed(struct attempt *a, const char *why)
+/* start_why says why. */
+static void start_failed(struct attempt *a)
 {
-    snprintf(a->start_why, sizeof a->start_why, "%s", why);
     if (a->end == END_NONE)
         a->end = END_START_FAILED;
-    move(a, ATTEMPT_ENDING);
-    end_if_drained(a);
+    go_ending(a);
 }
 
 static void start_job(struct attempt *a)
 {
     const char *why = "out of memory";
     a->job = a->executor->start(a->shard->worker->loop, &a->spec, &job_events, a, &why);
-    if (!a->job)
-        start_failed(a, why);
-    else if (a->outbox.paused)
+    if (!a->job) {
+        snprintf(a->start_why, sizeof a->start_why, "%s", why);
+        start_failed(a);
+    } else if (a->outbox.paused) {
         a->executor->read_output(a->job, false);
+    }
 }
 
 static void on_timeout(void *ctx)
@@ -602,10 +609,9 @@ static void begin(void *ctx)
     if (a->state != ATTEMPT_STARTING)
         return;
     if (a->end != END_NONE) { /* lost or stopped before it began */
-        move(a, ATTEMPT_ENDING);
-        end_if_drained(a);
+        go_ending(a);
     } else if (!a->spec.command) {
-        start_failed(a, a->start_why);
+        start_failed(a);
     } else if (a->remote) {
         put_started(a, STR("")); /* it writes its own events afterwards, so ours comes first */
     } else {
@@ -664,8 +670,7 @@ void attempt_stop(struct attempt *a)
                  !outbox_quiet(&a->outbox);
     end_for(a, END_STOP, a->grace_ms);
     if (a->state == ATTEMPT_STARTING && !a->job && !waits && a->remote) {
-        move(a, ATTEMPT_ENDING);
-        end_if_drained(a);
+        go_ending(a);
     }
 }
 

@@ -12,9 +12,9 @@
  *
  *   STARTING   the executor was asked to start it (remote: after `started` was answered)
  *   RUNNING    it runs
- *   ENDING     nothing of it is left; its last events are on their way
+ *   ENDING     nothing of it is left, and its slot is free; its last events are on their way
  *   FINISHING  `finish` or `hand_back` is to be answered, however often it takes
- *   OVER       its slot is free
+ *   OVER       it is forgotten when the last answer has come
  * One that is lost (fenced, or its incarnation dead) goes from ENDING to OVER without a word to Redis.
  */
 #define ATTEMPT_STATES(X)  X(STARTING) X(RUNNING) X(ENDING) X(FINISHING) X(OVER)

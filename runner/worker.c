@@ -13,6 +13,8 @@
 #include "runner/attempt.h"
 #include "runner/worker_shard.h"
 
+enum { GIVE_UP_MS = 8000 }; /* after the hand-back: the grace of a tree, and a Redis that comes back at once */
+
 bool worker_may_execute(const struct worker *w, const char *executor)
 {
     struct str list = str_of(w->config->executors), word;
@@ -40,8 +42,16 @@ void worker_attempt_begin(struct worker_shard *s, const struct script_claim_runs
     if (a->next)
         a->next->prev = a;
     w->attempts = a;
+    w->attempt_count++;
     gauge_slots(w, 1);
     metric_add(METRIC_CLAIMS, 1);
+}
+
+void worker_slot_freed(struct worker *w)
+{
+    gauge_slots(w, -1);
+    for (unsigned i = 0; i < w->shard_count; i++)
+        shard_may_claim_more(&w->shards[i]);
 }
 
 void worker_attempt_over(struct attempt *a)
@@ -54,9 +64,9 @@ void worker_attempt_over(struct attempt *a)
     if (a->next)
         a->next->prev = a->prev;
     a->prev = a->next = NULL;
-    gauge_slots(w, -1);
+    w->attempt_count--;
     for (unsigned i = 0; i < w->shard_count; i++)
-        shard_slot_freed(&w->shards[i]);
+        shard_may_claim_more(&w->shards[i]);
     worker_stop_if_done(w);
 }
 
@@ -92,13 +102,27 @@ void worker_stop_if_done(struct worker *w)
         return;
     w->stop_called = true;
     loop_timer_stop(&w->drain_limit);
+    loop_timer_stop(&w->give_up);
     w->stopped(w);
+}
+
+static void give_up(void *ctx)
+{
+    struct worker *w = ctx;
+    LOG_ERROR("Redis did not take the end of these runs: giving them up; other runners take them back",
+              LOG_I("runs", w->attempt_count));
+    for (struct attempt *a = w->attempts, *next; a; a = next) {
+        next = a->next;
+        attempt_lose(a);
+    }
 }
 
 static void hand_back_all(void *ctx)
 {
     struct worker *w = ctx;
-    LOG_INFO("drain time is over: handing runs back", LOG_I("runs", w->used));
+    LOG_INFO("drain time is over: handing runs back", LOG_I("runs", w->attempt_count));
+    if (!loop_timer_is_set(&w->give_up))
+        loop_timer_set(&w->give_up, GIVE_UP_MS);
     for (struct attempt *a = w->attempts, *next; a; a = next) {
         next = a->next;
         attempt_hand_back(a);
@@ -112,8 +136,7 @@ void worker_drain(struct worker *w)
         return;
     }
     w->draining = true;
-    LOG_INFO("draining", LOG_I("runs", w->used));
-    loop_timer_init(&w->drain_limit, w->loop, hand_back_all, w);
+    LOG_INFO("draining", LOG_I("runs", w->attempt_count));
     if (w->attempts)
         loop_timer_set(&w->drain_limit, w->config->drain_ms);
     for (unsigned i = 0; i < w->shard_count; i++)
@@ -171,6 +194,8 @@ enum err worker_start(struct worker *w, const struct config *config, struct strb
     w->shards = calloc(w->shard_count, sizeof *w->shards);
     if (!w->loop || !w->shards)
         return ERR_NO_MEMORY;
+    loop_timer_init(&w->drain_limit, w->loop, hand_back_all, w);
+    loop_timer_init(&w->give_up, w->loop, give_up, w);
     metric_add(METRIC_SLOTS, w->slots);
     for (unsigned i = 0; i < w->shard_count && !err; i++)
         err = shard_start(w, i, ret_message);
@@ -180,6 +205,7 @@ enum err worker_start(struct worker *w, const struct config *config, struct strb
 void worker_done(struct worker *w)
 {
     loop_timer_stop(&w->drain_limit);
+    loop_timer_stop(&w->give_up);
     for (unsigned i = 0; i < w->shard_count; i++)
         shard_done(&w->shards[i]);
     loop_free(w->loop);

@@ -43,16 +43,18 @@ struct worker {
     struct str queues[WORKER_QUEUES_MAX];
     size_t queue_count;
     int64_t slots, used, reserved; /* reserved: by claims in flight */
-    struct attempt *attempts;      /* all of them, also those that are ending */
+    struct attempt *attempts;      /* all of them, also those that have ended and wait for Redis */
+    int64_t attempt_count;
     bool draining;
-    struct loop_timer drain_limit;
+    struct loop_timer drain_limit, give_up;
     void (*stopped)(struct worker *w);
     bool stop_called;
 };
 
 /* ERR_CONFIG or ERR_NO_MEMORY, with a sentence. */
 MUST_CHECK enum err worker_start(struct worker *w, const struct config *config, struct strbuf *ret_message);
-/* Stops claiming; runs may end for drain_ms, the rest is handed back; then `stopped` is called. A second call hands back at once. */
+/* Stops claiming; runs may end for drain_ms, the rest is handed back; then `stopped` is called. A second call hands back at once. What Redis has
+ * not answered some seconds later is given up: its runs are taken back when the lease is over. */
 void worker_drain(struct worker *w);
 /* After the loop has stopped. */
 void worker_done(struct worker *w);
@@ -68,7 +70,9 @@ static inline struct str worker_prefix(const struct worker_shard *s)
 bool worker_may_write(struct worker_shard *s);
 /* Whether ERRAND_EXECUTORS names it. */
 bool worker_may_execute(const struct worker *w, const char *executor);
-/* For attempts: this one is over; its slot is free. */
+/* For attempts: nothing of one is left; its slot is free. */
+void worker_slot_freed(struct worker *w);
+/* For attempts: this one is over, and is taken off the list. */
 void worker_attempt_over(struct attempt *a);
 struct script_claim_runs;
 

@@ -83,7 +83,7 @@ void shard_beat(struct worker_shard *s)
         return;
     }
     struct worker *w = s->worker;
-    struct script_heartbeat_held *held = calloc((size_t)w->used + 1, sizeof *held);
+    struct script_heartbeat_held *held = calloc((size_t)w->attempt_count + 1, sizeof *held);
     size_t n = 0;
     if (!held)
         return;
@@ -261,9 +261,11 @@ static void do_register(struct worker_shard *s)
 
 /* ---- claiming ---- */
 
+/* Attempts that have ended and wait for Redis hold no slot, but there are never more of them than slots. */
 static int64_t free_slots(const struct worker *w)
 {
-    return w->slots - w->used - w->reserved;
+    int64_t by_slots = w->slots - w->used, by_memory = 2 * w->slots - w->attempt_count;
+    return (by_slots < by_memory ? by_slots : by_memory) - w->reserved;
 }
 
 static bool may_claim(const struct worker_shard *s)
@@ -376,7 +378,7 @@ static void on_ask_timer(void *ctx)
     listen_for_bell(s);
 }
 
-void shard_slot_freed(struct worker_shard *s)
+void shard_may_claim_more(struct worker_shard *s)
 {
     claim(s);
     listen_for_bell(s);

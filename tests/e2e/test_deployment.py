@@ -82,6 +82,36 @@ def test_one_of_two_redis_servers_away(stack, redis, redis_factory):
     wait_until(lambda: submit(names[1]).status == 202, 10)
 
 
+def test_runs_that_wait_for_their_redis_hold_no_slot(stack, redis, redis_factory):
+    """All of a runner's runs end while their Redis is away: those of the other one are executed meanwhile, and the ends are told later."""
+    other = redis_factory()
+    env = {"ERRAND_SHARDS": 2, "ERRAND_REDIS_URL": f"{redis.url},{other.url}"}
+    api = stack.api(env=env)
+    stack.runner(env=env, api=api, slots=2)
+    go = os.path.join(stack.folder, "go")
+    waits = agents.shell(f"while [ ! -e {go} ]; do sleep 0.05; done; echo done", name="waits", protocol="text")
+
+    def workspace_of(shard):
+        for i in range(64):
+            headers = {"X-Errand-Workspace": f"w{i}"}
+            if int(api.post("/v1/runs", {"agent": HELLO}, headers=headers).json()["runId"][:2], 16) == shard:
+                return headers
+        raise AssertionError("no workspace of that shard")
+    here, there = workspace_of(0), workspace_of(1)
+    runs = [api.post("/v1/runs", {"agent": waits}, headers=there).json()["runId"] for _ in range(2)]
+    for run_id in runs:
+        wait_until(lambda r=run_id: api.get(f"/v1/runs/{r}", headers=there).json()["status"] == "running", 20)
+    other.kill9()
+    with open(go, "w", encoding="ascii"):
+        pass
+    run_id = api.post("/v1/runs", {"agent": HELLO}, headers=here).json()["runId"]
+    assert api.get(f"/v1/runs/{run_id}?wait=20", headers=here).json()["status"] == "success"
+    other.start()
+    for run_id in runs:
+        record = wait_until(lambda r=run_id: (a := api.get(f"/v1/runs/{r}?wait=5", headers=there)).status == 200 and a.json(), 20)
+        assert record["status"] == "success" and record["attempt"] == 1
+
+
 def test_replicas_must_confirm_where_that_is_asked(stack, redis_factory):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

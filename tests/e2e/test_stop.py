@@ -1,5 +1,6 @@
 """Stop means stop: the whole process tree, children, whatever the state; and nodes that leave do it gracefully."""
 import json
+import os
 import signal
 import time
 
@@ -166,6 +167,30 @@ def test_a_second_signal_hands_back_at_once(stack, api):
     assert leaving.process.wait(10) == 0
     assert api.record(run_id)["status"] == "queued"
     api.post(f"/v1/runs/{run_id}/stop")
+
+
+def test_a_runner_leaves_though_redis_is_away(stack, api, redis):
+    """Neither what still runs nor what has ended and can't be told keeps it; both are executed again by another."""
+    leaving = stack.runner(env={"ERRAND_DRAIN_MS": 300}, slots=2)
+    go = os.path.join(stack.folder, "go")
+    ends = api.submit(agents.shell(f"while [ ! -e {go} ]; do sleep 0.05; done; echo done", name="ends", protocol="text"))
+    stays = api.submit(agents.tree(stack.folder))
+    tree_pids(api, stays)
+    api.wait(ends, "running")
+    redis.kill9()
+    with open(go, "w", encoding="ascii"):
+        pass
+    wait_until(lambda: not of_run(ends), 10)
+    leaving.process.signal(signal.SIGTERM)
+    assert leaving.process.wait(20) == 0
+    assert not of_run(stays) and b"giving them up" in leaving.process.output()
+    redis.start()
+    wait_until(api.ready, 10)
+    stack.runner(slots=2)
+    assert api.wait(ends, timeout=40)["attempt"] == 2
+    api.post(f"/v1/runs/{stays}/stop?wait=10")
+    records = check_exact_delivery(stack, [ends, stays])
+    assert [records[r]["attempts"][0]["status"] for r in (ends, stays)] == ["lost", "lost"]
 
 
 def test_a_draining_api_node(stack, apis, runner):
