@@ -115,6 +115,7 @@ class Stack:
         self.key = secrets.token_urlsafe(32)
         self.prefix = f"t{secrets.token_hex(4)}:"
         self.apis, self.runners, self.run_ids = [], [], []
+        self.processes = []  # all that were started
         self._serial = 0
 
     def shard(self, n=0):
@@ -134,7 +135,8 @@ class Stack:
         self._serial += 1
         name = f"{program}-{self._serial}"
         path = os.path.join(build or build_dir(), program)
-        return Process(name, [path, *args], os.path.join(self.folder, f"{name}.log"), self.environment(env), self.folder)
+        self.processes.append(Process(name, [path, *args], os.path.join(self.folder, f"{name}.log"), self.environment(env), self.folder))
+        return self.processes[-1]
 
     def api(self, args=(), env=None, build=None, wait=True, port=0):
         """An API node on a port of its own choice (or `port`); with `wait`, ready."""
@@ -203,16 +205,17 @@ class Stack:
         return "\n".join(out)
 
     def stop(self):
-        """Ends every node and says what was wrong with that: a bad status, a sanitizer's complaint, processes left behind."""
+        """Ends all that was started, API nodes last, and says what was wrong with that: a node's bad status, a sanitizer's complaint, processes left behind."""
         faults = []
-        for node in self.runners + self.apis:
-            process = node.process
+        nodes, last = [n.process for n in self.runners + self.apis], [n.process for n in self.apis]
+        for process in sorted(self.processes, key=lambda p: p in last):
+            checked = process in nodes or process.alive()
             try:
                 status = process.end()
             except AssertionError as e:
                 faults.append(str(e))
                 status = 0
-            if status != 0 and not process.killed:
+            if checked and status != 0 and not process.killed:
                 faults.append(f"{process.name} ended with status {status}")
             faults += [f"{process.name}: {line}" for line in process.complaints()]
         try:
