@@ -64,12 +64,16 @@ static enum err write_claim_error(struct parse *p, const struct json *error)
     const struct json *message = json_get(error, "message");
     struct strbuf text;
     struct json_writer w;
-    strbuf_init(&text, 4 * LIMIT_EVENT); /* an escape of two bytes may be written as one of six */
+    struct str said = message && message->type == JSON_STRING ? message->string : STR("the agent reported an error");
+    if (said.len > LIMIT_ERROR_MESSAGE) {
+        said.len = LIMIT_ERROR_MESSAGE;
+        said.len = utf8_complete_len(said);
+    }
+    strbuf_init(&text, 8 * LIMIT_ERROR_MESSAGE); /* an escape is six bytes at most */
     json_writer_init(&w, &text);
     json_object_begin(&w);
     json_kv_str(&w, "class", STR("agent_error")); /* the agent said so itself */
-    json_kv_str(&w, "message",
-                message && message->type == JSON_STRING ? message->string : STR("the agent reported an error"));
+    json_kv_str(&w, "message", said);
     json_object_end(&w);
     POST(!strbuf_failed(&text));
     p->out->claim_error = arena_str(p->arena, strbuf_str(&text));

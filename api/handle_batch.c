@@ -1,5 +1,5 @@
-/* POST /v1/runs/batch: each item is a submit of its own, sent together; one bad item refuses only itself. With an Idempotency-Key, item i uses `KEY#i` and the digest of the whole body, so that a repeated
- * batch gives each item's first answer, and another body under that key is refused as a whole. */
+/* POST /v1/runs/batch: each item is a submit of its own, sent together; one bad item refuses only itself. An Idempotency-Key is taken for the whole batch first, so that another body under it
+ * is refused before anything of it is submitted; item i then has a key of its own under it, so that a repeated batch gives each item's first answer. */
 #include "api/handlers.h"
 #include "api/submit.h"
 
@@ -13,6 +13,9 @@ struct batch_item {
 
 struct batch {
     struct call *call;
+    const struct json *runs;
+    struct str key; /* Idempotency-Key; "" for none */
+    char digest[65];
     size_t count, open;
     struct batch_item *items;
     bool replayed;
@@ -40,12 +43,11 @@ static void answer(struct batch *b)
 {
     struct strbuf out;
     struct json_writer w;
-    for (size_t i = 0; i < b->count; i++) {
-        if (b->items[i].fault.err == ERR_IDEMPOTENCY_MISMATCH) {
-            call_problem(b->call, ERR_IDEMPOTENCY_MISMATCH, "this Idempotency-Key was used with another batch");
-            return;
-        }
-    }
+    bool again = false;
+    for (size_t i = 0; i < b->count; i++)
+        again = again || err_retryable(b->items[i].fault.err);
+    if (again)
+        http_reply_header(b->call->req, "Retry-After", STR("1"));
     if (b->replayed)
         http_reply_header(b->call->req, "Idempotency-Replayed", STR("true"));
     strbuf_init(&out, 4 << 20);
@@ -79,12 +81,12 @@ static void on_item(void *ctx, enum err err, const struct submitted *s)
     item_done(item->batch);
 }
 
-static void submit_items(struct batch *b, const struct json *runs, struct str key, const char *digest)
+static void submit_items(struct batch *b)
 {
     struct call *c = b->call;
     size_t i = 0;
     b->open = b->count + 1; /* this walk itself holds one */
-    for (const struct json *run = runs->child; run; run = run->next, i++) {
+    for (const struct json *run = b->runs->child; run; run = run->next, i++) {
         struct batch_item *item = &b->items[i];
         item->batch = b;
         const char *at = call_text(c, "runs[%zu].", i);
@@ -92,22 +94,37 @@ static void submit_items(struct batch *b, const struct json *runs, struct str ke
             b->open--;
             continue;
         }
-        struct submit_order order = {.call = c, .sub = &item->sub, .idem_digest = digest, .fn = on_item, .ctx = item};
-        if (key.len > 0)
-            order.idem_key = str_of(call_text(c, "%.*s#%zu", STR_ARG(key), i));
+        struct submit_order order = {
+            .call = c, .sub = &item->sub, .idem_digest = b->digest, .fn = on_item, .ctx = item};
+        if (b->key.len > 0) /* no header value holds a newline: such a key is no client's */
+            order.idem_key = str_of(call_text(c, "%.*s\n%zu", STR_ARG(b->key), i));
         submit_run(&order);
     }
     item_done(b);
+}
+
+static void on_key(void *ctx, enum err err, const struct script_batch_reply *reply)
+{
+    struct batch *b = ctx;
+    (void)reply;
+    if (err)
+        call_problem(b->call, err,
+                     err == ERR_IDEMPOTENCY_MISMATCH ? "this Idempotency-Key was used with another body" : NULL);
+    else
+        submit_items(b);
 }
 
 void handle_batch(struct call *c)
 {
     struct fault fault;
     const struct json *root;
-    struct str key;
-    char digest[65];
+    struct batch *b = arena_zalloc(&c->req->arena, sizeof *b);
+    if (!b) {
+        call_problem(c, ERR_NO_MEMORY, NULL);
+        return;
+    }
     if (!validate_body(&c->req->arena, c->req->body, &root, &fault) ||
-        !submit_idempotency(c, "batch", &key, digest, &fault)) {
+        !submit_idempotency(c, "batch", &b->key, b->digest, &fault)) {
         call_problem(c, fault.err, fault.detail);
         return;
     }
@@ -124,12 +141,17 @@ void handle_batch(struct call *c)
                      call_text(c, "runs must be an array of 1 to %d runs", LIMIT_BATCH_RUNS));
         return;
     }
-    struct batch *b = arena_zalloc(&c->req->arena, sizeof *b);
-    struct batch_item *items = arena_zalloc(&c->req->arena, runs->count * sizeof *items);
-    if (!b || !items) {
+    b->call = c;
+    b->runs = runs;
+    b->count = runs->count;
+    b->items = arena_zalloc(&c->req->arena, runs->count * sizeof *b->items);
+    if (!b->items) {
         call_problem(c, ERR_NO_MEMORY, NULL);
-        return;
+    } else if (b->key.len == 0) {
+        submit_items(b);
+    } else {
+        struct shard *s = node_shard_of_workspace(c->node, c->workspace);
+        struct script_batch_args args = {.ws = c->workspace, .idem_key = b->key, .idem_digest = str_of(b->digest)};
+        script_call_batch(s->commands, shard_prefix(s), &args, on_key, b);
     }
-    *b = (struct batch){.call = c, .count = runs->count, .items = items};
-    submit_items(b, runs, key, digest);
 }

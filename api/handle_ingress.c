@@ -73,6 +73,35 @@ static void append(struct call *c, struct shard *s, const struct event_batch *b)
     script_call_append(s->commands, shard_prefix(s), &args, on_append, c);
 }
 
+/* A batch that is refused by itself. Its answer tells where the stream stands, too: an empty batch asks for that, and is never stored. */
+struct refusal {
+    struct call *call;
+    enum err err;
+    const char *detail;
+};
+
+static void on_standing(void *ctx, enum err err, const struct script_append_reply *reply)
+{
+    struct refusal *r = ctx;
+    (void)err; /* where the run can't be asked, the refusal stands alone */
+    problem_reply_with(r->call->req, r->err, err_status(r->err), r->detail, reply ? standing(r->call, reply) : NULL);
+}
+
+static void refuse(struct call *c, enum err err, const char *detail)
+{
+    struct shard *s = node_shard_of_run(c->node, call_param(c, 0));
+    struct refusal *r = arena_alloc(&c->req->arena, sizeof *r);
+    char sha[SHA256_HEX_LEN + 1];
+    if (!s || !r) {
+        call_problem(c, err, detail);
+        return;
+    }
+    *r = (struct refusal){c, err, detail};
+    crypto_sha256_hex(c->runner_token, sha);
+    struct script_append_args args = {.run = call_param(c, 0), .attempt = c->runner_attempt, .token_sha = str_of(sha)};
+    script_call_append(s->commands, shard_prefix(s), &args, on_standing, r);
+}
+
 void handle_ingress(struct call *c)
 {
     struct event_batch *b = arena_alloc(&c->req->arena, sizeof *b);
@@ -86,7 +115,7 @@ void handle_ingress(struct call *c)
     enum err err = batch_parse(&c->req->arena, c->req->body, ndjson, call_param(c, 0), b, &detail);
     struct shard *s;
     if (err)
-        call_problem(c, err, detail);
+        refuse(c, err, detail);
     else if ((s = shard_of_call(c)))
         append(c, s, b);
 }

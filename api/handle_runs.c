@@ -162,6 +162,26 @@ static void on_stopped(void *ctx, enum err err, const struct script_stop_reply *
     }
 }
 
+/* A body that says nothing: none, or {}. False: answered. */
+static bool body_empty(struct call *c)
+{
+    const struct json *root;
+    struct fault fault;
+    if (c->req->body.len == 0)
+        return true;
+    if (!validate_body(&c->req->arena, c->req->body, &root, &fault))
+        call_problem(c, fault.err, fault.detail);
+    else if (root->type != JSON_OBJECT)
+        call_problem(c, ERR_INVALID_FIELD, "the body must be empty, or an object without fields");
+    else if (root->child)
+        call_problem(c, ERR_UNKNOWN_FIELD,
+                     call_text(c, "%.*s is not a field here; the body must be empty",
+                               (int)(root->child->key.len > 64 ? 64 : root->child->key.len), root->child->key.ptr));
+    else
+        return true;
+    return false;
+}
+
 void handle_stop(struct call *c)
 {
     struct stop_call *s = arena_zalloc(&c->req->arena, sizeof *s);
@@ -171,7 +191,7 @@ void handle_stop(struct call *c)
         return;
     }
     s->call = c;
-    if (!call_query_int(c, "wait", 0, LIMIT_WAIT_S, 0, &s->wait_s) || !(shard = shard_of_call(c)))
+    if (!call_query_int(c, "wait", 0, LIMIT_WAIT_S, 0, &s->wait_s) || !body_empty(c) || !(shard = shard_of_call(c)))
         return;
     struct script_stop_args args = {.ws = c->workspace,
                                     .run = call_param(c, 0),
@@ -232,6 +252,7 @@ static void on_rerun_source(void *ctx, enum err err, const struct script_show_re
     sub->timeout_ms = redis_int(redis_field(f, "timeoutMs"), 0);
     sub->max_attempts = redis_int(redis_field(f, "maxAttempts"), 0);
     order.def_digest = arena_str(a, record_field(f, "def"));
+    order.agent_version = arena_str(a, record_field(f, "agentVersion"));
     if (!submit_idempotency(c, call_text(c, "rerun %.*s", STR_ARG(call_param(c, 0))), &order.idem_key, digest, &fault))
         call_problem(c, fault.err, fault.detail);
     else
@@ -240,8 +261,8 @@ static void on_rerun_source(void *ctx, enum err err, const struct script_show_re
 
 void handle_rerun(struct call *c)
 {
-    struct shard *shard = shard_of_call(c);
-    if (!shard)
+    struct shard *shard;
+    if (!body_empty(c) || !(shard = shard_of_call(c)))
         return;
     struct script_show_args args = {.ws = c->workspace, .run = call_param(c, 0), .after = -1};
     script_call_show(shard->commands, shard_prefix(shard), &args, on_rerun_source, c);
@@ -312,7 +333,7 @@ void handle_logs(struct call *c)
 
 static const char *const status_names[] = {"scheduled", "queued",  "provisioning", "running",
                                            "stopping",  "success", "error",        "stopped"};
-enum { LIST_MAX = 32 };
+enum { LIST_MAX = 32, LIST_BYTES = 8 << 20 };
 
 /* A list under way: pages of the script are put together until the limit, the examined bound, or the end. */
 struct list_call {
@@ -352,6 +373,10 @@ static void on_list(void *ctx, enum err err, const struct script_list_reply *rep
         const struct script_list_runs *row = &reply->runs[i];
         struct record r = {row->run, row->record, row->last_seq, row->event_count, row->event_bytes};
         record_write(&l->w, &r, RECORD_SUMMARY);
+        if (l->out.len > LIST_BYTES && (i + 1 < reply->runs_len || reply->next.len > 0)) { /* a short page */
+            list_end(l, str_of(call_text(l->call, "%lld:%.*s", (long long)row->created_us, STR_ARG(row->run))));
+            return;
+        }
     }
     l->found += (int64_t)reply->runs_len;
     l->examined += EXAMINE_STEP;
@@ -471,7 +496,7 @@ void handle_list(struct call *c)
     l->shard = node_shard_of_workspace(c->node, c->workspace);
     if (!read_list(l))
         return;
-    strbuf_init(&l->out, 8 << 20);
+    strbuf_init(&l->out, 2 * LIST_BYTES);
     json_writer_init(&l->w, &l->out);
     json_object_begin(&l->w);
     json_key(&l->w, "runs");

@@ -104,6 +104,8 @@ int64_t http_stream_progress_ms(const struct http_req *req);
 void http_stream_end(struct http_req *req);
 /* Cuts it at once, without the end of the chunked body; the req is gone for the handler (no on_gone). */
 void http_stream_cut(struct http_req *req);
+/* The same behind the buffer that is being written (what is queued behind it is dropped), if the client takes it in time. */
+void http_stream_cut_whole(struct http_req *req);
 
 /* ---- the server ---- */
 /* Listens (SO_REUSEPORT when reuse_port) on "host:port"; port 0 takes a free one. ERR_CONFIG for a bad address, ERR_IO when it can't be bound (*ret_why says why; static or in errno's words). */

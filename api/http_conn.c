@@ -794,3 +794,27 @@ void http_stream_cut(struct http_req *req)
     req->on_gone = NULL;
     close_now(c, c->queued > 0);
 }
+
+void http_stream_cut_whole(struct http_req *req)
+{
+    struct http_conn *c = req->conn;
+    if (!c || c->state != HTTP_CONN_STREAM ||
+        c->out_offset == 0) { /* nothing is begun: what the kernel has ends whole */
+        req->on_gone = NULL;
+        if (c)
+            close_now(c, false);
+        return;
+    }
+    while (c->out->next) {
+        struct out *o = c->out->next;
+        c->out->next = o->next;
+        c->queued -= o->framed ? o->buf->wire_len : o->buf->len;
+        http_buf_unref(o->buf);
+        free(o);
+    }
+    c->out_tail = &c->out->next;
+    move(c, HTTP_CONN_FLUSHING);
+    c->linger_after = false;
+    req->on_gone = NULL;
+    req_drop(c, req);
+}

@@ -223,8 +223,9 @@ static void refuse_overload(int fd)
 {
     static const char body[] =
         "{\"type\":\"https://errand.example/problems/overloaded\",\"title\":\"This node has too many requests "
-        "open\",\"status\":503,\"code\":\"overloaded\"}\n";
-    char answer[512];
+        "open\",\"status\":503,\"detail\":\"This node has too many requests open; try again, or another node\","
+        "\"code\":\"overloaded\",\"instance\":\"urn:errand:node\"}\n";
+    char answer[768];
     int len = snprintf(answer, sizeof answer,
                        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"
                        "Retry-After: 1\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s",

@@ -173,16 +173,21 @@ static bool before(int64_t a_ms, int64_t a_seq, int64_t b_ms, int64_t b_seq)
     return a_ms < b_ms || (a_ms == b_ms && a_seq < b_seq);
 }
 
+/* One that is not ready now replays from where it is when it is ready again. */
 static bool wants(const struct live_run *run, struct live_reader *r)
 {
-    return (run->again || !r->caught_up) && r->fns->ready(r);
+    if (r->caught_up && !run->again)
+        return false;
+    r->caught_up = r->caught_up && r->fns->ready(r);
+    return r->fns->ready(r);
 }
 
-static void deliver(struct live_run *run, struct live_entry *e)
+/* e: stands in the stream right behind `last`, so it is for those who have that one, or something later. */
+static void deliver(struct live_run *run, const struct live_entry *last, struct live_entry *e)
 {
     run->walking++;
     for (EACH_READER(run, r, following)) {
-        bool in_reach = !before(r->pos_ms, r->pos_seq, run->read_ms, run->read_seq);
+        bool in_reach = !before(r->pos_ms, r->pos_seq, last->id_ms, last->id_seq);
         if (!in_reach || !before(r->pos_ms, r->pos_seq, e->id_ms, e->id_seq) || !r->fns->ready(r))
             continue;
         if (r->fns->deliver(r, e) && r->run) {
@@ -224,7 +229,7 @@ static void on_read(void *ctx, enum err err, const redisReply *reply)
             LOG_ERROR("stream entry has a wrong shape", LOG_Z("runId", run->id));
             continue;
         }
-        deliver(run, &e);
+        deliver(run, &last, &e);
         http_buf_unref(e.frames);
         last = e;
     }

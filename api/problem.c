@@ -4,10 +4,17 @@
 
 #include "common/json.h"
 
+enum { DETAIL_MAX = 4096 };
+
 void problem_reply_with(struct http_req *req, enum err err, int status, const char *detail, const char *members)
 {
     struct strbuf out;
     struct json_writer w;
+    struct str text = str_of(detail ? detail : err_sentence(err));
+    if (text.len > DETAIL_MAX) {
+        text.len = DETAIL_MAX;
+        text.len = utf8_complete_len(text);
+    }
     strbuf_init(&out, 65536);
     json_writer_init(&w, &out);
     json_object_begin(&w);
@@ -15,7 +22,7 @@ void problem_reply_with(struct http_req *req, enum err err, int status, const ch
     json_kv_str(&w, "type", str_of(type ? type : "about:blank"));
     json_kv_str(&w, "title", str_of(err_sentence(err)));
     json_kv_int(&w, "status", status);
-    json_kv_str(&w, "detail", str_of(detail ? detail : err_sentence(err)));
+    json_kv_str(&w, "detail", text);
     json_kv_str(&w, "code", str_of(err_code(err)));
     char urn[48]; /* where no path was understood: the request itself, as in X-Request-Id */
     snprintf(urn, sizeof urn, "urn:errand:request:%016llx", (unsigned long long)req->id);

@@ -12,7 +12,14 @@
 #include "common/metrics.h"
 #include "common/pool.h"
 
-enum { HEARTBEAT_MS = 5000, LOW_WATER = 65536, PAGE_DEFAULT = 100, PAGE_MAX = 1000, PAGE_BYTES = 8388608 };
+enum {
+    HEARTBEAT_MS = 5000,
+    STALL_MS = 1000,
+    LOW_WATER = 65536,
+    PAGE_DEFAULT = 100,
+    PAGE_MAX = 1000,
+    PAGE_BYTES = 8388608
+};
 
 /* One reader. It outlives its call's arena: what it needs is in here. */
 struct sse {
@@ -58,6 +65,12 @@ static void sse_cut(struct sse *s)
     sse_free(s);
 }
 
+/* Whether its buffer is so full that it gets no more. At the end of what is queued it is at most this half, and one entry. */
+static bool is_full(const struct sse *s)
+{
+    return http_stream_queued(s->req) > (size_t)s->node->config->reader_buffer / 2;
+}
+
 static void send_buf(struct sse *s, struct http_buf *b)
 {
     http_stream_send(s->req, b);
@@ -75,6 +88,18 @@ static void send_text(struct sse *s, struct strbuf *text)
 static void on_heartbeat(void *ctx)
 {
     struct sse *s = ctx;
+    if (is_full(s)) {
+        int64_t stuck = clock_mono_ms() - http_stream_progress_ms(s->req);
+        if (stuck < STALL_MS) {
+            loop_timer_set(&s->heartbeat, STALL_MS - stuck);
+            return;
+        }
+        metric_add(METRIC_READERS_CUT, 1);
+        http_stream_cut_whole(s->req);
+        s->req = NULL;
+        sse_free(s);
+        return;
+    }
     int64_t idle = loop_now_ms(s->node->loop) - s->sent_ms;
     if (idle >= HEARTBEAT_MS) {
         struct strbuf text;
@@ -90,29 +115,22 @@ static void on_heartbeat(void *ctx)
 
 /* ---- as a live reader ---- */
 
-/* One that replays is paced by its own socket; one that is live takes all (and is cut where it can't keep up). */
+/* Each is paced by its own socket, nobody waits for it; one whose buffer is full while its socket takes nothing is cut. */
 static bool on_ready(struct live_reader *r)
 {
-    struct sse *s = CONTAINER_OF(r, struct sse, reader);
-    return r->caught_up || http_stream_queued(s->req) <= (size_t)s->node->config->reader_buffer / 2;
+    return !is_full(CONTAINER_OF(r, struct sse, reader));
 }
 
 static bool on_deliver(struct live_reader *r, struct live_entry *e)
 {
     struct sse *s = CONTAINER_OF(r, struct sse, reader);
-    size_t queued = http_stream_queued(s->req);
-    if (queued > (size_t)s->node->config->reader_buffer) {
-        if (!r->caught_up)
-            return false;
-        metric_add(METRIC_READERS_CUT, 1);
-        sse_cut(s);
-        return false;
-    }
     struct http_buf *b = live_entry_frames(e, s->after);
     if (b) {
         send_buf(s, b);
         http_buf_unref(b);
         metric_add(METRIC_FRAMES, 1);
+        if (is_full(s))
+            loop_timer_set(&s->heartbeat, STALL_MS);
     }
     if (e->last > s->after)
         s->after = e->last;
@@ -141,6 +159,11 @@ static void on_done_record(void *ctx, enum err err, const struct script_show_rep
     struct record r = {str_of(s->run_id.s), reply->record, reply->last_seq, reply->event_count, reply->event_bytes};
     record_write(&w, &r, RECORD_NO_INPUT);
     strbuf_addz(&text, "\n\n");
+    if (strbuf_failed(&text)) { /* no stream ends well without its `done` */
+        strbuf_done(&text);
+        sse_cut(s);
+        return;
+    }
     send_text(s, &text);
     strbuf_done(&text);
     http_stream_end(s->req);
@@ -278,23 +301,22 @@ void sse_open(struct call *c, struct str run_id, int64_t after, bool from_header
     script_call_show(shard->commands, shard_prefix(shard), &args, on_open, o);
 }
 
-/* A position as the contract has it: -1 or a non-negative integer up to 2^53. */
+/* A position as the contract has it: -1 or a non-negative integer; one above all seqs is as good as the highest. */
 static bool parse_position(struct str s, int64_t *ret_after)
 {
     if (str_eqz(s, "-1")) {
         *ret_after = -1;
         return true;
     }
-    if (s.len == 0 || s.len > 16)
-        return false;
     int64_t n = 0;
     for (size_t i = 0; i < s.len; i++) {
         if (s.ptr[i] < '0' || s.ptr[i] > '9')
             return false;
         n = n * 10 + (s.ptr[i] - '0');
+        n = n < SEQ_CLOSED ? n : SEQ_CLOSED;
     }
     *ret_after = n;
-    return n <= SEQ_CLOSED;
+    return s.len > 0;
 }
 
 void handle_stream(struct call *c)

@@ -159,6 +159,7 @@ void submit_run(const struct submit_order *order)
         .idem_digest = str_of(order->idem_digest),
         .agent = s->agent,
         .def_digest = s->is_inline ? str_of(s->def.digest) : order->def_digest,
+        .version = order->agent_version,
         .def_fields = s->is_inline ? s->def.fields : NULL,
         .def_fields_len = s->is_inline ? s->def.field_count : 0,
         .queue = s->queue,

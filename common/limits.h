@@ -7,11 +7,12 @@
 #define LIMIT_TABLE(X)                                                                                                 \
     X(LIMIT_INPUT, 1048576, "bytes", "a run's input")                                                                  \
     X(LIMIT_RESULT, 1048576, "bytes", "a run's result")                                                                \
+    X(LIMIT_ERROR_MESSAGE, 1000, "bytes", "the message of a run's error (the rest is cut)")                            \
     X(LIMIT_EVENT, 262144, "bytes", "one event, as stored")                                                            \
     X(LIMIT_BATCH_EVENTS, 256, "events", "a batch of events")                                                          \
     X(LIMIT_BATCH_BODY, 4194304, "bytes", "the body of a batch of events")                                             \
     X(LIMIT_BODY, 1310720, "bytes", "the body of any other request (an input and its envelope)")                       \
-    X(LIMIT_BATCH_RUNS_BODY, 16777216, "bytes", "the body of a batch of runs")                                         \
+    X(LIMIT_BATCH_RUNS_BODY, 4194304, "bytes", "the body of a batch of runs")                                          \
     X(LIMIT_BATCH_RUNS, 1000, "runs", "a batch of runs")                                                               \
     X(LIMIT_ENTRY, 65536, "bytes", "the events of one stream entry (or one event)")                                    \
     X(LIMIT_ENV_COUNT, 64, "variables", "a run's or an agent's environment")                                           \

@@ -23,16 +23,16 @@
 --   next_seq     int
 --   last_t_ms    int
 --   stop         int
--- ERRORS run_not_found unauthorized fenced wrong_source run_terminal seq_conflict t_ms_not_monotonic
+-- ERRORS run_not_found fenced wrong_source run_terminal seq_conflict t_ms_not_monotonic
 
-local SEQ_JUMP, AHEAD_MS, MAX_ENTRIES = 4294967296, 86400000, 600
+local SEQ_JUMP, AHEAD_MS = 4294967296, 86400000
 local r = run_get(run, {'ws', 'epoch', 'inc', 'attempt', 'source', 'stopAt', 'claimLine', 'claimSeq', 'claimT', 'lastSeq', 'lastT', 'rid',
   af(attempt, 'tok'), af(attempt, 'by'), af(attempt, 'first')})
 if not r then
   return {'run_not_found'}
 end
 if r[af(attempt, 'tok')] == '' or r[af(attempt, 'tok')] ~= token_sha then
-  return {'unauthorized'}
+  return {'run_not_found'} -- not yours and not there look the same
 end
 local before = tail(run)
 local next_seq = math.max(before.last + 1, tonumber(r[af(attempt, 'first')]) or 0)
@@ -53,7 +53,7 @@ if r.source ~= 'remote' then
   return answer('wrong_source', 0, 0)
 end
 
--- Whether each line of the batch is stored already, in order; lines in between, and other cuts into entries, do not matter.
+-- Whether each line of the batch is stored already; lines in between, and other cuts into entries, do not matter. At most one look a line, mostly one an entry.
 local function stored_already()
   if claim_line ~= '' and claim_line ~= r.claimLine then
     return false
@@ -61,18 +61,20 @@ local function stored_already()
   if #entries == 0 then
     return claim_line ~= ''
   end
-  local found = redis.call('XRANGE', k.events(run), r.epoch .. '-' .. fmt(entries[1].first), r.epoch .. '-' .. SEQ_CLOSED, 'COUNT', MAX_ENTRIES)
-  local stored = {}
-  for _, entry in ipairs(found) do
-    if tonumber(entry[2][2]) > entries[#entries].last then
-      break
-    end
-    for line in string.gmatch(entry[2][14], '[^\n]+') do
-      stored[line] = true
-    end
-  end
+  local stored, last_read = {}, -1 -- the lines of the stored entry that was read last, and its last seq
   for _, entry in ipairs(entries) do
     for line in string.gmatch(entry.b, '[^\n]+') do
+      local seq = tonumber(string.match(line, '^{"seq":(%d+)'))
+      if seq > last_read then
+        local found = redis.call('XRANGE', k.events(run), r.epoch .. '-' .. fmt(seq), r.epoch .. '-' .. SEQ_CLOSED, 'COUNT', 1)
+        if not found[1] then
+          return false
+        end
+        stored, last_read = {}, tonumber(found[1][2][4])
+        for one in string.gmatch(found[1][2][14], '[^\n]+') do
+          stored[one] = true
+        end
+      end
       if not stored[line] then
         return false
       end

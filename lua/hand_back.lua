@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- hand_back: a draining runner returns a run whose processes are gone; it goes to the front again. Neither a failure nor a loss; the epoch closes without an event. A run that was stopping is stopped instead.
+-- hand_back: a draining runner returns a run whose processes are gone; it goes to the front again. Neither a failure nor a loss; the epoch closes without an event. A run that was stopping is stopped instead; one that asked for atMostOnce and has been executed ends as lost.
 -- INCLUDE keys time run lane stream close
 -- ARGV
 --   inc     str
@@ -26,6 +26,8 @@ if tonumber(mine[1] or '0') ~= epoch or mine[2] ~= '' or r.inc ~= inc or tonumbe
 end
 if r.stopAt ~= '' or r.claimStatus ~= '' then
   attempt_end(r, {status = 'stopped'}, 'hand_back', 1, 0, '', rid, retention_ms)
+elseif r.atMostOnce == '1' and redis.call('HGET', k.run(run), af(attempt, 'status')) ~= 'provisioning' then
+  take_back(r, 'hand_back', 0, rid, retention_ms)
 else
   check_edge(r, 'queued')
   attempt_close(r, 'handed_back', 'hand_back')

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- heartbeat: renews a runner's lease and reconciles what it holds with what Redis says. Held here but not by the runner, and claimed at or before the answered number: its reply was lost, so it is closed and goes to the front again.
+-- heartbeat: renews a runner's lease and reconciles what it holds with what Redis says. Held here but not by the runner, and claimed at or before the answered number: the claim's reply was lost, or the attempt was; it is closed and the run goes to the front again.
 -- INCLUDE keys time run lane stream close
 -- ARGV
 --   inc          str
@@ -9,9 +9,10 @@
 --   busy         int
 --   rid          str
 --   retention_ms int
+--   max_losses   int   lost attempts a run survives
 --   held         table(run str, epoch int)
 -- REPLY
---   kill         list  runs it must kill: held by it, but not (or not with this epoch) in Redis
+--   kill         table(run str, epoch int)  attempts it must kill: held by it, but not (or not with this epoch) in Redis
 --   stops        list  runs it holds for which a stop was asked
 --   claimed      list  runs it holds (remote) whose end was claimed
 --   now_ms       int
@@ -42,7 +43,7 @@ for _, row in ipairs(held) do
       claimed[#claimed + 1] = row.run
     end
   else
-    kill[#kill + 1] = row.run
+    kill[#kill + 1] = {row.run, row.epoch}
   end
 end
 for id in pairs(in_redis) do
@@ -51,10 +52,11 @@ for id in pairs(in_redis) do
   if not r then
     redis.call('ZREM', k.held(inc), id)
   elseif claim_no <= answered then
-    -- The answer to that claim was lost: the runner never knew of the run, so nothing of it was executed.
-    if r.stopAt ~= '' or r.claimStatus ~= '' then
-      attempt_end(r, {status = 'stopped'}, 'heartbeat', 1, 0, '', rid, retention_ms)
+    if r.stopAt ~= '' or r.claimStatus ~= '' or redis.call('HGET', k.run(id), af(r.attempt, 'status')) ~= 'provisioning' then
+      -- It was executed: the runner was cut off and gave it up, or Redis lost its end. That is a loss.
+      take_back(r, 'heartbeat', max_losses, rid, retention_ms)
     else
+      -- The answer to that claim was lost: the runner never knew of the run, so nothing of it was executed.
       attempt_close(r, 'handed_back', 'heartbeat')
       run_back(r)
     end

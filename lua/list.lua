@@ -13,7 +13,7 @@
 --   limit      int
 --   examine    int
 -- REPLY
---   runs       table(run str, record flat, last_seq int, event_count int, event_bytes int)   record: the run hash without input, result and attempts
+--   runs       table(run str, created_us int, record flat, last_seq int, event_count int, event_bytes int)   record: the run hash without input, result and attempts
 --   next       str   '' when this was the last page
 -- ERRORS
 
@@ -44,7 +44,7 @@ local function fits(r)
   return true
 end
 
-local function row(id, r)
+local function row(id, score, r)
   local flat = {}
   for _, field in ipairs(SHOWN) do
     if r[field] ~= '' then
@@ -53,7 +53,7 @@ local function row(id, r)
     end
   end
   local now = TERMINAL[r.status] and {last = r.lastSeq, c = r.eventCount, z = r.eventBytes} or tail(id)
-  return {id, flat, now.last, now.c, now.z}
+  return {id, score, flat, now.last, now.c, now.z}
 end
 
 local runs, examined, offset, next_cursor = {}, 0, 0, ''
@@ -69,7 +69,7 @@ while true do
       next_cursor = score .. ':' .. id
       local r = run_get(id, SHOWN)
       if r and fits(r) then
-        runs[#runs + 1] = row(id, r)
+        runs[#runs + 1] = row(id, score, r)
       end
     end
   end

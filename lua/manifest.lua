@@ -11,14 +11,14 @@
 --   next_seq   int
 --   last_t_ms  int
 --   stop       int
--- ERRORS run_not_found unauthorized fenced
+-- ERRORS run_not_found fenced
 
 local r = run_get(run, {'attempt', 'def', 'stopAt', 'claimSeq', 'claimT', af(attempt, 'tok'), af(attempt, 'by'), af(attempt, 'first')})
 if not r then
   return {'run_not_found'}
 end
 if r[af(attempt, 'tok')] == '' or r[af(attempt, 'tok')] ~= token_sha then
-  return {'unauthorized'}
+  return {'run_not_found'} -- not yours and not there look the same
 end
 if attempt ~= tonumber(r.attempt) or r[af(attempt, 'by')] ~= '' then
   return {'fenced'}

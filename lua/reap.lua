@@ -26,27 +26,6 @@ if now_ms - tick > OUTAGE_MS or tick > now_ms then
 end
 redis.call('HSET', k.reap, 'tick', fmt(now_ms), 'until', fmt(not_before))
 
--- Takes one run back from a dead runner.
-local function take_back(id)
-  local run = run_get(id, CLOSE_FIELDS)
-  if not run then
-    return
-  end
-  local LOST = '{"class":"runner_lost","message":"the runner that executed it was lost"}'
-  if run.stopAt ~= '' or run.claimStatus ~= '' then
-    attempt_end(run, {status = 'stopped'}, 'reap', 1, 0, '', rid, retention_ms)
-    return
-  end
-  local losses = tonumber(run.losses) + 1
-  redis.call('HSET', k.run(id), 'losses', losses)
-  attempt_close(run, 'lost', 'reap', LOST)
-  if run.atMostOnce == '1' or losses > max_losses then
-    run_end(run, {status = 'error', error = LOST}, rid, retention_ms)
-  else
-    run_again(run, LOST, 0, 0, 0, rid)
-  end
-end
-
 local taken, more = 0, 0
 if now_ms >= not_before then
   local expired = redis.call('ZRANGEBYSCORE', k.leases, '-inf', now_ms, 'LIMIT', 0, RUNNERS)
@@ -55,7 +34,10 @@ if now_ms >= not_before then
     local runs = max > taken and redis.call('ZRANGE', k.held(inc), 0, max - taken - 1) or {}
     for _, id in ipairs(runs) do
       redis.call('ZREM', k.held(inc), id)
-      take_back(id)
+      local run = run_get(id, CLOSE_FIELDS)
+      if run then
+        take_back(run, 'reap', max_losses, rid, retention_ms)
+      end
       taken = taken + 1
     end
     if redis.call('EXISTS', k.held(inc)) == 0 then

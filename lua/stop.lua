@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- stop: stores the intent for a run and its descendants and tells their runners. Queued and scheduled ones end here. Trees beyond max are continued by reap.
+-- stop: stores the intent for a run and its descendants (also of one that has ended) and tells their runners. Queued and scheduled ones end here. Trees beyond max are continued by reap.
 -- INCLUDE keys time run lane stream close stop
 -- ARGV
 --   ws           str
@@ -16,12 +16,10 @@ local r = run_get(run, CLOSE_FIELDS)
 if not r or r.ws ~= ws then
   return {'run_not_found'}
 end
-if TERMINAL[r.status] then
-  return {'ok', r.status, 1}
-end
+local already = TERMINAL[r.status] and 1 or 0
 stop_one(r, rid, retention_ms)
 if redis.call('EXISTS', k.children(run)) == 1 then
   redis.call('HSET', k.stopq, run, '-1')
   stop_descendants(max, rid, retention_ms)
 end
-return {'ok', r.status, 0}
+return {'ok', r.status, already}

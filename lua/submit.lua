@@ -7,6 +7,7 @@
 --   idem_digest  str   digest of what was asked
 --   agent        str   agent name; for an inline definition its "name" or ''
 --   def_digest   str   digest of an inline definition; '' means: the named agent's latest version
+--   version      str   of the agent, where def_digest is a named agent's (a rerun); else ''
 --   def_fields   list  field, value, … of an inline definition's def hash (json, queue, timeoutMs, graceMs, maxAttempts, atMostOnce, backoffType, backoffBaseMs, backoffCapMs, source, executor, req); empty when named
 --   queue        str   '' means the definition's
 --   priority     str   high, normal or low
@@ -36,7 +37,6 @@ if idem_key ~= '' then
 end
 
 -- The definition: inline, by digest (a rerun), or the named agent's newest.
-local version = '0'
 if def_digest == '' then
   version = redis.call('HGET', k.agent(ws, agent), 'latest')
   if not version then
@@ -45,6 +45,8 @@ if def_digest == '' then
   def_digest = redis.call('HGET', k.agent(ws, agent), 'v' .. version)
 elseif #def_fields == 0 and redis.call('EXISTS', k.def(def_digest)) == 0 then
   return {'agent_not_found'}
+elseif version == '' then
+  version = '0'
 end
 local def = {}
 if #def_fields > 0 then

@@ -76,14 +76,19 @@ static void log_add(struct attempt *a, const char *stream, struct str text)
 }
 
 static void over_if_quiet(struct attempt *a);
+static void finish(struct attempt *a);
 
 static void on_log_stored(void *ctx, enum err err, const struct script_logs_reply *reply)
 {
     struct attempt *a = ctx;
-    (void)err;
     (void)reply;
     a->log_sending = false;
-    over_if_quiet(a);
+    if (err == ERR_REDIS_UNAVAILABLE || err == ERR_TIMEOUT)
+        a->log_dirty = true; /* sent again when Redis is back; where Redis refuses it (full), it is left out */
+    if (a->state == ATTEMPT_FINISHING && !a->finish_sent)
+        finish(a);
+    else
+        over_if_quiet(a);
 }
 
 static void log_send(struct attempt *a)
@@ -229,7 +234,7 @@ static void over_if_quiet(struct attempt *a)
 struct outcome {
     const char *status; /* success, error, stopped */
     const char *error_class;
-    char message[1024];
+    char message[LIMIT_ERROR_MESSAGE + 1];
 };
 
 static void error_outcome(struct outcome *o, const char *class, const char *message)
@@ -368,7 +373,9 @@ static void call_finish(struct attempt *a)
         json_writer_init(&w, &error);
         json_object_begin(&w);
         json_kv_str(&w, "class", str_of(o.error_class));
-        json_kv_str(&w, "message", str_of(o.message));
+        struct str message = str_of(o.message);
+        message.len = utf8_complete_len(message); /* it may have been cut */
+        json_kv_str(&w, "message", message);
         json_object_end(&w);
     }
     bool text = a->adapter.text && !a->remote, truncated = text && a->adapter.result_truncated;
@@ -414,6 +421,8 @@ static void finish(struct attempt *a)
         return;
     }
     log_send(a);
+    if (a->log_sending)
+        return; /* its answer brings us back: when the run ends its log is whole */
     a->finish_sent = true;
     if (a->end == END_DRAIN)
         call_hand_back(a);
@@ -428,15 +437,20 @@ static void on_again(void *ctx)
         finish(a);
 }
 
+static void go_lost(struct attempt *a)
+{
+    metric_add(METRIC_ATTEMPTS_FENCED, 1);
+    LOG_WARN("attempt lost", LOG_RUN(a));
+    go_over(a);
+}
+
 /* When its last events are stored, it is finished. */
 static void end_if_drained(struct attempt *a)
 {
     if (a->state != ATTEMPT_ENDING)
         return;
     if (a->end == END_LOST) {
-        metric_add(METRIC_ATTEMPTS_FENCED, 1);
-        LOG_WARN("attempt lost", LOG_RUN(a));
-        go_over(a);
+        go_lost(a);
         return;
     }
     if (!a->outbox.over && !outbox_empty(&a->outbox)) {
@@ -527,6 +541,10 @@ static void on_too_much(void *ctx)
 static void on_storage_full(void *ctx)
 {
     struct attempt *a = ctx;
+    if (a->state == ATTEMPT_FINISHING) { /* the events were stored once; the end needs no room */
+        finish(a);
+        return;
+    }
     end_for(a, END_STORAGE_FULL, a->grace_ms);
     end_if_drained(a);
 }
@@ -682,14 +700,22 @@ void attempt_claimed(struct attempt *a)
     loop_timer_set(&a->claimed, a->grace_ms);
 }
 
+/* A remote one whose `started` is not answered yet has no job whose end would lead on. */
+static void leave_unstarted(struct attempt *a)
+{
+    if (a->state == ATTEMPT_STARTING && a->remote && !a->job)
+        go_ending(a);
+}
+
 void attempt_lose(struct attempt *a)
 {
     if (a->state == ATTEMPT_OVER || a->end == END_LOST)
         return;
     outbox_abandon(&a->outbox);
     end_for(a, END_LOST, 0);
+    leave_unstarted(a);
     if (a->state == ATTEMPT_FINISHING)
-        go_over(a);
+        go_lost(a);
     else
         end_if_drained(a);
 }
@@ -699,6 +725,7 @@ void attempt_hand_back(struct attempt *a)
     if (a->state >= ATTEMPT_ENDING)
         return;
     end_for(a, END_DRAIN, a->grace_ms < HAND_BACK_GRACE_MS ? a->grace_ms : HAND_BACK_GRACE_MS);
+    leave_unstarted(a);
 }
 
 void attempt_on_fresh(struct attempt *a, bool reconnected)
@@ -709,6 +736,7 @@ void attempt_on_fresh(struct attempt *a, bool reconnected)
         outbox_reconnected(&a->outbox);
     else
         outbox_kick(&a->outbox);
+    log_send(a);
     if (a->state == ATTEMPT_FINISHING)
         finish(a);
     else

@@ -280,6 +280,24 @@ static struct job *job_new(struct loop *l, const struct job_events *events, void
     return job;
 }
 
+/* Standard input and output as real pipes (libuv would make sockets, which /dev/stdin and its like can't open). ret_child: the agent's ends, to be closed after the start. */
+static int open_pipes(struct job *job, int ret_child[CONTROL])
+{
+    for (int i = 0; i < CONTROL; i++) {
+        uv_file ends[2]; /* to read from, to write to */
+        int status = uv_pipe(ends, i != 0 ? UV_NONBLOCK_PIPE : 0, i == 0 ? UV_NONBLOCK_PIPE : 0);
+        if (status < 0)
+            return status;
+        ret_child[i] = ends[i == 0 ? 0 : 1];
+        int ours = ends[i == 0 ? 1 : 0];
+        if ((status = uv_pipe_open(&job->pipes[i], ours)) < 0) {
+            close(ours);
+            return status;
+        }
+    }
+    return 0;
+}
+
 static int spawn(struct job *job, const struct job_spec *spec)
 {
     char grace[24];
@@ -288,12 +306,15 @@ static int spawn(struct job *job, const struct job_spec *spec)
     snprintf(grace, sizeof grace, "%lld", (long long)spec->grace_ms);
     for (size_t i = 0; spec->command[i] && n < ARRAY_LEN(args) - 1; i++)
         args[n++] = spec->command[i];
+    int child[CONTROL] = {-1, -1, -1};
+    int status = open_pipes(job, child);
     uv_stdio_container_t stdio[PIPES];
-    for (int i = 0; i < PIPES; i++) {
-        stdio[i].flags =
-            UV_CREATE_PIPE | (i != 0 ? UV_WRITABLE_PIPE : 0) | (i == 0 || i == CONTROL ? UV_READABLE_PIPE : 0);
-        stdio[i].data.stream = (uv_stream_t *)&job->pipes[i];
+    for (int i = 0; i < CONTROL; i++) {
+        stdio[i].flags = UV_INHERIT_FD;
+        stdio[i].data.fd = child[i];
     }
+    stdio[CONTROL].flags = UV_CREATE_PIPE | UV_READABLE_PIPE | UV_WRITABLE_PIPE;
+    stdio[CONTROL].data.stream = (uv_stream_t *)&job->pipes[CONTROL];
     uv_process_options_t o = {
         .exit_cb = on_exit_exec,
         .file = exec_path,
@@ -302,8 +323,14 @@ static int spawn(struct job *job, const struct job_spec *spec)
         .stdio_count = PIPES,
         .stdio = stdio,
     };
-    job->open++;
-    return uv_spawn(loop_uv(job->loop), &job->process, &o);
+    if (status == 0) {
+        job->open++;
+        status = uv_spawn(loop_uv(job->loop), &job->process, &o);
+    }
+    for (int i = 0; i < CONTROL; i++)
+        if (child[i] >= 0)
+            close(child[i]);
+    return status;
 }
 
 static struct job *process_start(struct loop *l, const struct job_spec *spec, const struct job_events *events,
@@ -320,7 +347,8 @@ static struct job *process_start(struct loop *l, const struct job_spec *spec, co
         job->ended = true;
         for (int i = 0; i < PIPES; i++)
             close_handle((uv_handle_t *)&job->pipes[i]);
-        close_handle((uv_handle_t *)&job->process);
+        if (job->process.loop) /* libuv knows it, though it failed */
+            close_handle((uv_handle_t *)&job->process);
         return NULL;
     }
     job->waiting_eof = 3;

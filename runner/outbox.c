@@ -369,7 +369,6 @@ void outbox_reconnected(struct outbox *o)
 {
     if (o->over)
         return;
-    forget_old(o);
     for (struct batch *b = o->first; b && b != o->next_out;
          b = b->next) { /* answered lately: a Redis that crashed may have lost it */
         b->answered_ms = 0;

@@ -137,8 +137,7 @@ void worker_drain(struct worker *w)
     }
     w->draining = true;
     LOG_INFO("draining", LOG_I("runs", w->attempt_count));
-    if (w->attempts)
-        loop_timer_set(&w->drain_limit, w->config->drain_ms);
+    loop_timer_set(&w->drain_limit, w->config->drain_ms);
     for (unsigned i = 0; i < w->shard_count; i++)
         shard_beat(&w->shards[i]);
     worker_stop_if_done(w);

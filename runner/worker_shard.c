@@ -99,6 +99,7 @@ void shard_beat(struct worker_shard *s)
                                          .busy = w->used,
                                          .rid = rid_of(s),
                                          .retention_ms = w->config->retention_ms,
+                                         .max_losses = WORKER_LOSSES_MAX,
                                          .held = held,
                                          .held_len = n};
     script_call_heartbeat(s->commands, worker_prefix(s), &args, on_beat, s);
@@ -109,7 +110,7 @@ static void obey(struct worker_shard *s, const struct script_heartbeat_reply *re
 {
     struct attempt *a;
     for (size_t i = 0; i < reply->kill_len; i++)
-        if ((a = find_attempt(s, reply->kill[i])))
+        if ((a = find_attempt(s, reply->kill[i].run)) && a->epoch == reply->kill[i].epoch)
             attempt_lose(a);
     for (size_t i = 0; i < reply->stops_len; i++)
         if ((a = find_attempt(s, reply->stops[i])))
@@ -292,6 +293,7 @@ static void on_claimed(void *ctx, enum err err, const struct script_claim_reply 
     free(call);
     if (!same) {
         claim(s);
+        worker_stop_if_done(s->worker);
         return;
     }
     if (err) {
@@ -304,6 +306,11 @@ static void on_claimed(void *ctx, enum err err, const struct script_claim_reply 
     s->more = reply->more != 0;
     for (size_t i = 0; i < reply->runs_len; i++)
         worker_attempt_begin(s, &reply->runs[i]);
+    for (size_t i = 0; s->worker->draining && i < reply->runs_len; i++) { /* asked for before the signal */
+        struct attempt *a = find_attempt(s, reply->runs[i].run);
+        if (a)
+            attempt_hand_back(a);
+    }
     if (s->more)
         claim(s);
     listen_for_bell(s);
@@ -466,6 +473,8 @@ static void on_promoted(void *ctx, enum err err, const struct script_promote_rep
 {
     struct worker_shard *s = ctx;
     s->promoting = false;
+    if (err == ERR_CANCELED)
+        return;
     int64_t next = err || reply->next_ms < 0 || reply->next_ms > PROMOTE_NET_MS ? PROMOTE_NET_MS : reply->next_ms;
     loop_timer_set(&s->promote, next);
 }

@@ -109,3 +109,20 @@ local function attempt_end(run, o, by, retryable, retry_ms, exit_code, rid, rete
     run_end(run, o, rid, retention_ms)
   end
 end
+
+-- Takes a run back whose attempt was lost together with its runner, or given up by it: executed again (not one that asked for atMostOnce, nor too often). A stop, or an accepted claim, ends it instead.
+local function take_back(run, by, max_losses, rid, retention_ms)
+  if run.stopAt ~= '' or run.claimStatus ~= '' then
+    attempt_end(run, {status = 'stopped'}, by, 1, 0, '', rid, retention_ms)
+    return
+  end
+  local LOST = '{"class":"runner_lost","message":"the runner that executed it was lost"}'
+  local losses = tonumber(run.losses) + 1
+  redis.call('HSET', k.run(run.id), 'losses', losses)
+  attempt_close(run, 'lost', by, LOST)
+  if run.atMostOnce == '1' or losses > max_losses then
+    run_end(run, {status = 'error', error = LOST}, rid, retention_ms)
+  else
+    run_again(run, LOST, 0, 0, 0, rid)
+  end
+end

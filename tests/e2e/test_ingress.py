@@ -148,9 +148,11 @@ def test_credentials_of_a_runtime(stack, apis, remote):
     other = Remote(stack, apis[0])
     t = remote.now()
     body = {"v": 1, "runId": remote.run_id, "events": [event(2, t)]}
-    for token in ("x", stack.key, remote.token + "x", remote.token[:-1], other.token, "ert_1_" + "A" * 43):
+    not_yours = [other.token, "ert_1_" + "A" * 43]  # looks like a run that is not there
+    for token in ["x", stack.key, remote.token + "x", remote.token[:-1], *not_yours]:
         answer = remote.post(body, token=token)
-        assert (answer.status, answer.code) == ((403, "forbidden") if token == stack.key else (401, "unauthorized")), token
+        wanted = (403, "forbidden") if token == stack.key else (404, "run_not_found") if token in not_yours else (401, "unauthorized")
+        assert (answer.status, answer.code) == wanted, token
         assert remote.manifest(token=token).status == answer.status
     nobody = "00ffffff-ffff-4fff-8fff-ffffffffffff"
     answer = remote.post({**body, "runId": nobody}, run_id=nobody)
@@ -227,6 +229,31 @@ def test_a_stop_is_told_to_the_sender(stack, apis):
     remote.exit()
     record = check_exact_delivery(stack, [remote.run_id])[remote.run_id]
     assert record["status"] == "stopped", "a stop overrides a claimed success"
+
+
+def test_a_batch_refused_by_itself_tells_where_the_stream_stands(stack, apis, remote):
+    t = remote.now()
+    assert remote.batch(event(2, t), event(3, t)).status == 202
+    stands = {"runId": remote.run_id, "accepted": 0, "nextSeq": 4, "lastTMs": t, "stop": False}
+    for body, code in (({"v": 1, "runId": remote.run_id, "events": []}, "empty_batch"), (b"{", "invalid_envelope"),
+                       ({"v": 1, "runId": remote.run_id, "events": [event(9, t, text="x" * 270000)]}, "event_too_large")):
+        answer = remote.post(body)
+        assert answer.code == code and {k: answer.json().get(k) for k in stands} == stands, answer
+    apis[0].post(f"/v1/runs/{remote.run_id}/stop")
+    assert remote.batch().json()["stop"] is True
+    stranger = remote.post(b"{", token="ert_1_" + "A" * 43)
+    assert stranger.code == "invalid_envelope" and "nextSeq" not in stranger.json()
+    remote.exit()
+
+
+def test_a_long_error_message_is_cut(stack, apis, remote):
+    """Between characters, so that what holds it stays valid and small."""
+    t = remote.now()
+    assert remote.batch(terminal(2, t, "error", error={"class": "x", "message": "x" + "ä" * 40000})).status == 202
+    remote.exit()
+    record = apis[0].wait(remote.run_id)
+    assert record["error"] == {"class": "agent_error", "message": "x" + "ä" * 499}
+    assert json.loads(apis[0].replay(remote.run_id).done.data)["error"] == record["error"]
 
 
 def test_of_two_at_once_one_is_stored(stack, apis, remote):

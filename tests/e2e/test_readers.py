@@ -8,8 +8,9 @@ import pytest
 
 from harness import agents
 from harness.http_client import Connection, encode
-from harness.sse import stream_path
+from harness.sse import Stream, stream_path
 from harness.wait import wait_until
+from test_ingress import Remote, event
 
 
 def flood(folder, **fields):
@@ -146,6 +147,39 @@ def test_a_reader_that_stops_reading_is_cut_while_a_flood_goes_on(stack):
     assert peak < 100 * 1024, f"the node took {peak} KiB"
     for c in stuck:
         c.close()
+
+
+def test_a_burst_cuts_no_reader_that_keeps_up(stack, apis):
+    """One legal batch is several times a reader's buffer: who is live and reads gets all of it on the same connection."""
+    stack.runner(api=apis[0])
+    remote = Remote(stack, apis[0])
+    with apis[1].stream(remote.run_id) as stream:
+        stream.until("runtime_started")
+        t = remote.now()
+        for first in (2, 17, 32):
+            assert remote.batch(*[event(seq, t, text="x" * 250000) for seq in range(first, first + 15)]).status == 202
+            assert [stream.next().seq for _ in range(15)] == list(range(first, first + 15))
+        remote.exit()
+        assert stream.frames()[-1].event == "done"
+    assert apis[1].metric("errand_stream_readers_cut_total") == 0
+    apis[0].wait(remote.run_id)
+
+
+def test_the_bound_cuts_between_frames(stack, api):
+    """A reader that took nothing for too long: what it finds when it reads on ends with a whole frame, and it resumes from there."""
+    stack.runner()
+    run_id = api.submit(flood(stack.folder), {"n": 400, "size": 20000}, delayMs=300)
+    slow = Connection(api.port, receive_buffer=16384)
+    request = encode("GET", stream_path(run_id), headers={"Authorization": f"Bearer {stack.key}"}).replace(b"HTTP/1.1", b"HTTP/1.0")
+    slow.send(request)
+    wait_until(lambda: api.metric("errand_stream_readers_cut_total") == 1, 20)
+    api.wait(run_id)
+    got = slow.read_to_end()
+    assert got.endswith(b"\n\n") and b"event: done" not in got
+    last = int(got.rsplit(b"\nid: ", 1)[1].split(b"\n", 1)[0])
+    assert 1 < last < 402
+    with Stream(api.port, stream_path(run_id), stack.key, last_event_id=last) as stream:
+        assert [f.seq for f in stream.frames() if f.seq] == list(range(last + 1, 403))
 
 
 @pytest.mark.release

@@ -167,6 +167,7 @@ enum err rig_heartbeat(struct harness *h, const char *inc, int64_t answered,
                                          .busy = (int64_t)n,
                                          .rid = S(RID),
                                          .retention_ms = RETAIN,
+                                         .max_losses = LOSSES,
                                          .held = rows,
                                          .held_len = n};
     return sync_heartbeat(h, &args, ret_reply);

@@ -67,7 +67,7 @@ static void assert_refused(struct harness *h, const struct post *p, enum err wan
     const struct script_append_reply *reply;
     harness_assert_err(post(h, p, &reply), wanted);
     assert_string_equal(rig_dump(h), before);
-    if (wanted != ERR_RUN_NOT_FOUND && wanted != ERR_UNAUTHORIZED)
+    if (wanted != ERR_RUN_NOT_FOUND)
         assert_true(reply && reply->accepted == 0 && reply->next_seq > 0);
 }
 
@@ -121,9 +121,9 @@ static void test_every_refusal_in_its_order(void **state)
     harness_assert_err(post(h, &(struct post){.run = run, .seq = 5, .t = 10, .n = 1}, NULL), ERR_OK);
     assert_refused(h, &(struct post){.run = "00000000-0000-4000-8000-000000000000", .seq = 6, .t = 10, .n = 1},
                    ERR_RUN_NOT_FOUND);
-    assert_refused(h, &(struct post){.run = run, .token = "other", .seq = 6, .t = 10, .n = 1}, ERR_UNAUTHORIZED);
+    assert_refused(h, &(struct post){.run = run, .token = "other", .seq = 6, .t = 10, .n = 1}, ERR_RUN_NOT_FOUND);
     assert_refused(h, &(struct post){.run = run, .attempt = 2, .seq = 6, .t = 10, .n = 1},
-                   ERR_UNAUTHORIZED); /* an attempt that never was has no token */
+                   ERR_RUN_NOT_FOUND); /* an attempt that never was has no token */
     assert_refused(h, &(struct post){.run = run, .seq = 5, .t = 10, .n = 1, .text = "other"}, ERR_SEQ_CONFLICT);
     assert_refused(h, &(struct post){.run = run, .seq = 4, .t = 1, .n = 1}, ERR_SEQ_CONFLICT); /* before t */
     assert_refused(h, &(struct post){.run = run, .seq = 5, .t = 10, .n = 2},
@@ -212,7 +212,7 @@ static void test_the_manifest(void **state)
     harness_assert_err(sync_manifest(h, &args, &reply), ERR_OK);
     assert_true(reply->next_seq == 2 && str_eqz(reply->def, "{\"name\":\"t\"}") && reply->stop == 0);
     args.token_sha = S("other");
-    harness_assert_err(sync_manifest(h, &args, NULL), ERR_UNAUTHORIZED);
+    harness_assert_err(sync_manifest(h, &args, NULL), ERR_RUN_NOT_FOUND);
 }
 
 #define TEST(name) cmocka_unit_test_setup(name, harness_test_start)

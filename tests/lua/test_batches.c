@@ -79,6 +79,26 @@ static void test_a_batch_that_comes_again_is_known_however_it_is_cut(void **stat
     audit_check(h);
 }
 
+/* Nothing bounds how far apart the events of a repeated batch lie by now. */
+static void test_a_duplicate_over_many_entries(void **state)
+{
+    struct harness *h = *state;
+    const struct script_claim_runs *row = remote(h);
+    int64_t t = harness_now_ms(h);
+    enum { ENTRIES = 1500 };
+    const struct script_append_reply *reply;
+    for (int64_t seq = 2; seq < 2 + ENTRIES; seq++)
+        harness_assert_err(audit_batch(h, row, seq, seq, t, NULL, NULL), ERR_OK);
+    struct script_append_args args = audit_batch_args(h, row, 2, 2, t, NULL),
+                              far = audit_batch_args(h, row, 1 + ENTRIES, 1 + ENTRIES, t, NULL);
+    const struct script_append_entries both[] = {args.entries[0], far.entries[0]};
+    args.entries = both;
+    args.entries_len = 2;
+    args.last = 1 + ENTRIES;
+    audit_refuses(h, sync_append(h, &args, &reply), ERR_OK);
+    assert_true(reply->duplicate == 1 && reply->next_seq == 2 + ENTRIES);
+}
+
 static void test_refusals_leave_nothing(void **state)
 {
     struct harness *h = *state;
@@ -90,12 +110,12 @@ static void test_refusals_leave_nothing(void **state)
     audit_refuses(h, sync_append(h, &args, NULL), ERR_RUN_NOT_FOUND);
     args = audit_batch_args(h, row, 5, 6, t, NULL);
     args.token_sha = S("another");
-    audit_refuses(h, sync_append(h, &args, NULL), ERR_UNAUTHORIZED);
+    audit_refuses(h, sync_append(h, &args, NULL), ERR_RUN_NOT_FOUND);
     args.token_sha = S("");
-    audit_refuses(h, sync_append(h, &args, NULL), ERR_UNAUTHORIZED);
+    audit_refuses(h, sync_append(h, &args, NULL), ERR_RUN_NOT_FOUND);
     args.token_sha = S(TOKEN);
     args.attempt = 2; /* nobody was given a token of it */
-    audit_refuses(h, sync_append(h, &args, NULL), ERR_UNAUTHORIZED);
+    audit_refuses(h, sync_append(h, &args, NULL), ERR_RUN_NOT_FOUND);
     audit_refuses(h, audit_batch(h, row, 4, 5, t, NULL, NULL), ERR_SEQ_CONFLICT);
     audit_refuses(h, audit_batch(h, row, 1, 1, t, NULL, NULL), ERR_SEQ_CONFLICT);
     args = audit_batch_args(h, row, 5, 5, t, NULL);
@@ -131,7 +151,7 @@ static void test_before_its_start_no_token_is_valid(void **state)
 {
     struct harness *h = *state;
     const struct script_claim_runs *row = audit_claimed(h, "r1", &REMOTE);
-    audit_refuses(h, audit_batch(h, row, 1, 1, harness_now_ms(h), NULL, NULL), ERR_UNAUTHORIZED);
+    audit_refuses(h, audit_batch(h, row, 1, 1, harness_now_ms(h), NULL, NULL), ERR_RUN_NOT_FOUND);
 }
 
 static void test_an_attempt_that_was_taken_back_is_fenced(void **state)
@@ -275,7 +295,7 @@ static void test_the_manifest_says_where_to_go_on(void **state)
     harness_assert_err(rig_stop(h, audit_id(h, row)), ERR_OK);
     harness_assert_err(manifest(h, row, TOKEN, &reply), ERR_OK);
     assert_true(reply->next_seq == 6 && reply->last_t_ms == t && reply->stop == 1);
-    harness_assert_err(manifest(h, row, "another", NULL), ERR_UNAUTHORIZED);
+    harness_assert_err(manifest(h, row, "another", NULL), ERR_RUN_NOT_FOUND);
     struct script_claim_runs nobody = *row;
     nobody.run = S(NOBODY);
     harness_assert_err(manifest(h, &nobody, TOKEN, NULL), ERR_RUN_NOT_FOUND);
@@ -291,6 +311,7 @@ int main(void)
         TEST(test_a_batch_is_stored_as_it_came),
         TEST(test_several_entries_of_one_batch),
         TEST(test_a_batch_that_comes_again_is_known_however_it_is_cut),
+        TEST(test_a_duplicate_over_many_entries),
         TEST(test_refusals_leave_nothing),
         TEST(test_the_ends_of_the_ranges_are_taken),
         TEST(test_only_a_remote_attempt_is_written_to),

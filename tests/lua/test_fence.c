@@ -118,7 +118,8 @@ static void test_heartbeat_tells_what_to_kill_and_to_stop(void **state)
     const struct script_claim_runs *held[] = {row, &gone}, *stale[] = {&old};
     const struct script_heartbeat_reply *beat;
     harness_assert_err(rig_heartbeat(h, "r1", 1, held, 2, &beat), ERR_OK);
-    assert_true(beat->kill_len == 1 && str_eq(beat->kill[0], gone.run) && beat->stops_len == 0);
+    assert_true(beat->kill_len == 1 && str_eq(beat->kill[0].run, gone.run) && beat->kill[0].epoch == gone.epoch &&
+                beat->stops_len == 0);
     harness_assert_err(rig_stop(h, run), ERR_OK);
     harness_assert_err(rig_heartbeat(h, "r1", 1, held, 1, &beat), ERR_OK);
     assert_true(beat->stops_len == 1 && str_eqz(beat->stops[0], run) && beat->kill_len == 0);

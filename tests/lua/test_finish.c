@@ -332,7 +332,7 @@ static void test_a_claimed_error_with_attempts_left_is_tried_again(void **state)
 static void test_a_hand_back_is_neither_failure_nor_loss(void **state)
 {
     struct harness *h = *state;
-    const struct script_claim_runs *row = audit_running(h, "r1", &(struct rig_run){.at_most_once = true});
+    const struct script_claim_runs *row = audit_running(h, "r1", NULL);
     const char *run = audit_id(h, row);
     assert_true(rig_append(h, row, 2));
     harness_assert_err(audit_hand_back(h, "r1", row), ERR_OK);
@@ -344,6 +344,23 @@ static void test_a_hand_back_is_neither_failure_nor_loss(void **state)
     assert_false(rig_append(h, row, 3));
     audit_refuses(h, audit_hand_back(h, "r1", row), ERR_OK); /* its answer was lost */
     audit_refuses(h, rig_finish(h, "r1", row, "success", 0, NULL), ERR_FENCED);
+    audit_check(h);
+}
+
+/* Executed at most once: what has begun is not given to another runner, what has not is. */
+static void test_a_hand_back_of_what_may_run_once(void **state)
+{
+    struct harness *h = *state;
+    const struct rig_run once = {.at_most_once = true};
+    const struct script_claim_runs *row = audit_running(h, "r1", &once);
+    harness_assert_err(audit_hand_back(h, "r1", row), ERR_OK);
+    rig_assert_status(h, audit_id(h, row), "error");
+    assert_non_null(strstr(rig_field(h, audit_id(h, row), "error"), "runner_lost"));
+    assert_string_equal(rig_kinds(h, audit_id(h, row)), "runtime_started runtime_terminal ");
+    audit_refuses(h, audit_hand_back(h, "r1", row), ERR_OK); /* its answer was lost */
+    row = audit_claimed(h, "r1", &once);
+    harness_assert_err(audit_hand_back(h, "r1", row), ERR_OK);
+    rig_assert_status(h, audit_id(h, row), "queued");
     audit_check(h);
 }
 
@@ -412,6 +429,7 @@ int main(void)
         TEST(test_a_claim_decides_status_result_and_seq),
         TEST(test_a_claimed_error_with_attempts_left_is_tried_again),
         TEST(test_a_hand_back_is_neither_failure_nor_loss),
+        TEST(test_a_hand_back_of_what_may_run_once),
         TEST(test_a_hand_back_that_is_refused),
         TEST(test_a_hand_back_of_what_has_its_end_already),
         TEST(test_both_work_while_redis_is_full),

@@ -71,7 +71,8 @@ static void test_what_it_holds_without_a_right_is_to_be_killed(void **state)
     harness_assert_err(rig_heartbeat(h, "r1", 4, held, ARRAY_LEN(held), &reply), ERR_OK);
     assert_int_equal(reply->kill_len, 4);
     for (size_t i = 0; i < 4; i++)
-        assert_true(str_eq(reply->kill[i], held[i + 1]->run)); /* each that is not its own */
+        assert_true(str_eq(reply->kill[i].run, held[i + 1]->run) &&
+                    reply->kill[i].epoch == held[i + 1]->epoch); /* each that is not its own */
     rig_assert_status(h, audit_id(h, mine), "running");
     rig_assert_status(h, audit_id(h, two), "running");
     rig_assert_status(h, audit_id(h, others), "running");
@@ -125,6 +126,29 @@ static void test_a_claim_whose_answer_was_lost_goes_to_the_front(void **state)
     audit_check(h);
 }
 
+/* The runner knew of it once: it was cut off for too long and killed it, or Redis lost its end. */
+static void test_an_executed_run_that_it_does_not_name_was_lost(void **state)
+{
+    struct harness *h = *state;
+    const struct script_claim_runs *row = audit_running(h, "r1", NULL);
+    const char *run = audit_id(h, row);
+    harness_assert_err(rig_heartbeat(h, "r1", 1, NULL, 0, NULL), ERR_OK);
+    rig_assert_status(h, run, "queued");
+    assert_string_equal(rig_field(h, run, "losses"), "1");
+    assert_string_equal(rig_field(h, run, "a1:status"), "lost");
+    assert_string_equal(rig_kinds(h, run), "runtime_started stream_error ");
+    harness_do(h, "HSET %s losses %s", harness_key(h, "run:%s", run), harness_printf(h, "%d", LOSSES));
+    const struct script_claim_runs *again = &rig_claim(h, "r1", 2, 1)->runs[0];
+    harness_assert_err(rig_started(h, "r1", again), ERR_OK);
+    harness_assert_err(rig_heartbeat(h, "r1", 2, NULL, 0, NULL), ERR_OK);
+    rig_assert_status(h, run, "error");
+    row = audit_running(h, "r1", &(struct rig_run){.at_most_once = true});
+    harness_assert_err(rig_heartbeat(h, "r1", 3, NULL, 0, NULL), ERR_OK);
+    rig_assert_status(h, audit_id(h, row), "error");
+    assert_non_null(strstr(rig_field(h, audit_id(h, row), "error"), "runner_lost"));
+    audit_check(h);
+}
+
 static void test_a_lost_claim_of_a_run_that_was_stopped_ends_it(void **state)
 {
     struct harness *h = *state;
@@ -145,7 +169,7 @@ static void test_an_older_attempt_on_the_same_runner_hides_no_lost_claim(void **
     assert_int_equal(rig_claim(h, "r1", 2, 1)->runs_len, 1); /* the same run; the answer is lost */
     const struct script_heartbeat_reply *reply;
     harness_assert_err(rig_heartbeat(h, "r1", 2, &one, 1, &reply), ERR_OK); /* it still knows the first attempt */
-    assert_true(reply->kill_len == 1 && str_eq(reply->kill[0], one->run));
+    assert_true(reply->kill_len == 1 && str_eq(reply->kill[0].run, one->run));
     rig_assert_status(h, audit_id(h, one), "queued");
     assert_string_equal(rig_field(h, audit_id(h, one), "a2:status"), "handed_back");
     audit_check(h);
@@ -184,6 +208,7 @@ int main(void)
         TEST(test_stops_and_claimed_ends_are_told_until_they_are_done),
         TEST(test_a_claim_whose_answer_may_come_is_left_alone),
         TEST(test_a_claim_whose_answer_was_lost_goes_to_the_front),
+        TEST(test_an_executed_run_that_it_does_not_name_was_lost),
         TEST(test_a_lost_claim_of_a_run_that_was_stopped_ends_it),
         TEST(test_an_older_attempt_on_the_same_runner_hides_no_lost_claim),
         TEST(test_a_run_that_is_gone_is_forgotten),

@@ -82,6 +82,21 @@ static void test_a_tree(void **state)
 }
 
 /* A tree larger than one step: reap goes on with it. */
+static void test_children_of_a_run_that_has_ended(void **state)
+{
+    struct harness *h = *state;
+    rig_register(h, "r1");
+    const char *parent = rig_submit(h, NULL);
+    const struct script_claim_runs *row = rig_execute(h, "r1", 1);
+    const char *child = rig_submit(h, &(struct rig_run){.parent = parent});
+    harness_assert_err(rig_finish(h, "r1", row, "success", 0, NULL), ERR_OK);
+    harness_assert_err(rig_stop(h, parent), ERR_OK);
+    rig_assert_status(h, parent, "success");
+    assert_string_equal(rig_field(h, parent, "stopAt"), "");
+    rig_assert_status(h, child, "stopped");
+    audit_check(h);
+}
+
 static void test_a_large_tree_is_stopped_in_steps(void **state)
 {
     struct harness *h = *state;
@@ -178,6 +193,7 @@ int main(void)
         TEST(test_a_failure_that_was_stopped_is_not_tried_again),
         TEST(test_somebody_elses_run),
         TEST(test_a_tree),
+        TEST(test_children_of_a_run_that_has_ended),
         TEST(test_a_large_tree_is_stopped_in_steps),
         TEST(test_delete_leaves_nothing),
         TEST(test_sweep_takes_what_is_over_its_retention),

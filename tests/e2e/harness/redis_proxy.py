@@ -1,7 +1,10 @@
 """Stands between nodes and Redis on a Unix socket: loses replies, holds traffic, cuts connections. What it does to a byte stream no real network could not do."""
 import os
+import select
 import socket
 import threading
+
+HELD_MAX = 1 << 20  # bytes of one connection, while it is held
 
 
 class RedisProxy:
@@ -11,9 +14,9 @@ class RedisProxy:
         self.path, self.upstream = os.path.join(folder, f"{name}.sock"), upstream
         self.url = f"unix://{self.path}"
         self.lost = 0  # replies lost so far
-        self._lose, self._pairs, self._lock = [], set(), threading.Lock()
-        self._flow = threading.Event()
-        self._flow.set()
+        self._lose, self._hooks, self._pairs, self._lock = [], [], set(), threading.Lock()
+        self._flow = (threading.Event(), threading.Event())  # requests, replies
+        self.release()
         self._refuse = self._then_refuse = False
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(self.path)
@@ -26,12 +29,23 @@ class RedisProxy:
             self._lose += [mark] * times
             self._then_refuse = then_refuse
 
-    def hold(self):
-        """Nothing passes any more, in either direction; connections stay open."""
-        self._flow.clear()
+    def before(self, mark, act=None):
+        """Once, when a request that contains `mark` arrives, and before any of it is passed on: `act()`, e.g. hold or cut. Returns an Event, set after that. Also looks at requests that are held."""
+        done = threading.Event()
+        with self._lock:
+            self._hooks.append((mark, act, done))
+        return done
 
-    def release(self):
-        self._flow.set()
+    def hold(self, requests=True, replies=True):
+        """Nothing passes any more, in the directions named; connections stay open."""
+        for flow, wanted in zip(self._flow, (requests, replies)):
+            if wanted:
+                flow.clear()
+
+    def release(self, requests=True, replies=True):
+        for flow, wanted in zip(self._flow, (requests, replies)):
+            if wanted:
+                flow.set()
 
     def cut(self, refuse=False):
         """Cuts every connection; with `refuse`, new ones are cut too, until accept()."""
@@ -85,16 +99,32 @@ class RedisProxy:
                 data = source.recv(65536)
                 if not data:
                     break
-                self._flow.wait()
                 if direction == 0:
                     self._look(state, data)
-                elif state["cut"]:
+                data += self._while_held(direction, source, state)
+                if direction == 1 and state["cut"]:
                     self._swallow(source)
                     break
                 target.sendall(data)
         except OSError:
             pass
         self._close(pair[:2])
+
+    def _while_held(self, direction, source, state):
+        """Waits until this direction is released; what comes meanwhile, up to a bound, is looked at and returned."""
+        held = b""
+        while not self._flow[direction].is_set():
+            if len(held) > HELD_MAX or not select.select([source], [], [], 0.01)[0]:
+                self._flow[direction].wait(0.01)
+                continue
+            data = source.recv(65536)
+            if not data:
+                self._flow[direction].wait()
+                break
+            if direction == 0:
+                self._look(state, data)
+            held += data
+        return held
 
     def _swallow(self, server):
         """Takes what Redis answers until it is quiet, so that the marked request was executed for sure before the cut."""
@@ -110,17 +140,23 @@ class RedisProxy:
             self.lost += 1
 
     def _look(self, state, data):
-        """Decides whether this connection's next answer is lost. A mark may lie across two reads."""
+        """Calls hooks, and decides whether this connection's next answer is lost. A mark may lie across two reads."""
         with self._lock:
             if state["cut"]:
                 return
             text = state["tail"] + data
+            met = [h for h in self._hooks if h[0] in text]
+            self._hooks = [h for h in self._hooks if h not in met]
             for mark in self._lose:
                 if mark in text:
                     self._lose.remove(mark)
                     state["cut"], text = True, b""
                     break
             state["tail"] = text[-64:]
+        for _, act, done in met:
+            if act is not None:
+                act()
+            done.set()
 
     def _close(self, pair):
         with self._lock:
