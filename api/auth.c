@@ -8,19 +8,6 @@
 
 enum { STREAM_TOKEN_MS = 3600000 };
 
-bool auth_name_valid(struct str name)
-{
-    if (name.len == 0 || name.len > LIMIT_NAME)
-        return false;
-    for (size_t i = 0; i < name.len; i++) {
-        char c = name.ptr[i];
-        bool letter = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-        if (!letter && (i == 0 || (c != '.' && c != '_' && c != '-')))
-            return false;
-    }
-    return true;
-}
-
 /* The credential of a header: Authorization: Bearer X, or x-api-key: X. */
 static struct str credential(const struct http_req *req)
 {
@@ -67,7 +54,7 @@ static bool stream_token_valid(struct call *c, struct str token)
     struct str workspace = {first + 1, (size_t)(second - first - 1)},
                mac = {second + 1, token.len - (size_t)(second + 1 - token.ptr)};
     char hex[SHA256_HEX_LEN + 1];
-    if (!auth_name_valid(workspace))
+    if (!keys_name_valid(workspace))
         return false;
     sign(c->node, workspace, call_param(c, 0), expiry, hex);
     if (!crypto_equal(mac, str_of(hex)) || expiry <= clock_wall_ms())
@@ -106,7 +93,7 @@ static enum err check_key(struct call *c, struct str key, const char **ret_detai
     struct str workspace = http_header(c->req, "x-errand-workspace");
     c->workspace = workspace.ptr ? workspace : STR("default");
     c->created_by = STR("root");
-    if (!auth_name_valid(c->workspace)) {
+    if (!keys_name_valid(c->workspace)) {
         *ret_detail = "X-Errand-Workspace must be letters, digits, '.', '_' or '-', at most 128";
         return ERR_INVALID_PARAMETER;
     }

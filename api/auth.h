@@ -8,7 +8,5 @@
 MUST_CHECK enum err auth_check(struct call *c, const char **ret_detail);
 /* A token for reading one run for an hour: `<expiry>~<workspace>~<hmac>`, into the arena; empty while the secret is not known. */
 struct str auth_stream_token(struct node *n, struct arena *a, struct str workspace, struct str run_id);
-/* Letters, digits, '.', '_', '-', beginning with a letter or digit, at most LIMIT_NAME. */
-bool auth_name_valid(struct str name);
 
 #endif

@@ -1,10 +1,9 @@
-#include "api/auth.h"
 #include "api/handlers.h"
 #include "api/validate.h"
 
 static bool name_valid(struct call *c)
 {
-    if (auth_name_valid(call_param(c, 0)))
+    if (keys_name_valid(call_param(c, 0)))
         return true;
     call_problem(c, c->route->method == HTTP_PUT_ ? ERR_INVALID_FIELD : ERR_AGENT_NOT_FOUND,
                  "an agent's name is letters, digits, '.', '_' and '-', beginning with a letter or digit, at most 128");
@@ -138,7 +137,7 @@ static void on_list(void *ctx, enum err err, const struct script_agent_list_repl
 void handle_agent_list(struct call *c)
 {
     struct script_agent_list_args args = {.ws = c->workspace, .after = STR("")};
-    if (http_query(c->req, "after", 0, &args.after) && !auth_name_valid(args.after)) {
+    if (http_query(c->req, "after", 0, &args.after) && !keys_name_valid(args.after)) {
         call_problem(c, ERR_INVALID_PARAMETER, "after must be the cursor of an earlier page");
         return;
     }

@@ -307,7 +307,7 @@ static bool parse_address(const char *text, struct addrinfo **ret_info)
     const char *colon = strrchr(text, ':');
     size_t len = colon ? (size_t)(colon - text) : 0;
     if (!colon || len >= sizeof host || !colon[1] || strlen(colon + 1) > 5 ||
-        strspn(colon + 1, "0123456789") != strlen(colon + 1))
+        strspn(colon + 1, "0123456789") != strlen(colon + 1) || strtol(colon + 1, NULL, 10) > UINT16_MAX)
         return false;
     if (len >= 2 && text[0] == '[' && text[len - 1] == ']')
         snprintf(host, sizeof host, "%.*s", (int)len - 2, text + 1);

@@ -68,7 +68,7 @@ static enum err start_threads(struct process *p, struct strbuf *msg)
     static char address[256]; /* port 0: the first thread's port is everybody's */
     for (int i = 0; i < p->count; i++) {
         struct thread *t = &p->threads[i];
-        enum err err = node_start(&t->node, &p->config, msg);
+        enum err err = node_start(&t->node, &p->config, i == 0, msg);
         if (err)
             return err;
         uv_async_init(loop_uv(t->node.loop), &t->drain, on_drain);

@@ -136,12 +136,16 @@ static enum err connect_shard(struct node *n, unsigned i, struct strbuf *msg)
     o.kind = REDIS_COMMANDS;
     if (n->config->min_replicas > 0)
         s->durability = redis_new(&o);
-    return s->commands && s->subscriptions ? ERR_OK : ERR_NO_MEMORY;
+    if (!s->commands || !s->subscriptions)
+        return ERR_NO_MEMORY;
+    if (n->first)
+        chores_start(&s->chores, n->loop, n->config, s->commands, NULL, shard_prefix(s));
+    return ERR_OK;
 }
 
-enum err node_start(struct node *n, const struct config *config, struct strbuf *ret_message)
+enum err node_start(struct node *n, const struct config *config, bool first, struct strbuf *ret_message)
 {
-    *n = (struct node){.config = config, .shard_count = (unsigned)config->shards};
+    *n = (struct node){.config = config, .first = first, .shard_count = (unsigned)config->shards};
     n->loop = loop_new();
     n->shards = calloc(n->shard_count, sizeof *n->shards);
     n->live = n->loop ? live_new(n) : NULL;
@@ -190,6 +194,8 @@ void node_done(struct node *n)
     http_server_free(n->server);
     live_free(n->live);
     for (unsigned i = 0; i < n->shard_count; i++) {
+        if (n->first)
+            chores_stop(&n->shards[i].chores);
         redis_free(n->shards[i].commands);
         redis_free(n->shards[i].subscriptions);
         redis_free(n->shards[i].durability);

@@ -3,6 +3,7 @@
 #define ERRAND_API_NODE_H
 
 #include "api/http.h"
+#include "common/chores.h"
 #include "common/config.h"
 #include "common/id.h"
 #include "common/keys.h"
@@ -18,7 +19,8 @@ struct shard {
     struct redis *subscriptions;
     struct redis *durability; /* WAIT only; NULL without min_replicas */
     bool memory_pressure;
-    bool evicting; /* Redis may evict keys, and that is not allowed */
+    bool evicting;        /* Redis may evict keys, and that is not allowed */
+    struct chores chores; /* of the node's first thread */
 };
 
 struct node {
@@ -28,6 +30,7 @@ struct node {
     struct shard *shards;
     unsigned shard_count;
     struct live *live;
+    bool first; /* of its process' threads */
     struct loop_timer poll;
     struct loop_timer drain_limit;
     char secret[65]; /* signs stream tokens; "" until it was read from Redis */
@@ -35,8 +38,8 @@ struct node {
     void (*stopped)(struct node *n);
 };
 
-/* Starts connecting and serving. ERR_CONFIG or ERR_IO, with a sentence. */
-MUST_CHECK enum err node_start(struct node *n, const struct config *config, struct strbuf *ret_message);
+/* Starts connecting and serving. first: this thread does the chores. ERR_CONFIG or ERR_IO, with a sentence. */
+MUST_CHECK enum err node_start(struct node *n, const struct config *config, bool first, struct strbuf *ret_message);
 /* Graceful: not ready any more, readers cut without `done`, requests under way finish, at most drain_ms; then the loop stops. */
 void node_drain(struct node *n);
 /* After the loop has stopped. */

@@ -3,10 +3,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "api/auth.h"
 #include "common/clock.h"
 #include "common/crypto.h"
 #include "common/id.h"
+#include "common/keys.h"
 #include "common/limits.h"
 
 enum { EXPANDED_LEVELS = 6 };
@@ -58,7 +58,7 @@ struct field {
 
 static bool take_name(struct check *c, const struct json *v, const char *name, void *out)
 {
-    if (v->type != JSON_STRING || !auth_name_valid(v->string))
+    if (v->type != JSON_STRING || !keys_name_valid(v->string))
         return refuse(
             c, ERR_INVALID_FIELD,
             "%s must be a string of letters, digits, '.', '_' and '-' that begins with a letter or digit, at most %d",

@@ -1,6 +1,7 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -8,11 +9,13 @@
 #include <unistd.h>
 
 #include "cli/client.h"
+#include "cli/output.h"
 #include "cli/where.h"
 #include "common/crypto.h"
 #include "common/version.h"
 
-#define OPTIONS_MAX 40
+#define OPTIONS_MAX    40
+#define COMMON_OPTIONS 2
 
 const struct command cli_commands[] = {
     {"run", "AGENT", "submit a run of an agent",
@@ -48,8 +51,8 @@ const struct command cli_commands[] = {
      cmd_stop},
     {"rerun", "ID", "submit a run again, with the same input", "Examples:\n  errand rerun ID --follow\n", cmd_rerun},
     {"delete", "ID...", "delete runs that have ended", "Examples:\n  errand delete ID\n", cmd_delete},
-    {"logs", "ID", "show the tail of a run's output", "Examples:\n  errand logs ID\n  errand logs ID --lines 20\n",
-     cmd_logs},
+    {"logs", "ID", "show the tail of a run's standard error (100 lines; --lines up to 1000)",
+     "Examples:\n  errand logs ID\n  errand logs ID --lines 20\n", cmd_logs},
     {"agents", "list | show NAME | put FILE | delete NAME", "the registered agents",
      "put registers a definition, or a new version of it. A \"workdir\" in the file that is not absolute is taken "
      "from\n"
@@ -85,6 +88,19 @@ const struct command cli_commands[] = {
      cmd_dev},
     {0},
 };
+
+bool cli_flush(struct cli *cli)
+{
+    errno = 0;
+    bool failed = fflush(stdout) != 0;
+    int error = errno;
+    if (!failed && !ferror(stdout))
+        return true;
+    /* What a print met on its way is known no more, but whether somebody still reads can be asked. */
+    if (!cli->write_error)
+        cli->write_error = failed && error ? error : output_gone() ? EPIPE : -1;
+    return false;
+}
 
 void cli_say(const char *fmt, ...)
 {
@@ -123,7 +139,7 @@ static void print_command_help(const struct command *command, const struct optio
 bool cli_options(struct cli *cli, const struct command *command, struct options *o, size_t min_words, int argc,
                  char **argv, int *ret_status)
 {
-    const struct option common[] = {
+    const struct option common[COMMON_OPTIONS] = {
         {.name = "json", .type = OPTION_FLAG, .target = &cli->json, .help = "JSON, one value a line"},
         {.name = "url",
          .type = OPTION_STRING,
@@ -132,15 +148,17 @@ bool cli_options(struct cli *cli, const struct command *command, struct options 
          .help = "where the API is (else ERRAND_URL, or what 'errand dev' left here)"},
     };
     struct option table[OPTIONS_MAX];
-    PRE(o->count + ARRAY_LEN(common) < OPTIONS_MAX);
+    size_t common_count = o->local ? 0 : COMMON_OPTIONS;
+    PRE(o->count + common_count < OPTIONS_MAX);
     if (o->count)
         memcpy(table, o->table, o->count * sizeof(*table));
-    memcpy(table + o->count, common, sizeof(common));
-    table[o->count + ARRAY_LEN(common)] =
+    if (common_count)
+        memcpy(table + o->count, common, sizeof(common));
+    table[o->count + common_count] =
         (struct option){.name = "help", .letter = 'h', .type = OPTION_FLAG, .help = "this text"};
     struct options all = *o;
     all.table = table;
-    all.count = o->count + ARRAY_LEN(common) + 1;
+    all.count = o->count + common_count + 1;
     struct strbuf message;
     strbuf_init(&message, 2048);
     bool go_on = false;
@@ -192,7 +210,8 @@ char *cli_read_file(const char *path, size_t max, size_t *ret_len)
     strbuf_init(&text, max);
     char buf[65536];
     size_t n;
-    while ((n = fread(buf, 1, sizeof(buf), f)) > 0)
+    /* A terminal would be read on behind its end. */
+    while (!feof(f) && (n = fread(buf, 1, sizeof(buf), f)) > 0)
         strbuf_add(&text, (struct str){buf, n});
     bool broken = ferror(f) != 0;
     int error = errno;
@@ -223,7 +242,7 @@ static void print_help(void)
            "  ERRAND_KEY   the key to it\n"
            "Below a folder where 'errand dev' runs neither is needed.\n\n"
            "exit status: 0 success, 1 the run ended in error, 2 usage, 3 stopped, 4 unreachable or unauthorised,\n"
-           "130 detached (Ctrl-C while following leaves the run running).\n",
+           "130 detached (Ctrl-C while following, or a reader of the output that goes away, leaves the run running).\n",
            DEFAULT_URL);
 }
 
@@ -236,8 +255,20 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
+/* One of the options that each command takes, where the command should be. */
+static bool is_common_option(const char *word)
+{
+    return strcmp(word, "--json") == 0 || strcmp(word, "--url") == 0 || strncmp(word, "--url=", 6) == 0;
+}
+
 static int unknown_command(const char *name)
 {
+    if (is_common_option(name)) {
+        fprintf(stderr,
+                "errand: options come after the command: errand COMMAND %s\n'errand --help' lists the commands.\n",
+                name);
+        return EXIT_USAGE;
+    }
     const char *names[ARRAY_LEN(cli_commands)];
     size_t n = 0;
     for (const struct command *c = cli_commands; c->name; c++)
@@ -253,7 +284,8 @@ static void look_at_terminal(struct cli *cli)
 {
     const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
     bool dumb = !term || strcmp(term, "dumb") == 0;
-    cli->color = isatty(STDOUT_FILENO) && !dumb && !(no_color && *no_color);
+    cli->no_color = no_color && *no_color;
+    cli->color = isatty(STDOUT_FILENO) && !dumb && !cli->no_color;
     cli->live = isatty(STDERR_FILENO) && !dumb;
     struct winsize size;
     cli->width = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
@@ -283,6 +315,26 @@ static int run_command(struct cli *cli, int argc, char **argv)
     return help ? command->run(cli, command, 1, help_argv) : command->run(cli, command, argc - 2, argv + 2);
 }
 
+void cli_open_standard(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) >= 0 || errno != EBADF)
+            continue;
+        /* The lowest free number is this one. In the wrong direction, so that a lost result is an error and not a silence. */
+        (void)!open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+    }
+}
+
+/* What could not be written (a full disk) is a failure; a reader that went away is not. */
+static int end_output(struct cli *cli, int status)
+{
+    if (cli_flush(cli) || cli->write_error == EPIPE)
+        return status;
+    cli_say("standard output can't be written%s%s", cli->write_error > 0 ? ": " : "",
+            cli->write_error > 0 ? strerror(cli->write_error) : "");
+    return status == EXIT_OK ? EXIT_RUN_ERROR : status;
+}
+
 int cli_main(int argc, char **argv)
 {
     /* A reader that has enough (errand list | head) ends us quietly by an error of write, not by a signal. */
@@ -295,10 +347,5 @@ int cli_main(int argc, char **argv)
     }
     int status = run_command(&cli, argc, argv);
     client_free(cli.client);
-    /* What could not be written (a full disk) is a failure; a reader that went away is not. */
-    if (fflush(stdout) != 0 && errno != EPIPE && status == EXIT_OK) {
-        cli_say("standard output can't be written: %s", strerror(errno));
-        return EXIT_RUN_ERROR;
-    }
-    return status;
+    return end_output(&cli, status);
 }

@@ -19,13 +19,15 @@ enum exit_status {
 struct client;
 
 struct cli {
-    const char *program;   /* argv[0] */
-    bool json;             /* --json: one JSON value a line on standard output, nothing else there */
-    bool color;            /* standard output is a terminal, and NO_COLOR is not set */
-    bool live;             /* standard error is a terminal: a status line may stand there */
-    bool status_shown;     /* it does */
-    int width;             /* columns of that terminal, else 80 */
-    const char *url;       /* --url; NULL: look it up */
+    const char *program; /* argv[0] */
+    bool json;           /* --json: one JSON value a line on standard output, nothing else there */
+    bool color;          /* standard output is a terminal, and NO_COLOR is not set */
+    bool live;           /* standard error is a terminal: a status line may stand there */
+    bool status_shown;   /* it does */
+    bool no_color;       /* NO_COLOR is set */
+    int write_error; /* errno of the first write to standard output that failed, -1 when it is not known; 0: none did */
+    int width;       /* columns of that terminal, else 80 */
+    const char *url; /* --url; NULL: look it up */
     struct client *client; /* made by cli_client */
 };
 
@@ -41,6 +43,8 @@ struct command {
 /* Ends with an empty row. */
 extern const struct command cli_commands[];
 
+/* Opens what of the descriptors 0, 1 and 2 the process was started without, so that no file or socket of its own gets such a number. Reading or writing one that was opened here fails. */
+void cli_open_standard(void);
 /* All of `errand`. */
 int cli_main(int argc, char **argv);
 
@@ -51,6 +55,9 @@ MUST_CHECK bool cli_options(struct cli *cli, const struct command *command, stru
 int cli_usage_error(const struct command *command, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* "errand: …" on standard error. */
 void cli_say(const char *fmt, ...) PRINTF_LIKE(1, 2);
+
+/* Writes out what standard output holds. False once something could not be written, with the reason in cli->write_error: EPIPE when its reader has gone. */
+bool cli_flush(struct cli *cli);
 
 /* The client for the API that was meant, made on the first call: --url, or ERRAND_URL, or the .errand folder here or above, or the default. NULL after a complaint (exit with EXIT_USAGE). Freed by cli_main. */
 struct client *cli_client(struct cli *cli);

@@ -30,9 +30,9 @@ struct transfer {
     struct response *response;
     const struct stream_request *stream; /* NULL for a plain request */
     int64_t last_byte_ms;
-    void (*tick)(void *ctx);
+    bool (*tick)(void *ctx);
     void *tick_ctx;
-    bool stopped; /* fn said enough */
+    bool stopped; /* fn or tick said enough */
     char error[CURL_ERROR_SIZE];
 };
 
@@ -188,7 +188,9 @@ static CURLcode drive(struct transfer *t, int64_t idle_ms)
             return CURLE_OPERATION_TIMEDOUT;
         if (t->tick && now >= next_tick) {
             next_tick = now + TICK_MS;
-            t->tick(t->tick_ctx);
+            t->stopped = !t->tick(t->tick_ctx);
+            if (t->stopped)
+                return CURLE_ABORTED_BY_CALLBACK;
         }
     }
 }
@@ -318,10 +320,17 @@ struct json *client_json(const struct response *r, struct arena *arena, int max_
 
 int client_complain(const struct client *c, const struct response *r)
 {
+    return client_complain_about(c, r, "");
+}
+
+int client_complain_about(const struct client *c, const struct response *r, const char *about)
+{
+    const char *colon = *about ? ": " : "";
     if (r->interrupted)
         return EXIT_DETACHED;
     if (r->status == 0) {
-        cli_say("no node answers at %s%s: %s", c->urls[0], c->url_count > 1 ? " and the other addresses" : "", r->why);
+        cli_say("%s%sno node answers at %s%s: %s", about, colon, c->urls[0],
+                c->url_count > 1 ? " and the other addresses" : "", r->why);
         cli_say("start one with 'errand dev', or say where it is with ERRAND_URL");
         return EXIT_UNREACHABLE;
     }
@@ -335,9 +344,11 @@ int client_complain(const struct client *c, const struct response *r)
     if (!detail || detail->type != JSON_STRING || detail->string.len == 0)
         detail = title;
     if (detail && detail->type == JSON_STRING && code && code->type == JSON_STRING)
-        cli_say("%.*s (%d %.*s)", STR_ARG(detail->string), r->status, STR_ARG(code->string));
+        cli_say("%s%s%.*s (%d %.*s)", about, colon, STR_ARG(detail->string), r->status, STR_ARG(code->string));
     else
-        cli_say("the node answered %d without a reason: is this an Errand node?", r->status);
+        cli_say("%s%sthe node answered %d without a reason: is this an Errand node?", about, colon, r->status);
+    if (code && code->type == JSON_STRING && str_eqz(code->string, "agent_not_found"))
+        cli_say("'errand agents put FILE' registers one, 'errand agents list' names those that are");
     if (r->status == 401 && !c->auth)
         cli_say("no key was sent: set ERRAND_KEY, or work below a folder where 'errand dev' runs");
     else if (r->status == 401)

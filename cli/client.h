@@ -37,10 +37,11 @@ struct request {
     struct str body;  /* JSON; {NULL, 0} for none */
     const char *
         idempotency_key; /* NULL for none; a POST without one is not repeated once it may have arrived, unless it is repeatable */
-    int64_t timeout_ms;      /* for the answer; 0: 30 s */
-    bool repeatable;         /* a POST that may be sent twice without harm */
-    bool once;               /* one node, one try */
-    void (*tick)(void *ctx); /* called about twice a second while it waits; may be NULL */
+    int64_t timeout_ms; /* for the answer; 0: 30 s */
+    bool repeatable;    /* a POST that may be sent twice without harm */
+    bool once;          /* one node, one try */
+    bool (*tick)(
+        void *ctx); /* called about twice a second while it waits, ends it when it returns false; may be NULL */
     void *tick_ctx;
 };
 
@@ -51,16 +52,18 @@ void response_done(struct response *r);
 bool response_ok(const struct response *r);
 /* Says on standard error why there is no good answer, and what to do. Returns the exit status for it. */
 int client_complain(const struct client *c, const struct response *r);
+/* The same about one of several things: its name stands before the reason. */
+int client_complain_about(const struct client *c, const struct response *r, const char *about);
 /* Parses the body into the arena; NULL after a complaint. max_expand as in json_parse. */
 struct json *client_json(const struct response *r, struct arena *arena, int max_expand);
 
-/* A streaming GET: bytes are given to fn as they come. Ends at the end of the answer, when fn returns false, when nothing came for idle_ms, or on an interrupt. tick is called about twice a second (may be NULL). */
+/* A streaming GET: bytes are given to fn as they come. Ends at the end of the answer, when fn or tick returns false, when nothing came for idle_ms, or on an interrupt. tick is called about twice a second (may be NULL). */
 struct stream_request {
     const char *path;
     const char *last_event_id; /* NULL for none */
     int64_t idle_ms;
     bool (*fn)(void *ctx, struct str bytes); /* only of a 200 answer; other bodies are kept in ret_response */
-    void (*tick)(void *ctx);
+    bool (*tick)(void *ctx);
     void *ctx;
 };
 /* One node, one try. ret_response->status is 0 when the connection broke before a head came; `why` says what ended a stream that broke. */

@@ -307,19 +307,48 @@ static void print_urls(struct dev *d, const struct dev_text *t, const struct dev
     for (int64_t i = 0; i < o->nodes; i++)
         printf("  API    http://127.0.0.1:%d\n", t->ports[i]);
     printf("  key    %s/key\n  logs   %s/logs/\n", d->folder, d->folder);
-    fflush(stdout);
+    (void)cli_flush(d->cli);
 }
 
-static void print_hints(struct dev *d, const struct dev_text *t)
+/* A path as a word for a shell. */
+static void add_shell_word(struct strbuf *out, const char *path)
+{
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-+,:@%";
+    bool quoted = strspn(path, plain) < strlen(path);
+    if (quoted)
+        strbuf_addc(out, '\'');
+    for (; *path; path++) {
+        if (*path == '\'')
+            strbuf_addz(out, "'\\''");
+        else
+            strbuf_addc(out, *path);
+    }
+    if (quoted)
+        strbuf_addc(out, '\'');
+}
+
+/* Where it serves once more, since the example's output may have moved it off the screen, and what may be done there. */
+static void print_hints(struct dev *d, const struct dev_text *t, const struct dev_options *o)
 {
     const char *program = d->cli->program;
-    printf("\nTry, in another terminal in this folder:\n"
-           "  %s run hello --follow\n"
+    char key_path[PATH_MAX + 8], found[PATH_MAX];
+    struct strbuf key;
+    strbuf_init(&key, sizeof(key_path) * 4);
+    snprintf(key_path, sizeof(key_path), "%s/key", d->folder);
+    add_shell_word(&key, key_path);
+    putchar('\n');
+    print_urls(d, t, o);
+    printf("\nTry, in another terminal in this folder:\n");
+    /* Another folder is not found by the commands. */
+    if (!where_dev_folder(found) || strcmp(found, d->folder) != 0)
+        printf("  export ERRAND_URL=%s ERRAND_KEY=$(cat %s)\n", t->urls, key.ptr);
+    printf("  %s run hello --follow\n"
            "  %s list\n"
-           "  curl -H \"Authorization: Bearer $(cat %s/key)\" http://127.0.0.1:%d/v1/runs\n"
+           "  curl -H \"Authorization: Bearer $(cat %s)\" http://127.0.0.1:%d/v1/runs\n"
            "Ctrl-C ends all of it.\n",
-           program, program, d->folder, t->ports[0]);
-    fflush(stdout);
+           program, program, key.ptr, t->ports[0]);
+    strbuf_done(&key);
+    (void)cli_flush(d->cli);
 }
 
 /* A Redis that a killed supervisor left is still ending: its data must not be opened twice. */
@@ -380,7 +409,7 @@ static int supervise(struct dev *d, struct dev_text *t, const struct dev_options
     }
     if (o->once || interrupted())
         return interrupted() && !o->once ? EXIT_OK : example;
-    print_hints(d, t);
+    print_hints(d, t, o);
     while (dev_turn(d, 60000))
         ;
     return EXIT_OK;
@@ -422,7 +451,7 @@ int cmd_dev(struct cli *cli, const struct command *command, int argc, char **arg
          .target = &r.no_example,
          .help = "register the examples, but run none"},
     };
-    struct options o = {.table = table, .count = ARRAY_LEN(table)};
+    struct options o = {.table = table, .count = ARRAY_LEN(table), .local = true};
     int status;
     if (!cli_options(cli, command, &o, 0, argc, argv, &status))
         return status;

@@ -154,26 +154,66 @@ static void check_clients(struct doctor *d, redisContext *c)
             "each node keeps a few connections: raise 'maxclients' and the file limit of Redis");
 }
 
-static void check_redis(struct doctor *d)
+/* The URL of Redis; returns where it is from. */
+static const char *find_redis_url(char *ret_url, size_t cap)
 {
-    char url[1024] = "", folder[PATH_MAX], from[64] = "ERRAND_REDIS_URL", found[1400];
+    char folder[PATH_MAX];
     const char *given = getenv("ERRAND_REDIS_URL");
     if (given && *given) {
         /* Of a list each shard would have to be looked at; the first holds what is global. */
-        snprintf(url, sizeof(url), "%.*s", (int)strcspn(given, ","), given);
-    } else if (where_dev_folder(folder) && where_read_line(folder, "redis-url", url, sizeof(url))) {
-        snprintf(from, sizeof(from), ".errand/redis-url");
-    } else {
-        snprintf(url, sizeof(url), "%s", REDIS_DEFAULT_URL);
-        snprintf(from, sizeof(from), "the default");
+        snprintf(ret_url, cap, "%.*s", (int)strcspn(given, ","), given);
+        return "ERRAND_REDIS_URL";
     }
+    if (where_dev_folder(folder) && where_read_line(folder, "redis-url", ret_url, cap))
+        return ".errand/redis-url";
+    snprintf(ret_url, cap, "%s", REDIS_DEFAULT_URL);
+    return "the default";
+}
+
+/* The password as a node finds it: the variable, or the file that the other one names. "" for none; false when that file can't be read. */
+static bool find_redis_password(struct doctor *d, char *ret_password, size_t cap)
+{
+    const char *given = getenv("ERRAND_REDIS_PASSWORD"), *path = getenv("ERRAND_REDIS_PASSWORD_FILE");
+    snprintf(ret_password, cap, "%s", given ? given : "");
+    if (given || !path)
+        return true;
+    FILE *f = fopen(path, "re");
+    bool read = f && (fgets(ret_password, (int)cap, f) || !ferror(f));
+    if (!read) {
+        char found[PATH_MAX + 128];
+        snprintf(found, sizeof(found), "%s can't be read: %s", path, strerror(errno));
+        verdict(d, BAD, "Redis password", found, "set ERRAND_REDIS_PASSWORD_FILE to a file that this user may read");
+    }
+    if (f)
+        fclose(f);
+    ret_password[strcspn(ret_password, "\r\n")] = '\0';
+    return read;
+}
+
+/* Connects, and says whether that went well; NULL when it did not. */
+static redisContext *reach_redis(struct doctor *d)
+{
+    char url[1024] = "", password[1024], found[1400];
+    const char *from = find_redis_url(url, sizeof(url));
+    if (!find_redis_password(d, password, sizeof(password)))
+        return NULL;
     struct strbuf why;
     strbuf_init(&why, 1024);
-    redisContext *c = redis_sync_connect(url, getenv("ERRAND_REDIS_PASSWORD"), 3000, &why);
-    const char *at = strrchr(url, '@');
-    snprintf(found, sizeof(found), "%s%s (from %s)%s%s", at ? "…" : "", at ? at : url, from, c ? "" : ": ",
-             c || !why.ptr ? "" : why.ptr);
-    verdict(d, c ? FINE : BAD, "Redis", found, "start Redis, or set ERRAND_REDIS_URL to where it is");
+    redisContext *c = redis_sync_connect(url, password, 3000, &why);
+    explicit_bzero(password, sizeof(password));
+    const char *at = strrchr(url, '@'), *reason = c || !why.ptr ? "" : why.ptr;
+    snprintf(found, sizeof(found), "%s%s (from %s)%s%s", at ? "…" : "", at ? at : url, from, c ? "" : ": ", reason);
+    bool locked = strstr(reason, "NOAUTH") || strstr(reason, "WRONGPASS");
+    verdict(d, c ? FINE : BAD, "Redis", found,
+            locked ? "set ERRAND_REDIS_PASSWORD or ERRAND_REDIS_PASSWORD_FILE"
+                   : "start Redis, or set ERRAND_REDIS_URL to where it is");
+    strbuf_done(&why);
+    return c;
+}
+
+static void check_redis(struct doctor *d)
+{
+    redisContext *c = reach_redis(d);
     redisReply *info = c ? redisCommand(c, "INFO") : NULL;
     if (info && info->type == REDIS_REPLY_STRING) {
         struct str text = {info->str, info->len};
@@ -189,7 +229,6 @@ static void check_redis(struct doctor *d)
     freeReplyObject(info);
     if (c)
         redisFree(c);
-    strbuf_done(&why);
 }
 
 /* ---- this machine ---- */
@@ -235,6 +274,20 @@ static void check_node(struct doctor *d, struct client *client)
     response_done(&r);
 }
 
+/* Runners that may execute nothing are there, and yet no run ever starts. */
+static void check_executors(struct doctor *d, const struct json *runners)
+{
+    size_t able = 0;
+    for (const struct json *r = runners->child; r; r = r->next) {
+        const struct json *executors = json_get(r, "executors");
+        able += executors && executors->type == JSON_ARRAY && executors->count > 0;
+    }
+    char found[64];
+    snprintf(found, sizeof(found), "%zu of %zu runners may execute something", able, runners->count);
+    verdict(d, able ? FINE : WARN, "executors", able ? found : "no runner may execute anything",
+            "set ERRAND_EXECUTORS of the runners (process executes what a caller sends)");
+}
+
 static void check_runners(struct doctor *d, const struct response *r)
 {
     struct arena arena;
@@ -246,6 +299,8 @@ static void check_runners(struct doctor *d, const struct response *r)
         snprintf(found, sizeof(found), "%zu", list ? list->count : 0);
         verdict(d, list && list->count > 0 ? FINE : WARN, "runners", found,
                 "runs wait until there is one: start errand-runner with the same ERRAND_REDIS_URL and ERRAND_PREFIX");
+        if (list && list->type == JSON_ARRAY && list->count > 0)
+            check_executors(d, list);
     }
     arena_done(&arena);
 }

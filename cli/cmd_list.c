@@ -116,7 +116,7 @@ static int fetch_page(struct cli *cli, const char *path, struct table *t, struct
     return status;
 }
 
-static int fetch_pages(struct cli *cli, struct str filters, int64_t limit, struct table *t)
+static int fetch_pages(struct cli *cli, struct str filters, int64_t limit, struct table *t, bool *ret_more)
 {
     struct strbuf path, cursor;
     strbuf_init(&path, 65536);
@@ -132,8 +132,7 @@ static int fetch_pages(struct cli *cli, struct str filters, int64_t limit, struc
             add_parameter(&path, "cursor", strbuf_str(&cursor));
         status = fetch_page(cli, path.ptr, t, &cursor, &count);
     } while (status == EXIT_OK && cursor.len > 0 && count < limit);
-    if (status == EXIT_OK && cursor.len > 0 && !cli->json)
-        cli_say("there are more; --limit N shows them");
+    *ret_more = cursor.len > 0;
     strbuf_done(&path);
     strbuf_done(&cursor);
     return status;
@@ -192,11 +191,14 @@ int cmd_list(struct cli *cli, const struct command *command, int argc, char **ar
     static const char *const head[] = {"RUN", "AGENT", "STATUS", "CREATED", "TOOK", "ATTEMPT", "ERROR"};
     for (size_t i = 0; i < ARRAY_LEN(head); i++)
         table_add(&t, str_of(head[i]));
-    status = fetch_pages(cli, strbuf_str(&filters), l.limit, &t);
+    bool more = false;
+    status = fetch_pages(cli, strbuf_str(&filters), l.limit, &t, &more);
     if (status == EXIT_OK && !cli->json)
         table_print(&t, cli, 2);
     else
         strbuf_done(&t.cells);
+    if (status == EXIT_OK && !cli->json && more)
+        cli_say("there are more; --limit N shows them");
     strbuf_done(&filters);
     return status;
 }

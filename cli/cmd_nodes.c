@@ -10,7 +10,7 @@
 
 /* GETs a list and prints its elements: as they are with --json, else as a table, one row by fn. */
 static int print_list(struct cli *cli, const char *path, const char *member, size_t columns, const char *const *head,
-                      void (*row)(struct table *t, const struct json *element))
+                      size_t status_column, void (*row)(struct table *t, const struct json *element))
 {
     struct client *client = cli_client(cli);
     if (!client)
@@ -35,7 +35,7 @@ static int print_list(struct cli *cli, const char *path, const char *member, siz
         if (cli->json)
             strbuf_done(&t.cells);
         else
-            table_print(&t, cli, SIZE_MAX);
+            table_print(&t, cli, status_column);
         if (!answer)
             status = EXIT_UNREACHABLE;
         arena_done(&arena);
@@ -44,7 +44,7 @@ static int print_list(struct cli *cli, const char *path, const char *member, siz
     return status;
 }
 
-/* The texts of an array, separated by commas. */
+/* The texts of an array, separated by commas; "none" for an empty one. */
 static void add_joined(struct table *t, const struct json *array)
 {
     struct strbuf out;
@@ -54,7 +54,7 @@ static void add_joined(struct table *t, const struct json *array)
         if (e->next)
             strbuf_addz(&out, ", ");
     }
-    table_add(t, strbuf_str(&out));
+    table_add(t, out.len ? strbuf_str(&out) : STR("none"));
     strbuf_done(&out);
 }
 
@@ -68,6 +68,7 @@ static void runner_row(struct table *t, const struct json *r)
     table_add(t, json_text(r, "id"));
     table_addf(t, "%lld/%lld", (long long)json_number(r, "busy", 0), (long long)json_number(r, "slots", 0));
     add_joined(t, json_get(r, "queues"));
+    add_joined(t, json_get(r, "executors"));
     table_add(t, strbuf_str(&age));
     table_add(t, draining && draining->type == JSON_BOOL && draining->boolean ? STR("draining") : STR("live"));
     strbuf_done(&age);
@@ -85,8 +86,8 @@ int cmd_runners(struct cli *cli, const struct command *command, int argc, char *
     int status;
     if (!cli_options(cli, command, &o, 0, argc, argv, &status))
         return status;
-    static const char *const head[] = {"RUNNER", "ID", "BUSY", "QUEUES", "STARTED", "STATE"};
-    return print_list(cli, "/v1/runners", "runners", ARRAY_LEN(head), head, runner_row);
+    static const char *const head[] = {"RUNNER", "ID", "BUSY", "QUEUES", "EXECUTORS", "STARTED", "STATE"};
+    return print_list(cli, "/v1/runners", "runners", ARRAY_LEN(head), head, 4, runner_row);
 }
 
 int cmd_queues(struct cli *cli, const struct command *command, int argc, char **argv)
@@ -96,7 +97,7 @@ int cmd_queues(struct cli *cli, const struct command *command, int argc, char **
     if (!cli_options(cli, command, &o, 0, argc, argv, &status))
         return status;
     static const char *const head[] = {"QUEUE", "WAITING"};
-    return print_list(cli, "/v1/queues", "queues", ARRAY_LEN(head), head, queue_row);
+    return print_list(cli, "/v1/queues", "queues", ARRAY_LEN(head), head, SIZE_MAX, queue_row);
 }
 
 int cmd_limits(struct cli *cli, const struct command *command, int argc, char **argv)

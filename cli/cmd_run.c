@@ -44,6 +44,23 @@ static char *read_input(const char *given, size_t *ret_len)
     return text;
 }
 
+/* Other bytes would make the whole submission invalid, for a reason that does not name them. */
+static bool is_utf8(const struct command *command, const char *option, const char *pair, size_t name_len)
+{
+    struct str text = str_of(pair);
+    struct strbuf clean;
+    strbuf_init(&clean, text.len * 3 + 1);
+    utf8_sanitize(&clean, text);
+    bool same = str_eq(strbuf_str(&clean), text);
+    if (!same) {
+        strbuf_reset(&clean);
+        utf8_sanitize(&clean, (struct str){pair, name_len});
+        (void)cli_usage_error(command, "--%s %s is not UTF-8", option, clean.ptr);
+    }
+    strbuf_done(&clean);
+    return same;
+}
+
 /* KEY=VALUE pairs as an object's members; a key given twice keeps its last value. */
 static bool write_pairs(struct json_writer *w, const struct command *command, const char *option,
                         const struct option_list *list)
@@ -56,6 +73,8 @@ static bool write_pairs(struct json_writer *w, const struct command *command, co
             return false;
         }
         size_t key_len = (size_t)(equals - list->values[i]);
+        if (!is_utf8(command, option, list->values[i], key_len))
+            return false;
         bool later = false;
         for (size_t k = i + 1; k < list->count; k++)
             later = later || strncmp(list->values[k], list->values[i], key_len + 1) == 0;
@@ -255,6 +274,8 @@ int cmd_run(struct cli *cli, const struct command *command, int argc, char **arg
     if (!agent && !r.file)
         return cli_usage_error(
             command, "which agent? errand run AGENT ('errand agents list' names them), or --file for a definition");
+    if (r.idempotency_key && !*r.idempotency_key)
+        return cli_usage_error(command, "--idempotency-key is empty");
     if (r.idempotency_key && (strlen(r.idempotency_key) > LIMIT_IDEMPOTENCY_KEY || strpbrk(r.idempotency_key, "\r\n")))
         return cli_usage_error(command, "--idempotency-key is too long or has a line end");
     struct strbuf body;

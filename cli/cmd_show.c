@@ -3,6 +3,7 @@
 
 #include "cli/cli.h"
 #include "cli/client.h"
+#include "cli/follow.h"
 #include "cli/ids.h"
 #include "cli/output.h"
 #include "common/clock.h"
@@ -10,8 +11,9 @@
 
 #define RECORD_ARENA (64U << 20)
 
-/* Fetches path, and prints the answer: as it is with --json, else by fn. */
-static int fetch(struct cli *cli, const char *path, void (*fn)(const struct cli *cli, const struct json *answer))
+/* Fetches path, and prints the answer about that run by fn. */
+static int fetch(struct cli *cli, const char *path, const char *id,
+                 void (*fn)(const struct cli *cli, const char *id, const struct json *answer))
 {
     struct client *client = cli_client(cli);
     if (!client)
@@ -28,7 +30,7 @@ static int fetch(struct cli *cli, const char *path, void (*fn)(const struct cli 
         if (!answer)
             status = EXIT_UNREACHABLE;
         else
-            fn(cli, answer);
+            fn(cli, id, answer);
         arena_done(&arena);
     }
     response_done(&response);
@@ -128,7 +130,16 @@ static void print_attempts(const struct cli *cli, const struct json *attempts)
     table_print(&t, cli, 1);
 }
 
-static void print_record(const struct cli *cli, const struct json *r)
+static void truncated_row(const struct cli *cli, const char *id, const struct json *truncated)
+{
+    char text[256];
+    if (!truncated || truncated->type != JSON_BOOL || !truncated->boolean)
+        return;
+    snprintf(text, sizeof(text), RESULT_TRUNCATED "; 'errand follow %s' shows the output", id);
+    row(cli, "result", TONE_WARN, str_of(text));
+}
+
+static void print_record(const struct cli *cli, const char *id, const struct json *r)
 {
     if (cli->json) {
         printf("%.*s\n", (int)r->raw.len, r->raw.ptr);
@@ -155,12 +166,15 @@ static void print_record(const struct cli *cli, const struct json *r)
     pretty_row(cli, "labels", json_get(r, "labels"));
     pretty_row(cli, "input", json_get(r, "input"));
     pretty_row(cli, "result", json_get(r, "result"));
+    truncated_row(cli, id, json_get(r, "resultTruncated"));
     print_attempts(cli, json_get(r, "attempts"));
 }
 
-static void print_logs(const struct cli *cli, const struct json *answer)
+static void print_logs(const struct cli *cli, const char *id, const struct json *answer)
 {
     const struct json *lines = json_get(answer, "lines");
+    if (!cli->json && (!lines || lines->count == 0))
+        cli_say("nothing on standard error; 'errand follow %s' shows its events", id);
     for (const struct json *l = lines && lines->type == JSON_ARRAY ? lines->child : NULL; l; l = l->next) {
         if (cli->json) {
             printf("%.*s\n", (int)l->raw.len, l->raw.ptr);
@@ -189,7 +203,7 @@ int cmd_show(struct cli *cli, const struct command *command, int argc, char **ar
         return run_id_complain(command, id);
     char path[128];
     snprintf(path, sizeof(path), "/v1/runs/%s", id);
-    return fetch(cli, path, print_record);
+    return fetch(cli, path, id, print_record);
 }
 
 int cmd_logs(struct cli *cli, const struct command *command, int argc, char **argv)
@@ -201,7 +215,7 @@ int cmd_logs(struct cli *cli, const struct command *command, int argc, char **ar
          .type = OPTION_INT,
          .target = &lines,
          .value = "N",
-         .help = "only the newest N lines",
+         .help = "only the newest N lines (default 100)",
          .min = 1,
          .max = LIMIT_LOG_LINES},
     };
@@ -217,5 +231,5 @@ int cmd_logs(struct cli *cli, const struct command *command, int argc, char **ar
         snprintf(path, sizeof(path), "/v1/runs/%s/logs?lines=%lld", id, (long long)lines);
     else
         snprintf(path, sizeof(path), "/v1/runs/%s/logs", id);
-    return fetch(cli, path, print_logs);
+    return fetch(cli, path, id, print_logs);
 }

@@ -27,7 +27,7 @@ static int stop_one(struct cli *cli, struct client *client, const char *id, bool
         bool again = false;
         const struct json *answer = response_ok(&response) ? client_json(&response, &arena, 4) : NULL;
         if (!response_ok(&response)) {
-            status = client_complain(client, &response);
+            status = client_complain_about(client, &response, id);
         } else if (!answer) {
             status = EXIT_UNREACHABLE;
         } else {
@@ -55,7 +55,7 @@ static int delete_one(struct cli *cli, struct client *client, const char *id, bo
     client_send(client, &(struct request){.method = "DELETE", .path = path}, &response);
     int status = EXIT_OK;
     if (!response_ok(&response))
-        status = client_complain(client, &response);
+        status = client_complain_about(client, &response, id);
     else if (cli->json)
         printf("{\"runId\":\"%s\",\"deleted\":true}\n", id);
     else

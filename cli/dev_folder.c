@@ -11,10 +11,12 @@
 #include "cli/where.h"
 #include "common/crypto.h"
 
+/* Makes a private folder, or takes one that is there and is private already: the permissions of what somebody else made stay. */
 static bool make_folder(const char *path)
 {
     struct stat st;
-    if (mkdir(path, 0700) != 0 && errno != EEXIST) {
+    bool made = mkdir(path, 0700) == 0;
+    if (!made && errno != EEXIST) {
         cli_say("%s can't be made: %s", path, strerror(errno));
         return false;
     }
@@ -22,7 +24,11 @@ static bool make_folder(const char *path)
         cli_say("%s is no folder of yours", path);
         return false;
     }
-    if (chmod(path, 0700) != 0) {
+    if (!made && (st.st_mode & 077) != 0) {
+        cli_say("%s exists and is not private; choose a new one, or chmod 700 it", path);
+        return false;
+    }
+    if (made && chmod(path, 0700) != 0) {
         cli_say("%s can't be made private: %s", path, strerror(errno));
         return false;
     }

@@ -3,5 +3,6 @@
 
 int main(int argc, char **argv)
 {
+    cli_open_standard();
     return cli_main(argc, argv);
 }

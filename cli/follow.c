@@ -1,5 +1,6 @@
 #include "cli/follow.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -75,7 +76,16 @@ void print_result(struct str record_json, bool skip_text)
     arena_done(&arena);
 }
 
-void print_outcome(const struct cli *cli, struct str record_json)
+/* A second line for a record whose result was too long. */
+static void add_truncated(struct strbuf *out, const struct json *record)
+{
+    const struct json *truncated = json_get(record, "resultTruncated");
+    if (truncated && truncated->type == JSON_BOOL && truncated->boolean)
+        strbuf_addf(out, "\n  " RESULT_TRUNCATED "; 'errand follow %.*s' shows the output",
+                    STR_ARG(json_text(record, "runId")));
+}
+
+void print_outcome(struct cli *cli, struct str record_json)
 {
     struct arena arena;
     arena_init(&arena, RECORD_ARENA);
@@ -109,9 +119,10 @@ void print_outcome(const struct cli *cli, struct str record_json)
             strbuf_addz(&out, ": ");
             safe_line(&out, json_text(error, "message"), 4000, true);
         }
+        add_truncated(&out, record);
         strbuf_addc(&out, '\n');
     }
-    fflush(stdout);
+    (void)cli_flush(cli);
     (void)!write(STDERR_FILENO, out.ptr ? out.ptr : "", out.len);
     strbuf_done(&out);
     arena_done(&arena);
@@ -119,9 +130,8 @@ void print_outcome(const struct cli *cli, struct str record_json)
 
 /* ---- the stream ---- */
 
-static void show_status(void *ctx)
+static void show_status(struct follow *f)
 {
-    struct follow *f = ctx;
     if (f->render.mid_line && f->render.terminal)
         return;
     struct strbuf elapsed;
@@ -137,6 +147,22 @@ static void show_status(void *ctx)
     strbuf_done(&elapsed);
 }
 
+/* While a stream is waited for. That the reader has gone is noticed here too: with nothing to write no write fails. */
+static bool on_stream_tick(void *ctx)
+{
+    struct follow *f = ctx;
+    show_status(f);
+    if (output_gone() && !f->cli->write_error)
+        f->cli->write_error = EPIPE;
+    return !f->cli->write_error;
+}
+
+static bool on_poll_tick(void *ctx)
+{
+    show_status(ctx);
+    return true;
+}
+
 static void on_summary(struct follow *f, struct str data)
 {
     struct arena arena;
@@ -150,6 +176,18 @@ static void on_summary(struct follow *f, struct str data)
     arena_done(&arena);
 }
 
+/* What an event says about the run's status, for the status line. */
+static void take_status(struct follow *f, struct str kind, const struct json *event)
+{
+    const struct json *retry = json_get(json_get(event, "data"), "willRetry");
+    if (str_eqz(kind, "runtime_started")) {
+        snprintf(f->status, sizeof(f->status), "running");
+        f->started_wall_ms = json_number(event, "tMs", 0);
+    } else if (str_eqz(kind, "stream_error") && retry && retry->type == JSON_BOOL && retry->boolean) {
+        snprintf(f->status, sizeof(f->status), "waiting to retry");
+    }
+}
+
 static void on_event(struct follow *f, const struct sse_frame *frame)
 {
     struct arena arena;
@@ -159,10 +197,7 @@ static void on_event(struct follow *f, const struct sse_frame *frame)
         int64_t seq = json_number(event, "seq", -1);
         if (seq > f->last_seq) {
             f->last_seq = seq;
-            if (str_eqz(frame->event, "runtime_started")) {
-                snprintf(f->status, sizeof(f->status), "running");
-                f->started_wall_ms = json_number(event, "tMs", 0);
-            }
+            take_status(f, frame->event, event);
             if (f->cli->json)
                 printf("%.*s\n", STR_ARG(frame->data));
             else
@@ -211,9 +246,9 @@ static bool on_bytes(void *ctx, struct str bytes)
     struct follow *f = ctx;
     bool go_on = sse_feed(&f->sse, bytes);
     /* What came in one piece leaves in one piece. */
-    fflush(stdout);
+    bool written = cli_flush(f->cli);
     show_status(f);
-    return go_on;
+    return go_on && written;
 }
 
 /* The final record by an ordinary request. */
@@ -246,6 +281,9 @@ static bool try_again(struct follow *f, const struct response *response, int *re
     }
     if (f->connected_once && !f->lost_ms) {
         f->lost_ms = clock_mono_ms();
+        /* The status line, which tells it on a terminal, does not show in the middle of a text. */
+        if (f->cli->live && f->render.terminal)
+            render_break(&f->render);
         if (!f->cli->live)
             cli_say("the connection to %s was lost (%s); going on by myself", client_url(f->client),
                     response->why[0] ? response->why : "the node ended it");
@@ -268,7 +306,7 @@ static bool try_again(struct follow *f, const struct response *response, int *re
 static int detach(struct follow *f)
 {
     status_clear(f->cli);
-    fflush(stdout);
+    (void)cli_flush(f->cli);
     fprintf(stderr, "%sdetached; the run goes on.  errand follow %s  |  errand stop %s\n",
             f->render.mid_line && f->render.terminal ? "\n" : "", f->run_id, f->run_id);
     return EXIT_DETACHED;
@@ -284,7 +322,7 @@ static int read_stream(struct follow *f)
                                          .last_event_id = f->last_seq >= 0 ? position : NULL,
                                          .idle_ms = IDLE_MS,
                                          .fn = on_bytes,
-                                         .tick = show_status,
+                                         .tick = on_stream_tick,
                                          .ctx = f};
         struct response response;
         int status = EXIT_OK;
@@ -297,6 +335,8 @@ static int read_stream(struct follow *f)
             status = EXIT_OK;
         else if (response.interrupted || interrupted())
             status = detach(f);
+        else if (f->cli->write_error)
+            status = f->cli->write_error == EPIPE ? EXIT_DETACHED : EXIT_RUN_ERROR; /* cli_main says why */
         else if (response.status == 204)
             status = fetch_record(f);
         else
@@ -322,7 +362,6 @@ static int report_end(struct follow *f)
     arena_done(&arena);
     if (f->cli->json) {
         printf("%.*s\n", (int)f->record.len, f->record.ptr);
-        fflush(stdout);
         return status;
     }
     render_break(&f->render);
@@ -359,13 +398,23 @@ int follow_run(struct cli *cli, const char *run_id, int64_t after)
 
 /* ---- waiting without the events ---- */
 
-/* One long poll. Returns true when there is more to wait for. */
-static bool poll_once(struct follow *f, const char *path, int *ret_status)
+/* How long the next poll may wait. A person at a terminal sees that the run is there at once, and that it started soon. */
+static int poll_seconds(const struct follow *f)
 {
+    if (!f->cli->live || strcmp(f->status, "running") == 0)
+        return 30;
+    return f->connected_once ? 1 : 0;
+}
+
+/* One long poll. Returns true when there is more to wait for. */
+static bool poll_once(struct follow *f, int *ret_status)
+{
+    char path[128];
     struct response response;
+    snprintf(path, sizeof(path), "/v1/runs/%s?wait=%d", f->run_id, poll_seconds(f));
     client_send(
         f->client,
-        &(struct request){.method = "GET", .path = path, .timeout_ms = 60000, .tick = show_status, .tick_ctx = f},
+        &(struct request){.method = "GET", .path = path, .timeout_ms = 60000, .tick = on_poll_tick, .tick_ctx = f},
         &response);
     status_clear(f->cli);
     bool more = false;
@@ -392,13 +441,11 @@ int wait_run(struct cli *cli, const char *run_id)
     struct follow f;
     if (!follow_init(&f, cli, run_id, -1))
         return EXIT_USAGE;
-    char path[128];
-    snprintf(path, sizeof(path), "/v1/runs/%s?wait=30", run_id);
     int status = EXIT_OK;
     bool more = true;
     while (more) {
         show_status(&f);
-        more = poll_once(&f, path, &status);
+        more = poll_once(&f, &status);
         if (more && interrupted()) {
             more = false;
             status = detach(&f);

@@ -15,8 +15,10 @@ int exit_of_status(struct str status);
 bool is_terminal(struct str status);
 /* Prints a record's result: a text as it is, everything else as indented JSON. Nothing when there is none. */
 void print_result(struct str record_json, bool skip_text);
-/* One line about a record's end on standard error. */
-void print_outcome(const struct cli *cli, struct str record_json);
+/* What a result that was not kept is said to be; followed by 'errand follow ID'. */
+#define RESULT_TRUNCATED "the result was over 1 MiB and was not kept"
+/* One line about a record's end on standard error, and what went wrong in further ones. */
+void print_outcome(struct cli *cli, struct str record_json);
 
 /* The delay before the n-th try in a row (n from 0): doubling from 100 ms to 5 s, between half of it and all of it. */
 int64_t retry_delay_ms(unsigned n);

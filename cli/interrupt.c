@@ -16,11 +16,15 @@ void interrupt_begin(void)
 {
     if (fd >= 0)
         return;
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
     sigset_t set;
     sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGHUP);
+    for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
+        /* A blocked signal is read although it is ignored: what nohup asked for would be lost. */
+        struct sigaction inherited;
+        if (sigaction(signals[i], NULL, &inherited) == 0 && inherited.sa_handler != SIG_IGN)
+            sigaddset(&set, signals[i]);
+    }
     sigprocmask(SIG_BLOCK, &set, NULL);
     fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }

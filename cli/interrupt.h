@@ -4,7 +4,7 @@
 
 #include "common/base.h"
 
-/* From here on SIGINT and SIGTERM (and SIGHUP) no longer end the process. Calling it again is fine. */
+/* From here on SIGINT and SIGTERM (and SIGHUP) no longer end the process; one that was ignored from the start (nohup) stays ignored. Calling it again is fine. */
 void interrupt_begin(void);
 /* The descriptor that becomes readable, or -1 before interrupt_begin. */
 int interrupt_fd(void);

@@ -36,7 +36,8 @@ struct options {
     const char **words; /* what is no option, in order; room for words_max, owned by the caller */
     size_t words_max;
     size_t word_count;
-    bool help; /* --help or -h was given: the rest was not looked at */
+    bool local; /* the command takes neither --json nor --url */
+    bool help;  /* --help or -h was given: the rest was not looked at */
 };
 
 /* Reads argv[0 … argc-1] (no program name). `--name value`, `--name=value`, `-n value`, `--` ends the options. On ERR_INVALID_PARAMETER ret_message holds a sentence that names the option, and the nearest one when it is unknown. */

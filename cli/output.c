@@ -1,5 +1,6 @@
 #include "cli/output.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -22,11 +23,8 @@ enum tone status_tone(struct str status)
     static const struct {
         const char *status;
         enum tone tone;
-    } tones[] = {{"success", TONE_GOOD},
-                 {"error", TONE_BAD},
-                 {"stopped", TONE_WARN},
-                 {"stopping", TONE_WARN},
-                 {"running", TONE_TOOL}};
+    } tones[] = {{"success", TONE_GOOD},  {"error", TONE_BAD}, {"stopped", TONE_WARN},
+                 {"stopping", TONE_WARN}, {"none", TONE_WARN}, {"running", TONE_TOOL}};
     for (size_t i = 0; i < ARRAY_LEN(tones); i++) {
         if (str_eqz(status, tones[i].status))
             return tones[i].tone;
@@ -49,25 +47,48 @@ static bool is_control(struct str s, size_t len)
     return (len == 1 && (c < 0x20 || c == 0x7f)) || (len == 2 && c == 0xc2 && (unsigned char)s.ptr[1] < 0xa0);
 }
 
+static bool is_line_end(char c)
+{
+    return c == '\n' || c == '\r';
+}
+
+/* How many bytes at the beginning of text are shown as they are; *width, the characters that may still be shown, is lowered by theirs. */
+static size_t plain_len(struct str text, bool lines, bool terminal, size_t *width)
+{
+    size_t n = 0;
+    while (n<text.len && * width> 0) {
+        struct str rest = {text.ptr + n, text.len - n};
+        size_t len = character_len(rest);
+        char c = *rest.ptr;
+        bool control = terminal && c != '\n' && c != '\t' && is_control(rest, len);
+        if (control || (is_line_end(c) && !lines))
+            break;
+        n += len;
+        --*width;
+    }
+    return n;
+}
+
 static void add_safe(struct strbuf *out, struct str text, bool lines, bool terminal, size_t max_width)
 {
-    size_t width = 0;
+    size_t width = max_width;
     while (text.len > 0) {
-        size_t len = character_len(text);
-        char c = *text.ptr;
-        bool line_end = c == '\n' || c == '\r';
-        if (width == max_width) {
+        size_t n = plain_len(text, lines, terminal, &width);
+        strbuf_add(out, (struct str){text.ptr, n});
+        text = (struct str){text.ptr + n, text.len - n};
+        if (text.len == 0)
+            return;
+        if (width == 0) {
             strbuf_addz(out, "…");
             return;
         }
-        if (line_end && !lines) {
+        /* One that is not shown as it is. */
+        if (is_line_end(*text.ptr) && !lines) {
             strbuf_addc(out, ' ');
-            width++;
-        } else if (c == '\n' || c == '\t' || !terminal || !is_control(text, len)) {
-            strbuf_add(out, (struct str){text.ptr, len});
-            width++;
+            width--;
         }
-        text = (struct str){text.ptr + len, text.len - len};
+        n = character_len(text);
+        text = (struct str){text.ptr + n, text.len - n};
     }
 }
 
@@ -92,13 +113,19 @@ void status_show(struct cli *cli, const char *fmt, ...)
     va_end(args);
     struct strbuf line;
     strbuf_init(&line, 4096);
-    strbuf_addz(&line, "\r\033[K\033[2m");
+    strbuf_addz(&line, cli->no_color ? "\r\033[K" : "\r\033[K\033[2m");
     safe_line(&line, str_of(text), (size_t)(cli->width > 10 ? cli->width - 2 : 8), true);
-    strbuf_addz(&line, "\033[0m");
-    fflush(stdout);
+    strbuf_addz(&line, cli->no_color ? "" : "\033[0m");
+    (void)cli_flush(cli);
     (void)!write(STDERR_FILENO, line.ptr, line.len);
     cli->status_shown = true;
     strbuf_done(&line);
+}
+
+bool output_gone(void)
+{
+    struct pollfd p = {.fd = STDOUT_FILENO};
+    return poll(&p, 1, 0) > 0 && (p.revents & (POLLERR | POLLHUP)) != 0;
 }
 
 void status_clear(struct cli *cli)

@@ -10,12 +10,14 @@ enum tone { TONE_PLAIN, TONE_DIM, TONE_BOLD, TONE_GOOD, TONE_WARN, TONE_BAD, TON
 /* The escape sequence that begins or ends a tone; "" without colour. Static. */
 const char *tone_on(const struct cli *cli, enum tone tone);
 const char *tone_off(const struct cli *cli, enum tone tone);
-/* The tone of a run's status. */
+/* The tone of a run's status; "none", of what a runner should have, is a warning. */
 enum tone status_tone(struct str status);
 
 /* Shows a line on standard error that the next output replaces. Nothing happens unless cli->live. It is cut to the terminal's width. */
 void status_show(struct cli *cli, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void status_clear(struct cli *cli);
+/* Whether nobody reads standard output any more: a pipe or socket whose other end was closed. */
+bool output_gone(void);
 
 /* Copies what a terminal may be shown: printable text, tabs, and line ends if lines is true (else they become spaces). Without a terminal everything is kept but, when lines is false, line ends. */
 void safe_text(struct strbuf *out, struct str text, bool lines, bool terminal);

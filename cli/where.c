@@ -104,6 +104,31 @@ static bool urls_within(const char *list, const char *other)
     return true;
 }
 
+/* Writes 127.0.0.1 where a host of the list is localhost; one is as long as the other. */
+static void name_this_machine(char *list)
+{
+    static const char from[] = "http://localhost", to[] = "http://127.0.0.1";
+    _Static_assert(sizeof(from) == sizeof(to), "written in place");
+    for (char *url = list; *url; url += strcspn(url, ","), url += *url == ',') {
+        /* Another host's name may begin like it; strchr finds the end of the list too. */
+        if (strncmp(url, from, strlen(from)) == 0 && strchr(":/,", url[strlen(from)]))
+            memcpy(url, to, strlen(to));
+    }
+}
+
+/* Takes the folder's key when each URL is one of the folder's own. What "localhost" is may depend on who listens: the key goes to the address that the folder names. */
+static bool take_folder_key(struct where *w, const char *dev_url)
+{
+    char same[sizeof(w->url)];
+    memcpy(same, w->url, sizeof(same));
+    name_this_machine(same);
+    if (!w->folder[0] || !dev_url[0] || !urls_within(same, dev_url) ||
+        !where_read_line(w->folder, "key", w->key, sizeof(w->key)))
+        return false;
+    memcpy(w->url, same, sizeof(same));
+    return true;
+}
+
 enum err where_find(const char *flag_url, struct where *ret_where, const char **ret_why)
 {
     struct where w = {.url_from = "default", .key_from = "nowhere"};
@@ -136,8 +161,7 @@ enum err where_find(const char *flag_url, struct where *ret_where, const char **
         }
         snprintf(w.key, sizeof(w.key), "%s", env_key);
         w.key_from = "ERRAND_KEY";
-    } else if (w.folder[0] && dev_url[0] && urls_within(w.url, dev_url) &&
-               where_read_line(w.folder, "key", w.key, sizeof(w.key))) {
+    } else if (take_folder_key(&w, dev_url)) {
         w.key_from = ".errand/key";
     }
     *ret_where = w;

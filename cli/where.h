@@ -16,7 +16,7 @@ struct where {
     const char *key_from;
 };
 
-/* flag_url: of --url, or NULL. Errors: ERR_CONFIG with a sentence for a URL that is none. The key of a .errand folder is sent only to that folder's own URLs. */
+/* flag_url: of --url, or NULL. Errors: ERR_CONFIG with a sentence for a URL that is none. The key of a .errand folder is sent only to that folder's own URLs; localhost in flag_url or ERRAND_URL stands for 127.0.0.1 there, and is replaced by it. */
 MUST_CHECK enum err where_find(const char *flag_url, struct where *ret_where, const char **ret_why);
 /* The nearest .errand folder here or above that belongs to this user and nobody else can write to. False when there is none. */
 bool where_dev_folder(char ret_path[PATH_MAX]);

@@ -31,10 +31,10 @@ enum { FOR_API = 1, FOR_RUNNER = 2, FOR_BOTH = 3 };
     X(public_url, str, "public-url", FOR_API, "", 0, 0, "what streamUrl begins with (default: a relative path)")       \
     X(cors_origins, str, "cors-origins", FOR_API, "", 0, 0, "comma list of origins that browsers may call from, or *") \
     X(reader_buffer, bytes, "reader-buffer", FOR_API, "1048576", 65536, 1073741824,                                    \
-      "bytes buffered for a live reader before it is cut")                                                             \
+      "bytes buffered for a reader of a stream, at most (one entry more)")                                             \
     X(min_replicas, int, "min-replicas", FOR_API, "0", 0, 16,                                                          \
       "replicas that must confirm a submit (WAIT) for durable: true")                                                  \
-    X(queue_max, int, "queue-max", FOR_API, "1000000", 1, 1000000000, "waiting runs a queue takes")                    \
+    X(queue_max, int, "queue-max", FOR_API, "1000000", 1, 1000000000, "runs that may wait in a queue")                 \
     X(retention_ms, ms, "retention-ms", FOR_BOTH, "604800000", 0, 31536000000, "how long ended runs are kept")         \
     X(queues, str, "queues", FOR_RUNNER, "default", 0, 0, "comma list of queues to serve")                             \
     X(slots, int, "slots", FOR_RUNNER, "8", 1, LIMIT_SLOTS, "runs executed at a time")                                 \

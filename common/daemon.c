@@ -1,5 +1,6 @@
 #include "common/daemon.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -36,6 +37,14 @@ static void raise_file_limit(void)
     }
 }
 
+/* One that was closed would be taken by whatever is opened first, and then written to as if it were a terminal. */
+static void open_standard_files(void)
+{
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+            _exit(1);
+}
+
 int daemon_start(struct config *ret_config, int program, const char *name, int argc, char **argv)
 {
     static char host[65];
@@ -44,6 +53,7 @@ int daemon_start(struct config *ret_config, int program, const char *name, int a
     enum config_action action;
     enum log_level level = LOG_LEVEL_INFO;
     int status = -1;
+    open_standard_files();
     strbuf_init(&msg, 65536);
     enum err err = config_load(c, program, argc, argv, &action, &msg);
     const char *why = err ? (msg.len ? msg.ptr : err_sentence(err)) : NULL;

@@ -2,6 +2,21 @@
 
 #include <stdio.h>
 
+#include "common/limits.h"
+
+bool keys_name_valid(struct str name)
+{
+    if (name.len == 0 || name.len > LIMIT_NAME)
+        return false;
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.ptr[i];
+        bool letter = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (!letter && (i == 0 || (c != '.' && c != '_' && c != '-')))
+            return false;
+    }
+    return true;
+}
+
 /* Outside names were bounded by limits.h before they come here, so a key that does not fit is a broken invariant. */
 static struct key join(struct str a, const char *b, struct str c, const char *d)
 {

@@ -18,6 +18,8 @@ static inline struct str key_str(const struct key *k)
     return (struct str){k->s, k->len};
 }
 
+/* Whether it may name an agent, a queue or a workspace: letters, digits, '.', '_', '-', beginning with a letter or digit, at most LIMIT_NAME. */
+bool keys_name_valid(struct str name);
 /* `errand:{3}:`; prefix is the configured one (`errand:`). */
 struct key keys_shard(struct str prefix, unsigned shard);
 struct key keys_global(struct str prefix);

@@ -391,8 +391,13 @@ static void free_context(void *hc)
 static void lose(struct redis *r, const char *why)
 {
     bool was_up = r->state == UP;
-    if (was_up || r->attempts == 0)
-        LOG_WARN("redis connection lost", LOG_Z("connection", r->name), LOG_Z("why", why));
+    if (was_up || r->attempts == 0) {
+        char port[8];
+        snprintf(port, sizeof port, "%d", r->url.port);
+        LOG_WARN(was_up ? "redis connection lost" : "redis can't be reached; trying on", LOG_Z("connection", r->name),
+                 LOG_Z("address", r->url.path ? r->url.path : r->url.host), LOG_Z("port", r->url.path ? "" : port),
+                 LOG_Z("why", why));
+    }
     r->state = WAITING;
     r->blocked = false;
     if (r->poll) {

@@ -10,12 +10,13 @@
 
 local due = redis.call('ZRANGEBYSCORE', k.delayed, '-inf', now_ms, 'LIMIT', 0, max)
 for _, id in ipairs(due) do
-  redis.call('ZREM', k.delayed, id)
   local run = run_get(id, {'ws', 'queue', 'req', 'priority'})
   if run and run.status == 'scheduled' then
-    redis.call('HDEL', k.run(id), 'due')
+    delay_remove(run)
     run_move(run, 'queued')
     lane_add(run, run.priority)
+  else
+    redis.call('ZREM', k.delayed, id)
   end
 end
 local first = redis.call('ZRANGE', k.delayed, 0, 0, 'WITHSCORES')

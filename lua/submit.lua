@@ -17,7 +17,7 @@
 --   max_attempts int   0 means the definition's
 --   parent       str   parent run id or ''
 --   fields       list  field, value, … kept in the run hash as they are: input, env, labels, createdBy, sessionId, traceparent, rerunOf
---   queue_max    int   waiting runs a queue takes
+--   queue_max    int   runs that may wait in a queue, those that wait for their time included
 --   rid          str   Redis server's run id as the caller's connection sees it: a claim that a crashed Redis forgot leaves a gap too
 -- REPLY
 --   run          str   the run's id (the first one's when replayed)
@@ -71,7 +71,8 @@ if parent ~= '' then
   end
 end
 local record = {id = run, ws = ws, queue = queue ~= '' and queue or def.queue, req = def.req}
-if tonumber(redis.call('HGET', k.queued, record.queue) or '0') >= queue_max then
+local waiting = tonumber(redis.call('HGET', k.queued, record.queue) or '0') + tonumber(redis.call('HGET', k.scheduled, record.queue) or '0')
+if waiting >= queue_max then
   return {'queue_full'}
 end
 if redis.call('EXISTS', k.run(run)) == 1 then

@@ -3,43 +3,39 @@
 #include "common/json.h"
 #include "common/limits.h"
 
-enum { ARENA_MAX = 16 << 20, EVENT_OVERHEAD = 128 };
+enum { ARENA_MAX = 32 << 20, EVENT_OVERHEAD = 128, CLAIM_LINE_MAX = LIMIT_RESULT + LIMIT_EVENT };
 
-void adapter_notification(struct strbuf *out, const char *stream, struct str line, bool piece)
-{
-    struct json_writer w;
-    json_writer_init(&w, out);
-    json_object_begin(&w);
-    json_kv_str(&w, "stream", str_of(stream));
-    json_kv_str(&w, "text", line);
-    if (piece)
-        json_kv_bool(&w, "partial", true);
-    json_object_end(&w);
-}
-
-static void notify(struct adapter *a, struct str line, bool piece)
+/* False when it is longer than an event may be. */
+static bool notify(const char *stream, struct str text, bool partial, adapter_event_fn fn, void *ctx)
 {
     struct strbuf data;
-    strbuf_init(&data, LIMIT_EVENT);
-    adapter_notification(&data, "stdout", line, piece);
-    a->fn(a->ctx, EVENT_NOTIFICATION, strbuf_str(&data));
+    struct json_writer w;
+    strbuf_init(&data, LIMIT_EVENT - EVENT_OVERHEAD);
+    json_writer_init(&w, &data);
+    json_object_begin(&w);
+    json_kv_str(&w, "stream", str_of(stream));
+    json_kv_str(&w, "text", text);
+    if (partial)
+        json_kv_bool(&w, "partial", true);
+    json_object_end(&w);
+    bool fits = !strbuf_failed(&data);
+    if (fits)
+        fn(ctx, EVENT_NOTIFICATION, strbuf_str(&data));
     strbuf_done(&data);
+    return fits;
 }
 
-/* A line that is no event: whole, or in pieces whose escaped form fits an event for certain. */
-static void notify_line(struct adapter *a, struct str line)
+void adapter_notify_line(const char *stream, struct str line, bool partial, adapter_event_fn fn, void *ctx)
 {
-    if (line.len <= LINE_PIECE_BYTES) {
-        notify(a, line, false);
+    if (line.len <= LINE_MAX_BYTES && notify(stream, line, partial, fn, ctx))
         return;
-    }
     while (line.len > 0) {
-        struct str piece = line;
+        struct str piece = line; /* so short that its escaped form fits for certain */
         if (piece.len > LINE_PIECE_BYTES) {
             piece.len = LINE_PIECE_BYTES;
             piece.len = utf8_complete_len(piece);
         }
-        notify(a, piece, true);
+        notify(stream, piece, true, fn, ctx);
         line.ptr += piece.len;
         line.len -= piece.len;
     }
@@ -51,7 +47,8 @@ static void take_claim(struct adapter *a, const struct json *data)
                       *error = json_get(data, "error");
     const struct json *message = json_get(error, "message");
     a->claim.made = true;
-    a->claim.error = status && status->type == JSON_STRING && !str_eqz(status->string, "success");
+    a->claim.stopped = status && status->type == JSON_STRING && str_eqz(status->string, "stopped");
+    a->claim.error = status && status->type == JSON_STRING && !a->claim.stopped && !str_eqz(status->string, "success");
     if (result)
         strbuf_add(&a->claim.result, result->raw);
     if (message && message->type == JSON_STRING)
@@ -66,7 +63,7 @@ static void on_line(void *ctx, struct str line, bool piece)
     struct arena arena;
     struct json *root = NULL;
     if (piece) {
-        notify(a, line, true);
+        adapter_notify_line("stdout", line, true, a->fn, a->ctx);
         return;
     }
     if (line.len == 0)
@@ -76,14 +73,13 @@ static void on_line(void *ctx, struct str line, bool piece)
     bool is_json = line.ptr[0] == '{' && json_parse(&arena, line, LIMIT_JSON_DEPTH - 2, 3, &root, NULL) == ERR_OK;
     const struct json *kind = is_json ? json_get(root, "kind") : NULL, *data = is_json ? json_get(root, "data") : NULL;
     enum event_kind k = kind && kind->type == JSON_STRING ? event_kind_of(kind->string) : EVENT_KIND_COUNT;
-    bool event = k != EVENT_KIND_COUNT && k != EVENT_RUNTIME_STARTED && data && data->type == JSON_OBJECT &&
-                 data->raw.len + EVENT_OVERHEAD <= LIMIT_EVENT;
-    if (event && k == EVENT_RUNTIME_TERMINAL && !a->claim.made)
+    bool event = k != EVENT_KIND_COUNT && k != EVENT_RUNTIME_STARTED && data && data->type == JSON_OBJECT;
+    if (event && k == EVENT_RUNTIME_TERMINAL && !a->claim.made) /* a result may be longer than an event */
         take_claim(a, data);
-    else if (event && k != EVENT_RUNTIME_TERMINAL)
+    else if (event && k != EVENT_RUNTIME_TERMINAL && data->raw.len + EVENT_OVERHEAD <= LIMIT_EVENT)
         a->fn(a->ctx, k, data->raw);
     else
-        notify_line(a, line);
+        adapter_notify_line("stdout", line, false, a->fn, a->ctx);
     arena_done(&arena);
 }
 
@@ -129,7 +125,7 @@ static void feed_text(struct adapter *a, struct str bytes)
 void adapter_init(struct adapter *a, struct str protocol, adapter_event_fn fn, void *ctx)
 {
     *a = (struct adapter){.text = str_eqz(protocol, "text"), .fn = fn, .ctx = ctx};
-    lines_init(&a->lines);
+    lines_init(&a->lines, CLAIM_LINE_MAX);
     strbuf_init(&a->rest, 2 * LINE_PIECE_BYTES);
     strbuf_init(&a->result_text, 4 * (size_t)LIMIT_RESULT);
     strbuf_init(&a->claim.result, LIMIT_RESULT);

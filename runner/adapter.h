@@ -12,6 +12,7 @@ typedef void (*adapter_event_fn)(void *ctx, enum event_kind kind, struct str dat
 struct adapter_claim {
     bool made;
     bool error;
+    bool stopped;          /* it says that it stopped before its work was done */
     struct strbuf result;  /* raw JSON; empty for none */
     struct strbuf message; /* of the error, raw text */
 };
@@ -33,7 +34,7 @@ void adapter_done(struct adapter *a);
 void adapter_feed(struct adapter *a, struct str bytes);
 /* Its end. */
 void adapter_end(struct adapter *a);
-/* A line of output that is no event: data = {"stream", "text", "partial"?} into out. */
-void adapter_notification(struct strbuf *out, const char *stream, struct str line, bool piece);
+/* A line of output that is no event, as notification {"stream", "text", "partial"?}: whole where an event holds it, else in pieces, which are partial. */
+void adapter_notify_line(const char *stream, struct str line, bool partial, adapter_event_fn fn, void *ctx);
 
 #endif

@@ -126,23 +126,9 @@ static void on_event(void *ctx, enum event_kind kind, struct str data)
 static void on_stderr_line(void *ctx, struct str line, bool piece)
 {
     struct attempt *a = ctx;
-    struct strbuf data;
     log_add(a, "stderr", line);
-    if (a->remote)
-        return;
-    while (line.len > 0) {
-        struct str part = line;
-        if (part.len > LINE_PIECE_BYTES) {
-            part.len = LINE_PIECE_BYTES;
-            part.len = utf8_complete_len(part);
-        }
-        strbuf_init(&data, LIMIT_EVENT);
-        adapter_notification(&data, "stderr", part, piece || part.len < line.len);
-        outbox_add(&a->outbox, EVENT_NOTIFICATION, strbuf_str(&data));
-        strbuf_done(&data);
-        line.ptr += part.len;
-        line.len -= part.len;
-    }
+    if (!a->remote)
+        adapter_notify_line("stderr", line, piece, on_event, a);
 }
 
 static void on_stdout_log_line(void *ctx, struct str line, bool piece)
@@ -281,7 +267,9 @@ static void outcome_of(struct attempt *a, struct outcome *o)
     } else if (a->how.code != 0) {
         snprintf(text, sizeof text, "exit status %d%s%.800s", a->how.code, *said ? ": " : "", said);
         error_outcome(o, "exit_nonzero", text);
-    } else if (a->adapter.claim.made && a->adapter.claim.error) {
+    } else if (a->adapter.claim.stopped) {
+        o->status = "stopped";
+    } else if (a->adapter.claim.error) {
         error_outcome(o, "agent_error", *said ? said : "the agent reported an error");
     }
 }
@@ -329,7 +317,13 @@ static void on_finished(void *ctx, enum err err, const struct script_finish_repl
         metric_add(METRIC_ATTEMPTS_FENCED, 1);
     else
         count_outcome(reply->status);
-    LOG_INFO("attempt ended", LOG_RUN(a), LOG_S("status", err ? STR("fenced") : reply->status));
+    struct outcome o;
+    outcome_of(a, &o);
+    if (err || !o.error_class[0])
+        LOG_INFO("attempt ended", LOG_RUN(a), LOG_S("status", err ? STR("fenced") : reply->status));
+    else
+        LOG_INFO("attempt ended", LOG_RUN(a), LOG_S("status", reply->status), LOG_Z("errorClass", o.error_class),
+                 LOG_Z("error", o.message));
     go_over(a);
 }
 
@@ -379,11 +373,11 @@ static void call_finish(struct attempt *a)
         json_object_end(&w);
     }
     bool text = a->adapter.text && !a->remote, truncated = text && a->adapter.result_truncated;
-    if (text && !truncated && strcmp(o.status, "success") == 0)
+    if (text && !truncated)
         json_quote(&result, strbuf_str(&a->adapter.result_text));
     else if (!text)
         strbuf_add(&result, strbuf_str(&a->adapter.claim.result));
-    if (result.len > LIMIT_RESULT) {
+    if (result.len > LIMIT_RESULT || strbuf_failed(&result) || strbuf_failed(&a->adapter.claim.result)) {
         truncated = true;
         strbuf_reset(&result);
     }
@@ -662,8 +656,8 @@ struct attempt *attempt_new(struct worker_shard *s, const struct script_claim_ru
     loop_timer_init(&a->log_flush, l, on_log_flush, a);
     loop_timer_init(&a->again, l, on_again, a);
     strbuf_init(&a->log, 2 * LIMIT_LOG_BYTES);
-    lines_init(&a->err_lines);
-    lines_init(&a->out_lines);
+    lines_init(&a->err_lines, LINE_MAX_BYTES);
+    lines_init(&a->out_lines, LINE_MAX_BYTES);
     outbox_init(&a->outbox, s, &a->run_id, row->epoch, row->first_seq, row->last_t_ms, row->event_count,
                 row->event_bytes, &outbox_fns, a);
     struct str protocol = STR("events");

@@ -2,10 +2,10 @@
 
 #include "common/json.h"
 
-void lines_init(struct lines *l)
+void lines_init(struct lines *l, size_t max)
 {
-    *l = (struct lines){.overlong = false};
-    strbuf_init(&l->pending, LINE_MAX_BYTES + LINE_PIECE_BYTES);
+    *l = (struct lines){.max = max};
+    strbuf_init(&l->pending, max + LINE_PIECE_BYTES);
 }
 
 void lines_done(struct lines *l)
@@ -54,14 +54,14 @@ void lines_feed(struct lines *l, struct str bytes, line_fn fn, void *ctx)
     while (bytes.len > 0) {
         const char *newline = memchr(bytes.ptr, '\n', bytes.len);
         size_t n = newline ? (size_t)(newline - bytes.ptr) : bytes.len;
-        if (newline && l->pending.len == 0 && !l->overlong && n <= LINE_MAX_BYTES) { /* whole: no copy */
+        if (newline && l->pending.len == 0 && !l->overlong && n <= l->max) { /* whole: no copy */
             fn(ctx, without_cr((struct str){bytes.ptr, n}), false);
         } else {
             for (size_t at = 0; at < n;) {
                 size_t part = n - at < LINE_PIECE_BYTES ? n - at : LINE_PIECE_BYTES;
                 strbuf_add(&l->pending, (struct str){bytes.ptr + at, part});
                 at += part;
-                l->overlong = l->overlong || l->pending.len > LINE_MAX_BYTES;
+                l->overlong = l->overlong || l->pending.len > l->max;
                 if (l->overlong)
                     hand_out_pieces(l, false, fn, ctx);
             }

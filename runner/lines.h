@@ -1,4 +1,4 @@
-/* Bytes → lines, of agents' output: cut at newlines, bounded. A line longer than LINE_MAX_BYTES comes in pieces. Pure. */
+/* Bytes → lines, of agents' output: cut at newlines, bounded. A line longer than the bound comes in pieces. Pure. */
 #ifndef ERRAND_RUNNER_LINES_H
 #define ERRAND_RUNNER_LINES_H
 
@@ -11,10 +11,12 @@ typedef void (*line_fn)(void *ctx, struct str line, bool piece);
 
 struct lines {
     struct strbuf pending;
+    size_t max;
     bool overlong; /* the present line is being handed out in pieces */
 };
 
-void lines_init(struct lines *l);
+/* max: the longest line in bytes; at least LINE_PIECE_BYTES. */
+void lines_init(struct lines *l, size_t max);
 void lines_done(struct lines *l);
 void lines_feed(struct lines *l, struct str bytes, line_fn fn, void *ctx);
 /* The end: what has no newline behind it is a line too. */

@@ -36,11 +36,27 @@ static struct str text_of(const struct json *o, const char *key)
     return v && v->type == JSON_STRING ? v->string : STR("");
 }
 
+static const char *workdirs(const struct config *config)
+{
+    const char *temporary = getenv("TMPDIR");
+    return config->work_dir[0] ? config->work_dir : temporary ? temporary : "/tmp";
+}
+
+enum err spec_check_workdirs(const struct config *config, struct strbuf *msg)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%.400s/errand-check-XXXXXX", workdirs(config));
+    if (mkdtemp(path)) {
+        rmdir(path);
+        return ERR_OK;
+    }
+    strbuf_addf(msg, "work-dir: can't make a folder in %s: %s", workdirs(config), strerror(errno));
+    return ERR_CONFIG;
+}
+
 static bool make_workdir(struct attempt *a, const char **ret_why)
 {
-    const char *base = a->shard->worker->config->work_dir;
-    if (!base[0])
-        base = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
+    const char *base = workdirs(a->shard->worker->config);
     snprintf(a->workdir, sizeof a->workdir, "%.400s/errand-%.8s-XXXXXX", base, a->run_id.s + 9);
     if (mkdtemp(a->workdir)) /* 0700 */
         return true;

@@ -11,6 +11,7 @@
 #include "common/version.h"
 #include "lua/scripts.h"
 #include "runner/attempt.h"
+#include "runner/spec.h"
 #include "runner/worker_shard.h"
 
 enum { GIVE_UP_MS = 8000 }; /* after the hand-back: the grace of a tree, and a Redis that comes back at once */
@@ -158,8 +159,9 @@ static enum err read_queues(struct worker *w, struct strbuf *msg)
 {
     struct str list = str_of(w->config->queues), word;
     while (str_next_word(&list, &word)) {
-        if (w->queue_count >= WORKER_QUEUES_MAX || word.len > LIMIT_NAME || memchr(word.ptr, ':', word.len)) {
-            strbuf_addf(msg, "queues: at most %d names of at most %d characters", WORKER_QUEUES_MAX, LIMIT_NAME);
+        if (w->queue_count >= WORKER_QUEUES_MAX || !keys_name_valid(word)) {
+            strbuf_addf(msg, "queues: \"%.*s\": a comma list of at most %d names (letters, digits, '.', '_', '-')",
+                        (int)(word.len > 64 ? 64 : word.len), word.ptr, WORKER_QUEUES_MAX);
             return ERR_CONFIG;
         }
         w->queues[w->queue_count++] = word;
@@ -187,6 +189,8 @@ enum err worker_start(struct worker *w, const struct config *config, struct strb
     enum err err = read_queues(w, ret_message);
     if (!err)
         err = check_executors(w, ret_message);
+    if (!err && worker_may_execute(w, "process"))
+        err = spec_check_workdirs(config, ret_message);
     if (err)
         return err;
     w->loop = loop_new();

@@ -2,6 +2,7 @@
 #ifndef ERRAND_RUNNER_WORKER_H
 #define ERRAND_RUNNER_WORKER_H
 
+#include "common/chores.h"
 #include "common/config.h"
 #include "common/id.h"
 #include "common/keys.h"
@@ -11,7 +12,7 @@
 struct attempt;
 struct http_server;
 
-enum { WORKER_QUEUES_MAX = 64, WORKER_LOSSES_MAX = 3 };
+enum { WORKER_QUEUES_MAX = 64 };
 
 /* One shard as this runner sees it. Each has an incarnation of its own: a new one when the old was declared dead. */
 struct worker_shard {
@@ -19,7 +20,7 @@ struct worker_shard {
     unsigned number;
     struct key prefix;
     struct redis *commands, *subscriptions, *blocking;
-    struct redis_sub *ctl, *due;
+    struct redis_sub *ctl;
     struct id incarnation;
     bool registered;
     bool fresh;          /* a heartbeat was answered on this connection, and not too long ago: attempts may write */
@@ -31,8 +32,9 @@ struct worker_shard {
     int64_t claim_no;    /* the newest claim's number */
     int64_t answered;    /* the highest that was answered or given up */
     bool claiming, more, listening;
-    struct loop_timer beat, ask, promote, reap;
-    bool promoting, reaping, sweeping, evicting;
+    struct loop_timer beat, ask;
+    bool evicting; /* Redis may evict keys, and that is not allowed */
+    struct chores chores;
 };
 
 struct worker {

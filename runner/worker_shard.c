@@ -12,15 +12,7 @@
 #include "common/version.h"
 #include "runner/attempt.h"
 
-enum {
-    ASK_MS = 1000,
-    REAP_MS = 1000,
-    PROMOTE_NET_MS = 1000,
-    REAP_BATCH = 64,
-    PROMOTE_BATCH = 100,
-    SWEEP_BATCH = 100,
-    CLAIM_MAX = 64
-};
+enum { ASK_MS = 1000, CLAIM_MAX = 64 };
 
 static void claim(struct worker_shard *s);
 static void listen_for_bell(struct worker_shard *s);
@@ -99,7 +91,7 @@ void shard_beat(struct worker_shard *s)
                                          .busy = w->used,
                                          .rid = rid_of(s),
                                          .retention_ms = w->config->retention_ms,
-                                         .max_losses = WORKER_LOSSES_MAX,
+                                         .max_losses = CHORES_LOSSES_MAX,
                                          .held = held,
                                          .held_len = n};
     script_call_heartbeat(s->commands, worker_prefix(s), &args, on_beat, s);
@@ -260,6 +252,28 @@ static void do_register(struct worker_shard *s)
     strbuf_done(&capabilities);
 }
 
+/* A Redis that may evict keys is not worked with. */
+static void on_memory(void *ctx, enum err err, const redisReply *reply)
+{
+    struct worker_shard *s = ctx;
+    struct str info = redis_str(reply);
+    if (err || s->worker->config->allow_eviction)
+        return;
+    bool evicting = !memmem(info.ptr, info.len, "maxmemory_policy:noeviction", 27);
+    if (evicting && !s->evicting)
+        LOG_ERROR("redis may evict keys, which would lose runs; set maxmemory-policy noeviction, or allow-eviction",
+                  LOG_I("shard", s->number));
+    s->evicting = evicting;
+    if (!evicting && !s->registered)
+        do_register(s);
+}
+
+static void ask_memory(struct worker_shard *s)
+{
+    if (redis_is_up(s->commands))
+        redis_command(s->commands, 2, (const struct str[]){STR("INFO"), STR("memory")}, on_memory, s);
+}
+
 /* ---- claiming ---- */
 
 /* Attempts that have ended and wait for Redis hold no slot, but there are never more of them than slots. */
@@ -379,6 +393,7 @@ static void on_ask_timer(void *ctx)
 {
     struct worker_shard *s = ctx;
     loop_timer_set(&s->ask, ASK_MS);
+    ask_memory(s);
     if (!s->registered)
         do_register(s);
     claim(s);
@@ -389,115 +404,6 @@ void shard_may_claim_more(struct worker_shard *s)
 {
     claim(s);
     listen_for_bell(s);
-}
-
-/* ---- chores ---- */
-
-static void on_reaped(void *ctx, enum err err, const struct script_reap_reply *reply);
-
-static void reap(struct worker_shard *s)
-{
-    if (s->reaping || !redis_is_up(s->commands))
-        return;
-    const struct config *c = s->worker->config;
-    s->reaping = true;
-    struct script_reap_args args = {.lease_ms = c->lease_ms,
-                                    .max = REAP_BATCH,
-                                    .max_losses = WORKER_LOSSES_MAX,
-                                    .rid = rid_of(s),
-                                    .retention_ms = c->retention_ms};
-    script_call_reap(s->commands, worker_prefix(s), &args, on_reaped, s);
-}
-
-static void on_reaped(void *ctx, enum err err, const struct script_reap_reply *reply)
-{
-    struct worker_shard *s = ctx;
-    s->reaping = false;
-    if (err)
-        return;
-    if (reply->taken > 0)
-        LOG_WARN("took runs back from lost runners", LOG_I("runs", reply->taken));
-    metric_add(METRIC_REAPED, reply->taken);
-    if (reply->more)
-        reap(s);
-}
-
-static void on_swept(void *ctx, enum err err, const struct script_sweep_reply *reply);
-
-static void sweep(struct worker_shard *s)
-{
-    if (s->sweeping || !redis_is_up(s->commands))
-        return;
-    s->sweeping = true;
-    struct script_sweep_args args = {.max = SWEEP_BATCH};
-    script_call_sweep(s->commands, worker_prefix(s), &args, on_swept, s);
-}
-
-static void on_swept(void *ctx, enum err err, const struct script_sweep_reply *reply)
-{
-    struct worker_shard *s = ctx;
-    s->sweeping = false;
-    if (err)
-        return;
-    metric_add(METRIC_SWEPT, reply->swept);
-    if (reply->more)
-        sweep(s);
-}
-
-static void on_memory(void *ctx, enum err err, const redisReply *reply)
-{
-    struct worker_shard *s = ctx;
-    struct str info = redis_str(reply);
-    if (err || s->worker->config->allow_eviction)
-        return;
-    bool evicting = !memmem(info.ptr, info.len, "maxmemory_policy:noeviction", 27);
-    if (evicting && !s->evicting)
-        LOG_ERROR("redis may evict keys, which would lose runs; set maxmemory-policy noeviction, or allow-eviction",
-                  LOG_I("shard", s->number));
-    s->evicting = evicting;
-    if (!evicting && !s->registered)
-        do_register(s);
-}
-
-static void on_reap_timer(void *ctx)
-{
-    struct worker_shard *s = ctx;
-    loop_timer_set(&s->reap, REAP_MS);
-    reap(s);
-    sweep(s);
-    if (redis_is_up(s->commands))
-        redis_command(s->commands, 2, (const struct str[]){STR("INFO"), STR("memory")}, on_memory, s);
-}
-
-static void on_promoted(void *ctx, enum err err, const struct script_promote_reply *reply)
-{
-    struct worker_shard *s = ctx;
-    s->promoting = false;
-    if (err == ERR_CANCELED)
-        return;
-    int64_t next = err || reply->next_ms < 0 || reply->next_ms > PROMOTE_NET_MS ? PROMOTE_NET_MS : reply->next_ms;
-    loop_timer_set(&s->promote, next);
-}
-
-static void on_promote_timer(void *ctx)
-{
-    struct worker_shard *s = ctx;
-    if (s->promoting || !redis_is_up(s->commands)) {
-        loop_timer_set(&s->promote, PROMOTE_NET_MS);
-        return;
-    }
-    s->promoting = true;
-    struct script_promote_args args = {.max = PROMOTE_BATCH};
-    script_call_promote(s->commands, worker_prefix(s), &args, on_promoted, s);
-}
-
-/* A new earliest due time: look, and set the timer anew. */
-static void on_due(void *ctx, bool confirmed, struct str message)
-{
-    struct worker_shard *s = ctx;
-    (void)message;
-    if (!confirmed)
-        loop_timer_set(&s->promote, 0);
 }
 
 /* ---- connections ---- */
@@ -516,7 +422,7 @@ static void on_state(void *ctx, struct redis *r, bool up)
         return;
     }
     script_load_all(r, scripts_all, scripts_all_len);
-    redis_command(r, 2, (const struct str[]){STR("INFO"), STR("memory")}, on_memory, s);
+    ask_memory(s);
     if (s->registered)
         shard_beat(s); /* before anything else of this runner */
 }
@@ -536,8 +442,6 @@ enum err shard_start(struct worker *w, unsigned number, struct strbuf *ret_messa
     s->incarnation = id_new();
     loop_timer_init(&s->beat, w->loop, on_beat_timer, s);
     loop_timer_init(&s->ask, w->loop, on_ask_timer, s);
-    loop_timer_init(&s->promote, w->loop, on_promote_timer, s);
-    loop_timer_init(&s->reap, w->loop, on_reap_timer, s);
     snprintf(name, sizeof name, "errand-runner:%.60s:%u", w->config->node, number);
     struct redis_options o = {.loop = w->loop,
                               .kind = REDIS_COMMANDS,
@@ -553,12 +457,9 @@ enum err shard_start(struct worker *w, unsigned number, struct strbuf *ret_messa
     s->blocking = redis_new(&o);
     if (!s->commands || !s->subscriptions || !s->blocking)
         return ERR_NO_MEMORY;
-    struct key due = keys_due(worker_prefix(s));
-    s->due = redis_subscribe(s->subscriptions, key_str(&due), on_due, s);
+    chores_start(&s->chores, w->loop, w->config, s->commands, s->subscriptions, worker_prefix(s));
     loop_timer_set(&s->beat, w->config->heartbeat_ms);
     loop_timer_set(&s->ask, ASK_MS / 2 + (int64_t)crypto_uniform(ASK_MS / 2)); /* spread over the runners */
-    loop_timer_set(&s->promote, 0);
-    loop_timer_set(&s->reap, REAP_MS / 2 + (int64_t)crypto_uniform(REAP_MS / 2));
     return ERR_OK;
 }
 
@@ -566,8 +467,7 @@ void shard_done(struct worker_shard *s)
 {
     loop_timer_stop(&s->beat);
     loop_timer_stop(&s->ask);
-    loop_timer_stop(&s->promote);
-    loop_timer_stop(&s->reap);
+    chores_stop(&s->chores);
     redis_free(s->blocking);
     redis_free(s->subscriptions);
     redis_free(s->commands);

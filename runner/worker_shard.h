@@ -1,4 +1,4 @@
-/* A runner's dealings with one shard: registration, claims with the bell, heartbeats and reconciliation, orders, and the chores that any node does (reap, promote, sweep). */
+/* A runner's dealings with one shard: registration, claims with the bell, heartbeats and reconciliation, orders. */
 #ifndef ERRAND_RUNNER_WORKER_SHARD_H
 #define ERRAND_RUNNER_WORKER_SHARD_H
 

@@ -18,6 +18,7 @@ local k = {
   idx = function(workspace, agent) return P .. 'idx:' .. workspace .. (agent ~= '' and ':agent:' .. agent or '') end,
   idem = function(workspace, key) return P .. 'idem:' .. workspace .. ':' .. key end,
   queued = P .. 'queued',
+  scheduled = P .. 'scheduled',
   delayed = P .. 'delayed',
   due = P .. 'due',
   leases = P .. 'leases',

@@ -52,7 +52,17 @@ local function delay_add(run, due)
   local first = redis.call('ZRANGE', k.delayed, 0, 0, 'WITHSCORES')
   redis.call('ZADD', k.delayed, fmt(due), run.id)
   redis.call('HSET', k.run(run.id), 'due', fmt(due))
+  redis.call('HINCRBY', k.scheduled, run.queue, 1)
   if not first[2] or tonumber(first[2]) > due then
     redis.call('PUBLISH', k.due, fmt(due))
+  end
+end
+
+-- Forgets a run's due time.
+local function delay_remove(run)
+  redis.call('ZREM', k.delayed, run.id)
+  redis.call('HDEL', k.run(run.id), 'due')
+  if redis.call('HINCRBY', k.scheduled, run.queue, -1) <= 0 then
+    redis.call('HDEL', k.scheduled, run.queue)
   end
 end

@@ -12,8 +12,7 @@ local function stop_one(run, rid, retention_ms)
     lane_remove(run)
     run_end(run, {status = 'stopped'}, rid, retention_ms)
   elseif run.status == 'scheduled' then
-    redis.call('ZREM', k.delayed, run.id)
-    redis.call('HDEL', k.run(run.id), 'due')
+    delay_remove(run)
     run_end(run, {status = 'stopped'}, rid, retention_ms)
   else
     if run.status ~= 'stopping' then

@@ -129,3 +129,18 @@ def test_a_run_that_keeps_killing_its_runners_ends(stack, api):
     record = api.wait(run_id, timeout=20)
     assert record["status"] == "error" and record["error"]["class"] == "runner_lost" and record["attempt"] == 4 and record["failures"] == 0
     check_exact_delivery(stack, [run_id])
+
+
+def test_without_any_runner_the_api_nodes_keep_the_books(stack):
+    """The last runner dies: its run is taken back, it leaves the list, and what is due is promoted, so that the next runner finds all of it."""
+    api = stack.api(env=QUICK)
+    runner = stack.runner(env=QUICK)
+    held, later = api.submit(agents.sleeper()), api.submit(agents.shell("echo later", protocol="text"), delayMs=1500)
+    api.wait(held, "running")
+    runner.kill9()
+    api.wait(held, "queued", timeout=10)
+    api.wait(later, "queued", timeout=10)
+    assert api.get("/v1/runners").json()["runners"] == []
+    api.post(f"/v1/runs/{held}/stop")
+    stack.runner(env=QUICK)
+    assert api.wait(later)["status"] == "success"

@@ -17,6 +17,8 @@ from harness.processes import process_state
 from harness.wait import wait_until
 
 ERRAND = os.path.join(build_dir(), "errand")
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what is ignored is inherited; so the tests may run in the background of a shell
 COMMANDS = ["run", "follow", "show", "list", "stop", "rerun", "delete", "logs", "agents", "runners", "queues", "limits", "doctor", "keygen", "dev"]
 NOBODY = "http://127.0.0.1:1"
 UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
@@ -38,8 +40,8 @@ class Cli:
             self.env["ERRAND_KEY"] = key
 
     def start(self, *args, env=None, **kwargs):
-        return subprocess.Popen([ERRAND, *args], stdin=kwargs.pop("stdin", subprocess.DEVNULL), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                env={**self.env, **(env or {})}, cwd=self.folder, **kwargs)
+        return subprocess.Popen([ERRAND, *args], stdin=kwargs.pop("stdin", subprocess.DEVNULL), stdout=kwargs.pop("stdout", subprocess.PIPE),
+                                stderr=subprocess.STDOUT if kwargs.pop("together", False) else subprocess.PIPE, text=True, env={**self.env, **(env or {})}, cwd=self.folder, **kwargs)
 
     def __call__(self, *args, env=None, input=None, timeout=60):
         done = subprocess.run([ERRAND, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**self.env, **(env or {})}, cwd=self.folder,
@@ -91,7 +93,8 @@ def test_help_everywhere(alone):
         for words in ((name, "--help"), (name, "-h"), ("help", name)):
             own = alone(*words)
             assert own.returncode == 0 and own.stderr == "", own
-            assert own.stdout.startswith(f"usage: errand {name}") and "Example" in own.stdout and f"errand {name}" in own.stdout.split("Example", 1)[1] and "--json" in own.stdout
+            assert own.stdout.startswith(f"usage: errand {name}") and "Example" in own.stdout and f"errand {name}" in own.stdout.split("Example", 1)[1]
+            assert ("--json" in own.stdout) == ("--url" in own.stdout) == (name != "dev"), name
     assert alone().returncode == 2
     assert re.fullmatch(r"errand \d+\.\d+\.\d+\n", alone("--version").stdout)
 
@@ -104,10 +107,18 @@ def test_help_everywhere(alone):
     (["run", "a", "--max-attempts", "0"], "between 1 and"), (["run", "--file", "/nonexistent"], "can't be read"), (["follow", UNKNOWN_ID, "--after", "x"], "whole number"), (["agents", "pu"], "did you mean put"),
     (["agents", "show"], "needs a NAME"), (["list", "--since", "yesterday"], "--since takes a time"), (["list", "--label", "x"], "NAME=VALUE"), (["list", "--limit", "0"], "between 1 and"),
     (["logs", UNKNOWN_ID, "--lines", "99999"], "between 1 and"), (["list", "--url", "ftp://x"], "has to be http://"), (["stop"], "is missing"), (["dev", "--nodes", "0"], "between 1 and"),
+    (["dev", "--json"], "unknown option '--json'"), (["--json", "list"], "options come after the command"), (["--url", NOBODY, "list"], "options come after the command"),
+    ([f"--url={NOBODY}", "list"], "options come after the command"), (["run", "a", "--idempotency-key", ""], "--idempotency-key is empty"),
 ])
 def test_usage_is_2_and_says_what(alone, args, part):
     done = alone(*args)
     assert done.returncode == 2 and part in done.stderr and done.stdout == "", done
+
+
+def test_values_that_are_not_utf8_are_refused_by_name(alone):
+    for option in ("--env", "--label"):
+        done = alone("run", "a", option, "GOOD=x", option, "NAME=\udcff")
+        assert done.returncode == 2 and f"{option} NAME is not UTF-8" in done.stderr, done
 
 
 @pytest.mark.parametrize("args", [["list"], ["run", "a"], ["show", UNKNOWN_ID], ["follow", UNKNOWN_ID], ["stop", UNKNOWN_ID], ["agents", "list"], ["run", "a", "--follow"]])
@@ -176,6 +187,7 @@ def test_refusals(cli, api):
                        (["agents", "show", "nope"], "agent_not_found"), (["run", "good", "--priority", "urgent"], "priority")):
         done = cli(*args)
         assert done.returncode == 2 and part in done.stderr, done
+        assert ("errand agents put FILE" in done.stderr) == (part == "agent_not_found"), done
     for env, part in (({"ERRAND_KEY": "wrong"}, "ERRAND_KEY"), ({"ERRAND_KEY": ""}, "no key was sent")):
         for args in (["list"], ["run", "good", "--follow"], ["follow", UNKNOWN_ID]):
             done = cli(*args, env=env)
@@ -309,6 +321,33 @@ def test_show_list_logs_rerun_delete(cli, api):
     assert cli("show", run_id).returncode == 2
 
 
+def test_logs_of_a_run_that_was_quiet(cli, api):
+    run_id = submit(cli, "good")
+    api.wait(run_id)
+    done = cli("logs", run_id)
+    assert done.returncode == 0 and done.stdout == "" and done.stderr == f"errand: nothing on standard error; 'errand follow {run_id}' shows its events\n"
+    assert cli("logs", run_id, "--json").stderr == ""
+    assert "standard error (100 lines; --lines up to 1000)" in cli("logs", "--help").stdout
+
+
+def test_refusals_name_the_run(cli, api):
+    ids = [f"00000000-0000-4000-8000-00000000000{n}" for n in range(3)]
+    for command in ("stop", "delete"):
+        done = cli(command, *ids)
+        assert done.returncode == 2 and [line.split(": ")[1] for line in done.stderr.splitlines()] == ids, done
+
+
+def test_a_result_that_was_too_long_is_said_to_be(cli, api):
+    long = agents.shell("head -c 1200000 /dev/zero | tr '\\0' x", name="long", protocol="text")
+    done = cli("run", "--file", cli.file("agent.json", long), "--wait")
+    [run] = cli.json("list")
+    hint = f"the result was over 1 MiB and was not kept; 'errand follow {run['runId']}' shows the output"
+    assert run["resultTruncated"] and done.returncode == 0 and done.stdout == "" and hint in done.stderr, done.stderr
+    done = cli("follow", run["runId"])
+    assert done.stdout.count("x") >= 1200000 and hint in done.stderr
+    assert hint in cli("show", run["runId"]).stdout
+
+
 def test_delete_of_a_running_one_is_refused(cli, api):
     run_id = submit(cli, "--file", cli.file("agent.json", agents.sleeper()))
     api.wait(run_id, "running")
@@ -323,6 +362,8 @@ def test_list_pages(cli, api):
     assert len(cli.json("list", "--limit", "1000")) == 230
     done = cli("list")
     assert len(done.stdout.splitlines()) == 21 and "--limit" in done.stderr
+    process = cli.start("list", together=True)
+    assert "--limit N" in process.communicate(timeout=20)[0].splitlines()[-1], "the hint stands below the table"
 
 
 def test_agents(cli):
@@ -347,7 +388,8 @@ def test_agents(cli):
 def test_runners_and_queues(cli, api):
     [row] = cli.json("runners")
     assert row["slots"] == 8 and row["busy"] == 0
-    assert row["id"] in cli("runners").stdout
+    assert row["id"] in cli("runners").stdout and row["executors"] == ["process"]
+    assert re.search(r" EXECUTORS .*\n.* process ", cli("runners").stdout)
     run_id = submit(cli, "good", "--queue", "elsewhere")
     assert {q["name"]: q["waiting"] for q in cli.json("queues")}["elsewhere"] == 1
     assert re.search(r"^elsewhere +1$", cli("queues").stdout, re.M)
@@ -371,14 +413,18 @@ def test_idempotency_key(cli):
     assert submit(cli, "good") != submit(cli, "good")
 
 
-def on_terminal(cli, *args, env=None, until=None, send=None):
-    """Runs it on a pseudo-terminal: (exit status, what the terminal got). Once `until` (bytes) was shown, `send` is typed."""
+def on_terminal(cli, *args, env=None, steps=()):
+    """Runs it on a pseudo-terminal: (exit status, what the terminal got). steps: each (until, then); once the bytes `until` were shown, `then` is typed, or called."""
     pid, fd = pty.fork()
     if pid == 0:
         os.chdir(cli.folder)
         os.execve(ERRAND, [ERRAND, *args], {**cli.env, "TERM": "xterm", **(env or {})})
-    data = b""
+    data, seen, steps = b"", 0, list(steps)
     while True:
+        while steps and data.find(steps[0][0], seen) >= 0:
+            until, then = steps.pop(0)
+            seen = data.find(until, seen) + len(until)
+            then() if callable(then) else os.write(fd, then)
         try:
             chunk = os.read(fd, 65536)
         except OSError:
@@ -386,9 +432,6 @@ def on_terminal(cli, *args, env=None, until=None, send=None):
         if not chunk:
             break
         data += chunk
-        if send and until in data:
-            os.write(fd, send)
-            send = None
     _, status = os.waitpid(pid, 0)
     os.close(fd)
     return os.waitstatus_to_exitcode(status), data.decode("utf-8", "replace")
@@ -401,16 +444,70 @@ def test_terminal(cli):
     assert status == 0 and "\033[32m✔ success" in text and "a]0;ownedb[2Jc" in text
     assert "\033]0" not in text and "\033[2J" not in text and "\007" not in text
     status, text = on_terminal(cli, "run", "good", "--follow", env={"NO_COLOR": "1"})
-    assert status == 0 and "\033[32m" not in text and "✔ success" in text
+    assert status == 0 and "✔ success" in text and not re.search("\033\\[[0-9;]*m", text)
     plain = cli("run", "--file", path, "--follow")
     assert "\033[3" not in plain.stdout + plain.stderr and "\033[K" not in plain.stderr
 
 
 def test_ctrl_c_typed_on_a_terminal(cli, api):
-    status, text = on_terminal(cli, "run", "--file", cli.file("agent.json", agents.sleeper()), "--follow", until=b"ready", send=b"\x03")
+    status, text = on_terminal(cli, "run", "--file", cli.file("agent.json", agents.sleeper()), "--follow", steps=[(b"ready", b"\x03")])
     assert status == 130 and "errand stop" in text
     [run] = cli.json("list", "--status", "running")
     assert cli("stop", run["runId"], "--wait").returncode == 0
+
+
+def test_terminal_shows_the_status_of_what_is_waited_for(cli):
+    path = cli.file("agent.json", agents.sleeper())
+    status, text = on_terminal(cli, "run", "--file", path, "--wait", steps=[("running ·".encode(), b"\x03")])
+    assert status == 130 and not re.search(r"connecting · (\d\d|\d m)", text), "it is not shown only when a long poll is over"
+    run_id = re.search(r"errand stop (\S+)", text)[1]
+    assert cli("stop", run_id, "--wait").returncode == 0
+
+
+def test_terminal_shows_that_a_retry_is_waited_for(cli):
+    failing = agents.shell("exit 1", name="failing", maxAttempts=2, backoff={"type": "fixed", "baseMs": 60000, "capMs": 60000})
+    status, text = on_terminal(cli, "run", "--file", cli.file("agent.json", failing), "--follow", steps=[(b"waiting to retry", b"\x03")])
+    assert status == 130
+    assert cli("stop", re.search(r"errand stop (\S+)", text)[1], "--wait").returncode == 0
+
+
+def test_terminal_shows_a_lost_connection_in_the_middle_of_a_line(cli, api):
+    half = agents.shell('echo \'{"kind":"assistant_text","data":{"text":"half a line"}}\'; exec sleep 100000', name="half")
+    status, text = on_terminal(cli, "run", "--file", cli.file("agent.json", half), "--follow", steps=[(b"half a line", api.kill9), (b"connection lost", b"\x03")])
+    assert status == 130 and re.search(r"half a line\r\n[^\n]*connection lost", text), text
+
+
+def test_input_typed_on_a_terminal_ends_with_one_ctrl_d(cli):
+    cat = cli.file("agent.json", agents.shell("cat", name="cat", protocol="text"))
+    status, text = on_terminal(cli, "run", "--file", cat, "--input", "-", "--wait", steps=[(b"", b'{"x":12345}\n\x04')])
+    assert status == 0 and '"input":{"x":12345}' in text
+
+
+def test_runners_that_may_execute_nothing(stack, api, redis, folder):
+    stack.runner(api=api, env={"ERRAND_EXECUTORS": ""})
+    cli = Cli(folder, api.url, stack.key)
+    status, text = on_terminal(cli, "runners")
+    assert status == 0 and "EXECUTORS" in text and "\033[33mnone\033[0m" in text
+    checks = {row["check"]: row for row in cli.json("doctor", env={"ERRAND_REDIS_URL": redis.url})}
+    assert checks["executors"]["status"] == "warning" and checks["executors"]["found"] == "no runner may execute anything" and "ERRAND_EXECUTORS" in checks["executors"]["todo"]
+    stack.runner(api=api)
+    checks = {row["check"]: row for row in cli.json("doctor", env={"ERRAND_REDIS_URL": redis.url})}
+    assert checks["executors"]["status"] == "ok"
+
+
+def test_doctor_and_the_password_of_redis(alone, redis):
+    redis.command("CONFIG", "SET", "requirepass", "s3cret")
+
+    def found(**env):
+        rows = {row["check"]: row for row in alone.json("doctor", status=1, env={"ERRAND_REDIS_URL": redis.url, **env})}
+        return rows.get("Redis password") or rows["Redis"]
+    for env in ({}, {"ERRAND_REDIS_PASSWORD": "wrong"}):
+        assert found(**env)["status"] == "failed" and found(**env)["todo"] == "set ERRAND_REDIS_PASSWORD or ERRAND_REDIS_PASSWORD_FILE"
+    assert found(ERRAND_REDIS_PASSWORD="s3cret")["status"] == "ok"
+    assert found(ERRAND_REDIS_PASSWORD_FILE=alone.file("password", "s3cret\n"))["status"] == "ok"
+    assert found(ERRAND_REDIS_PASSWORD_FILE=alone.file("password", "wrong\n"))["status"] == "failed"
+    missing = found(ERRAND_REDIS_PASSWORD_FILE="/nonexistent/password")
+    assert missing["status"] == "failed" and "/nonexistent/password" in missing["found"]
 
 
 def test_doctor(cli, stack, redis):
@@ -457,3 +554,61 @@ def test_output_that_nobody_reads(cli):
     with open("/dev/full", "w", encoding="ascii") as full:
         done = subprocess.run([ERRAND, "limits"], stdout=full, stderr=subprocess.PIPE, env=cli.env, timeout=20)
     assert done.returncode == 1 and b"can't be written" in done.stderr
+
+
+@pytest.mark.parametrize("mode", ["--follow", "--wait"])
+def test_a_result_that_cannot_be_written(cli, mode):
+    with open("/dev/full", "w", encoding="ascii") as full:
+        for agent in ("good", "bad"):
+            process = cli.start("run", agent, mode, stdout=full)
+            _, err = process.communicate(timeout=30)
+            assert process.returncode == 1, err
+            assert ("can't be written: No space left" in err) == (agent == "good" or mode == "--follow"), err
+    read, write = os.pipe()
+    os.close(read)
+    process = cli.start("run", "good", "--wait", stdout=write)
+    os.close(write)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 0 and "written" not in err
+
+
+@pytest.mark.parametrize("pause_ms", [None, 20])
+def test_follow_ends_when_its_reader_has_gone(cli, api, folder, pause_ms):
+    """As in `errand run … --follow | head -1`: whether the run goes on printing, or says nothing more."""
+    agent = agents.sleeper() if pause_ms is None else agents.counter(folder)
+    process = cli.start("run", "--file", cli.file("agent.json", agent), "--follow", "--json", "--input", json.dumps({"n": 1000000, "group": 1, "pauseMs": pause_ms or 0}))
+    process.stdout.readline()
+    process.stdout.close()
+    run_id = wait_until(lambda: [r["runId"] for r in cli.json("list", "--status", "running")], what="the run is running")[0]
+    assert process.wait(20) == 130 and process.stderr.read() == ""
+    process.stderr.close()
+    assert api.record(run_id)["status"] == "running"
+    assert cli("stop", run_id, "--wait").returncode == 0
+
+
+def test_follow_ends_when_its_output_cannot_be_written(cli, api):
+    with open("/dev/full", "w", encoding="ascii") as full:
+        process = cli.start("run", "--file", cli.file("agent.json", agents.sleeper()), "--follow", stdout=full)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1 and err == "errand: standard output can't be written: No space left on device\n"
+    assert all(cli("stop", run["runId"], "--wait").returncode == 0 for run in cli.json("list", "--status", "running", "--status", "queued"))
+
+
+def test_started_with_closed_descriptors(cli):
+    def run(redirections):
+        return subprocess.run(["/bin/sh", "-c", f'exec "$0" run good --wait {redirections}', ERRAND], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=cli.env, cwd=cli.folder, timeout=60)
+    done = run("<&- 2>&-")
+    assert done.returncode == 0 and json.loads(done.stdout) == {"answer": 42}, done
+    done = run(">&-")
+    assert done.returncode == 1 and "✔ success" in done.stderr and "standard output can't be written" in done.stderr, done
+    assert run("<&- >&- 2>&-").returncode == 1
+
+
+def test_nohup_has_its_effect(cli, api):
+    process = cli.start("run", "--file", cli.file("agent.json", agents.sleeper()), "--follow", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    wait_until(lambda: "ready" in process.stdout.readline(), what="the agent's event is shown")
+    process.send_signal(signal.SIGHUP)
+    [run] = cli.json("list", "--status", "running")
+    assert cli("stop", run["runId"], "--wait").returncode == 0
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 3, err

@@ -15,6 +15,8 @@ from harness.nodes import ROOT, build_dir
 from harness.processes import process_state, with_environment
 from harness.wait import wait_until
 
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what is ignored is inherited; so the tests may run in the background of a shell
 ERRAND = os.path.join(build_dir(), "errand")
 
 
@@ -46,7 +48,7 @@ class Dev:
         return self
 
     def ports(self):
-        return [int(p) for p in re.findall(r"http://127\.0\.0\.1:(\d+)$", self.text(self.out), re.M)]
+        return sorted({int(p) for p in re.findall(r"http://127\.0\.0\.1:(\d+)$", self.text(self.out), re.M)})
 
     def left(self):
         """All of its processes: by the mark, and, since Redis writes over its own environment, by the folder they work in."""
@@ -120,6 +122,9 @@ def test_once(dev):
 
 def test_stays_up_serves_heals_and_ends(dev):
     d = dev().wait_up()
+    out = d.text(d.out)
+    assert out.rindex(f"  API    http://127.0.0.1:{d.ports()[0]}\n") > out.index('"languages": ['), "where it serves stands below the example"
+    assert "export" not in out
     key = d.text(os.path.join(d.folder, ".errand/key")).strip()
     # The client finds it without any variable, also from a folder below.
     below = os.path.join(d.folder, "a/b")
@@ -128,6 +133,7 @@ def test_stays_up_serves_heals_and_ends(dev):
     assert done.returncode == 0 and "Hello, Ada!" in done.stdout, done
     assert d.errand("run", "log-triage", "--wait").returncode == 0
     assert d.errand("doctor").returncode == 0
+    assert d.errand("list", "--url", f"http://localhost:{d.ports()[0]}").returncode == 0
     assert d.errand("list").stdout.count("success") == 3
     # No secret stands on a command line.
     for pid in d.left():
@@ -170,6 +176,29 @@ def _ready(port):
         return http_client.request(port, "GET", "/readyz", timeout=5).status == 200
     except OSError:
         return False
+
+
+def test_hints_of_another_folder_work(dev):
+    d = dev("--no-example", "--dir", "its own").wait_up()
+    [export] = re.findall(r"^  (export .*)$", d.text(d.out), re.M)
+    env = {k: v for k, v in d.env.items() if not k.startswith("ERRAND_")}
+    done = subprocess.run(["/bin/sh", "-c", f'{export}; exec "$0" list', ERRAND], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, cwd=d.folder, timeout=60)
+    assert done.returncode == 0, done
+    assert d.end() == 0
+
+
+def test_a_folder_that_is_there_already(dev, folder):
+    """One that others may read is not taken, and keeps its permissions; a private one is taken."""
+    path = os.path.join(folder, "there")
+    os.mkdir(path)
+    os.chmod(path, 0o755)
+    d = dev("--no-example", "--once", "--dir", path)
+    assert d.process.wait(60) == 2
+    assert f"{path} exists and is not private; choose a new one, or chmod 700 it" in d.text(d.err)
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o755 and os.listdir(path) == []
+    os.chmod(path, 0o700)
+    d = dev("--no-example", "--once", "--dir", path)
+    assert d.process.wait(60) == 0, d.text(d.err)
 
 
 def test_its_own_death_leaves_nothing(dev):

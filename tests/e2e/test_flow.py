@@ -87,6 +87,19 @@ def test_text_protocol_and_standard_error(api, runner):
     assert [(l["stream"], l["text"]) for l in logs] == [("stderr", "problem")]
 
 
+@pytest.mark.parametrize("text, result, logged", [
+    ("cat /dev/stdin", '{"', []), ("echo hello > /dev/stdout", "hello\n", []), ("echo hello > /dev/stderr", "", ["hello"]), ("cat /proc/self/fd/0 | tee /dev/stderr > /dev/null", "", ['{"']),
+])
+def test_standard_streams_can_be_opened_by_name(api, runner, text, result, logged):
+    """As programs do that want a file's name; a socket could not be opened so."""
+    run_id = api.submit(agents.shell(text, protocol="text", name="named"))
+    record = api.wait(run_id)
+    assert record["status"] == "success", record
+    assert record["result"].startswith(result) and bool(record["result"]) == bool(result)
+    lines = [line["text"] for line in api.get(f"/v1/runs/{run_id}/logs").json()["lines"]]
+    assert len(lines) == len(logged) and all(line.startswith(start) for line, start in zip(lines, logged)), lines
+
+
 @pytest.mark.parametrize("text, error", [
     ("exit 3", "exit_nonzero"), ("kill -9 $$", "signal"), ("echo '{\"kind\":\"runtime_terminal\",\"data\":{\"status\":\"error\",\"error\":{\"message\":\"no luck\"}}}'", "agent_error"),
     ("echo '{\"kind\":\"runtime_terminal\",\"data\":{\"status\":\"success\",\"result\":1}}'; exit 1", "exit_nonzero"), ("exec sleep 100", "timeout"),

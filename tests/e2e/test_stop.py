@@ -157,6 +157,22 @@ def test_a_draining_runner_hands_the_rest_back(stack, api):
     check_exact_delivery(stack, [run_id, behind])
 
 
+def test_a_draining_runner_does_not_hand_back_what_may_run_only_once(stack, api):
+    """It was begun, so it ends as lost. One that was not begun is in tests/chaos/test_bad_moments.py."""
+    leaving = stack.runner(env={"ERRAND_DRAIN_MS": 200})
+    ran = os.path.join(stack.folder, "ran")
+    run_id = api.submit(agents.shell(f'echo x >> {ran}; [ "$ERRAND_ATTEMPT" -gt 1 ] || exec sleep 1000', name="once", protocol="text", atMostOnce=True))
+    api.wait(run_id, "running")
+    wait_until(lambda: os.path.exists(ran), 5)
+    assert leaving.process.end(10) == 0
+    stack.runner()
+    record = check_exact_delivery(stack, [run_id], timeout=10)[run_id]
+    assert record["status"] == "error" and record["error"]["class"] == "runner_lost" and record["failures"] == 0
+    assert [a["status"] for a in record["attempts"]] == ["lost"]
+    with open(ran, encoding="ascii") as f:
+        assert f.read() == "x\n"
+
+
 def test_a_second_signal_hands_back_at_once(stack, api):
     leaving = stack.runner(env={"ERRAND_DRAIN_MS": 60000})
     run_id = api.submit(agents.sleeper())

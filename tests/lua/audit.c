@@ -214,7 +214,7 @@ static void check_bell(struct harness *h, const char *queue, void *ctx)
 
 static void check_waiting(struct harness *h, const struct totals *sum)
 {
-    int lanes[2] = {0, 0}, served = 0, counted = 0;
+    int lanes[2] = {0, 0}, served = 0, counted = 0, later = 0;
     each_key(h, "lane:", check_lane, lanes);
     each_key(h, "lanes:", check_lanes, &served);
     each_key(h, "vt:", check_vt, NULL);
@@ -222,6 +222,10 @@ static void check_waiting(struct harness *h, const struct totals *sum)
     const redisReply *values = harness_do(h, "HVALS %s", harness_key(h, "queued"));
     for (size_t i = 0; i < values->elements; i++)
         counted += atoi(values->element[i]->str);
+    values = harness_do(h, "HVALS %s", harness_key(h, "scheduled"));
+    for (size_t i = 0; i < values->elements; i++)
+        later += atoi(values->element[i]->str);
+    expect(later == sum->scheduled, "counts other runs than those that wait for their time", "scheduled");
     expect(lanes[0] == served, "serves lanes that are not there", "lanes");
     expect(lanes[1] == sum->queued, "hold other runs than those that wait", "lane:*");
     expect(counted == sum->queued, "counts other runs than those that wait", "queued");
@@ -285,9 +289,9 @@ static void check_holder(struct harness *h, const char *inc, void *ctx)
 
 static void check_name(struct harness *h, const char *path, void *ctx)
 {
-    static const char *const known[] = {"run",    "def",  "agent",   "agents", "lane",   "lanes",  "vt",
-                                        "queued", "bell", "delayed", "held",   "runner", "leases", "reap",
-                                        "stopq",  "idx",  "retain",  "idem",   NULL};
+    static const char *const known[] = {"run",    "def",       "agent", "agents",  "lane", "lanes",  "vt",
+                                        "queued", "scheduled", "bell",  "delayed", "held", "runner", "leases",
+                                        "reap",   "stopq",     "idx",   "retain",  "idem", NULL};
     (void)ctx;
     expect(is_one_of(harness_printf(h, "%.*s", (int)strcspn(path, ":"), path), known), "is a key of no kind", path);
 }

@@ -71,6 +71,8 @@ static void test_every_refusal_leaves_nothing(void **state)
     assert_refused(h, &(struct rig_run){.parent = "00000000-0000-4000-8000-000000000000"}, ERR_RUN_NOT_FOUND);
     assert_refused(h, &(struct rig_run){.queue_max = 1}, ERR_QUEUE_FULL);
     const char *parent = rig_submit(h, &(struct rig_run){.delay_ms = 100000});
+    assert_refused(h, &(struct rig_run){.queue_max = 2}, ERR_QUEUE_FULL); /* one waits for its time */
+    assert_refused(h, &(struct rig_run){.queue_max = 2, .delay_ms = 5}, ERR_QUEUE_FULL);
     assert_refused(h, &(struct rig_run){.parent = parent, .ws = "other"},
                    ERR_RUN_NOT_FOUND); /* another's run is no parent */
     harness_assert_err(rig_stop(h, parent), ERR_OK);

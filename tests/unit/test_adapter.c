@@ -234,8 +234,11 @@ static void test_a_line_too_long_for_an_event_comes_in_partial_notifications(voi
                 struct arena a;
                 arena_init(&a, 256U << 20);
                 run(&o, "events", strbuf_str(&bytes), 0, steps[s]);
-                assert_int_equal(join_pieces(&o, &a, &text), o.count);
-                assert_true(o.count > 1);
+                size_t partial = join_pieces(&o, &a, &text);
+                if (l == 0) /* longer than a piece, but an event holds it */
+                    assert_true(o.count == 1 && partial == 0);
+                else
+                    assert_true(o.count > 1 && partial == o.count);
                 assert_true(str_eq(strbuf_str(&text), (struct str){bytes.ptr, len}));
                 if (s == 0)
                     strbuf_add(&first, strbuf_str(&o.events));
@@ -303,14 +306,37 @@ static void test_data_as_deep_as_a_batch_takes_it_passes(void **state)
 static void test_standard_error_lines_name_their_stream(void **state)
 {
     (void)state;
-    struct strbuf out;
-    strbuf_init(&out, 256);
-    adapter_notification(&out, "stderr", STR("a\xff"), false);
-    assert_string_equal(out.ptr, "{\"stream\":\"stderr\",\"text\":\"a" FFFD "\"}");
-    strbuf_reset(&out);
-    adapter_notification(&out, "stderr", STR(""), true);
-    assert_string_equal(out.ptr, "{\"stream\":\"stderr\",\"text\":\"\",\"partial\":true}");
-    strbuf_done(&out);
+    struct outcome o = {.count = 0};
+    strbuf_init(&o.events, 256);
+    adapter_notify_line("stderr", STR("a\xff"), false, on_event, &o);
+    adapter_notify_line("stderr", STR("x"), true, on_event, &o);
+    assert_string_equal(o.events.ptr, "notification {\"stream\":\"stderr\",\"text\":\"a" FFFD "\"}\n"
+                                      "notification {\"stream\":\"stderr\",\"text\":\"x\",\"partial\":true}\n");
+    strbuf_done(&o.events);
+}
+
+/* A result may be longer than an event, so the line that claims it may be, too. */
+static void test_a_claim_longer_than_an_event(void **state)
+{
+    (void)state;
+    static const size_t lens[] = {LIMIT_EVENT - 200, LIMIT_EVENT + 1, LIMIT_RESULT - 2, LIMIT_RESULT + LIMIT_EVENT};
+    for (size_t l = 0; l < ARRAY_LEN(lens); l++)
+        for (int error = 0; error < 2; error++) {
+            struct outcome o;
+            struct strbuf bytes;
+            strbuf_init(&bytes, 8 << 20);
+            strbuf_addf(&bytes, "{\"kind\":\"runtime_terminal\",\"data\":{\"status\":\"%s\",\"result\":\"",
+                        error ? "error" : "success");
+            for (size_t i = 0; i < lens[l]; i++)
+                strbuf_addc(&bytes, 'x');
+            strbuf_addz(&bytes, "\"}}\n");
+            run(&o, "events", strbuf_str(&bytes), 0, 65536);
+            bool taken = l < 3; /* beyond every bound it is output like any other */
+            assert_true(o.claimed == taken && o.claimed_error == (taken && error) && (o.count == 0) == taken);
+            assert_int_equal(o.result.len, taken ? lens[l] + 2 : 0);
+            done(&o);
+            strbuf_done(&bytes);
+        }
 }
 
 /* ---- text ---- */
@@ -433,6 +459,7 @@ int main(void)
         cmocka_unit_test(test_an_event_at_the_bound_passes_and_one_byte_more_is_a_notification),
         cmocka_unit_test(test_data_as_deep_as_a_batch_takes_it_passes),
         cmocka_unit_test(test_standard_error_lines_name_their_stream),
+        cmocka_unit_test(test_a_claim_longer_than_an_event),
         cmocka_unit_test(test_text_is_the_same_at_every_split),
         cmocka_unit_test(test_text_is_shown_before_its_line_ends),
         cmocka_unit_test(test_the_result_of_text_is_all_of_it_up_to_the_limit_or_nothing),

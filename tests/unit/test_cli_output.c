@@ -59,6 +59,15 @@ static void terminal_text(void **state)
     safe_line(&out, STR("äöü"), 3, true);
     assert_string_equal(text(), "äöü");
     strbuf_reset(&out);
+    /* What is left out leaves the rest together, and takes no room of the width. */
+    safe_line(&out, STR("\001a\033b\r\nc\n"), 6, true);
+    assert_string_equal(text(), "ab  c ");
+    strbuf_reset(&out);
+    safe_line(&out, STR("ab\033\033"), 2, true);
+    assert_string_equal(text(), "ab…");
+    strbuf_reset(&out);
+    safe_text(&out, STR("\033\033"), true, true);
+    assert_int_equal(out.len, 0);
     /* A character cut in half is no reason to read on behind the end. */
     safe_text(&out, (struct str){"\xe2\x98", 2}, true, true);
     assert_int_equal(out.len, 2);
@@ -180,8 +189,17 @@ static void where_the_api_is(void **state)
     assert_int_equal(where_find("http://127.0.0.1:7002/", &w, &why), ERR_OK);
     assert_string_equal(w.url, "http://127.0.0.1:7002");
     assert_string_equal(w.key, "errand_root_x");
-    assert_int_equal(where_find("http://example.com", &w, &why), ERR_OK);
-    assert_string_equal(w.key, "");
+    /* Another name of this machine is the same node, under the address that the folder knows. */
+    assert_int_equal(where_find("http://localhost:7002/,http://127.0.0.1:7001", &w, &why), ERR_OK);
+    assert_string_equal(w.url, "http://127.0.0.1:7002,http://127.0.0.1:7001");
+    assert_string_equal(w.key, "errand_root_x");
+    static const char *const others[] = {"http://example.com", "http://localhost:7003", "https://localhost:7001",
+                                         "http://localhost.example.com:7001", "http://localhost"};
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        assert_int_equal(where_find(others[i], &w, &why), ERR_OK);
+        assert_string_equal(w.url, others[i]);
+        assert_string_equal(w.key, "");
+    }
     setenv("ERRAND_URL", "https://a.example.com/, http://127.0.0.1:7001", 1);
     assert_int_equal(where_find(NULL, &w, &why), ERR_OK);
     assert_string_equal(w.url, "https://a.example.com,http://127.0.0.1:7001");

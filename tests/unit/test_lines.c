@@ -36,7 +36,7 @@ static void run(struct strbuf *seen, struct str bytes, size_t step)
 {
     struct lines l;
     strbuf_init(seen, 64U << 20);
-    lines_init(&l);
+    lines_init(&l, LINE_MAX_BYTES);
     feed(&l, bytes, step, on_line, seen);
     lines_end(&l, on_line, seen);
     lines_done(&l);
@@ -114,7 +114,7 @@ static void run_long(struct long_line *seen, struct str bytes, size_t step)
     struct lines l;
     *seen = (struct long_line){.pieces = 0};
     strbuf_init(&seen->text, 64U << 20);
-    lines_init(&l);
+    lines_init(&l, LINE_MAX_BYTES);
     feed(&l, bytes, step, on_long_line, seen);
     lines_end(&l, on_long_line, seen);
     lines_done(&l);
@@ -226,7 +226,7 @@ static void test_a_long_line_is_not_held(void **state)
     char block[1000];
     memset(block, 'x', sizeof block);
     strbuf_init(&seen.text, 64U << 20);
-    lines_init(&l);
+    lines_init(&l, LINE_MAX_BYTES);
     for (size_t sent = 0; sent < 4U << 20; sent += sizeof block) {
         lines_feed(&l, (struct str){block, sizeof block}, on_long_line, &seen);
         assert_true(l.pending.len <= LINE_MAX_BYTES);

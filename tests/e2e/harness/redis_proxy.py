@@ -30,7 +30,7 @@ class RedisProxy:
             self._then_refuse = then_refuse
 
     def before(self, mark, act=None):
-        """Once, when a request that contains `mark` arrives, and before any of it is passed on: `act()`, e.g. hold or cut. Returns an Event, set after that. Also looks at requests that are held."""
+        """Calls `act` (e.g. hold or cut) once, when the next request that contains `mark` has come and before it is passed on, also when it comes while requests are held. Returns an Event that is set after that."""
         done = threading.Event()
         with self._lock:
             self._hooks.append((mark, act, done))
@@ -106,7 +106,7 @@ class RedisProxy:
                     self._swallow(source)
                     break
                 target.sendall(data)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: it was closed while we waited for it
             pass
         self._close(pair[:2])
 
@@ -152,7 +152,7 @@ class RedisProxy:
                     self._lose.remove(mark)
                     state["cut"], text = True, b""
                     break
-            state["tail"] = text[-64:]
+            state["tail"] = b"" if met else text[-64:]
         for _, act, done in met:
             if act is not None:
                 act()

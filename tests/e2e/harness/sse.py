@@ -45,6 +45,7 @@ class Stream:
         self.connection = Connection(port, timeout, receive_buffer=receive_buffer)
         self.end, self.retry_ms, self.heartbeats, self.bytes = None, None, 0, 0
         self._cut_after, self._body, self._rest, self._pending, self._ready = cut_after, b"", b"", [], []
+        self._left = None  # bytes that the present chunk still has; 0: its end is to come; None: its size
         self.connection.send(encode(method, path, body, fields))
         self.status, _, self.headers = self.connection.read_head()
         self.body = b""  # of an answer that is no stream
@@ -111,21 +112,27 @@ class Stream:
         self._dechunk()
 
     def _dechunk(self):
-        """Takes whole chunks apart; a part of one stays until the rest is there (so a cut must leave room for the largest: 64 KiB, or one event)."""
-        while True:
-            line, mark, rest = self._body.partition(b"\r\n")
-            if not mark:
-                return
-            size = int(line, 16)
-            if len(rest) < size + 2:
-                return
-            assert rest[size:size + 2] == b"\r\n", "a chunk without its end"
-            self._body = rest[size + 2:]
-            if size == 0:
-                self.end = "clean"
-                self.connection.close()
-                return
-            self._feed(rest[:size])
+        """Takes chunks apart; what has come of one counts, though its rest is not here yet."""
+        while self.end is None:
+            if self._left is None:
+                line, mark, rest = self._body.partition(b"\r\n")
+                if not mark:
+                    return
+                self._left, self._body = int(line, 16), rest
+                if self._left == 0:
+                    self.end = "clean"
+                    self.connection.close()
+            elif self._left > 0:
+                if not self._body:
+                    return
+                part, self._body = self._body[:self._left], self._body[self._left:]
+                self._left -= len(part)
+                self._feed(part)
+            else:
+                if len(self._body) < 2:
+                    return
+                assert self._body[:2] == b"\r\n", "a chunk without its end"
+                self._left, self._body = None, self._body[2:]
 
     def _feed(self, data):
         *lines, self._rest = (self._rest + data).split(b"\n")
