@@ -66,3 +66,22 @@ def test_a_killed_runners_runs_are_taken_back_while_redis_is_full(stack, api, re
     assert api.wait(run_id)["status"] == "success"
     redis.set_maxmemory(0)
     check_exact_delivery(stack, [run_id])
+
+
+def test_submits_are_refused_before_redis_is_full(stack, api, redis):
+    """From 90 % on: what was accepted needs the rest, for its events and its end."""
+    stack.runner()
+    for i in range(300):
+        redis.command("SET", f"ballast{i}", b"x" * 100_000)
+    run_id = api.submit(agents.counter(stack.folder), {"n": 300, "group": 10, "pauseMs": 50})
+    wait_until(lambda: api.record(run_id)["eventCount"] > 20, 20)
+    redis.set_maxmemory(int(redis.used_memory() / 0.93))
+    wait_until(lambda: api.post("/v1/runs", {"agent": QUIET}).code == "memory_pressure", 5, "submits are refused")
+    assert redis.command("SET", "more", b"x" * 1000) == b"OK", "Redis itself has room"
+    before = api.record(run_id)["eventCount"]
+    wait_until(lambda: api.record(run_id)["eventCount"] > before, 5, "its events are stored")
+    assert api.wait(run_id)["status"] == "success"
+    assert api.post("/v1/runs", {"agent": QUIET}).code == "memory_pressure"
+    redis.set_maxmemory(0)
+    wait_until(lambda: api.post("/v1/runs", {"agent": QUIET}).status == 202, 5, "submits are accepted again")
+    redis.command("DEL", "more", *[f"ballast{i}" for i in range(300)])

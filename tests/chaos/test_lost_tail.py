@@ -8,6 +8,15 @@ from harness.build import sha1
 from harness.delivery import check_exact_delivery
 from harness.wait import wait_until
 
+
+
+@pytest.fixture(autouse=True)
+def written_at_once(redis):
+    """What Redis has answered is in its file: under `everysec` it may wait up to 2 s for an fsync that is under way."""
+    redis.options["appendfsync"] = "no"
+    redis.command("CONFIG", "SET", "appendfsync", "no")
+
+
 SLOW = {"n": 400, "group": 5, "pauseMs": 50}
 
 

@@ -169,11 +169,31 @@ def test_a_config_file_an_environment_and_a_flag(stack, folder):
     ("errand-api", ["--redis-url", "http://x"], {"ERRAND_ROOT_KEY": "x" * 32}, "redis-url"), ("errand-api", ["--listen", "nonsense"], {"ERRAND_ROOT_KEY": "x" * 32}, ""), ("errand-api", ["--log-level", "loud"], {"ERRAND_ROOT_KEY": "x" * 32}, "log-level"),
     ("errand-runner", ["--executors", "magic"], {}, "magic"), ("errand-runner", ["--slots", "0"], {}, "slots"), ("errand-runner", ["--queues", ","], {}, "queues"), ("errand-runner", ["--heartbeat-ms", "9000"], {}, "lease-ms"),
     ("errand-runner", ["--exec-path", "/nonexistent"], {}, "exec"), ("errand-runner", ["--config", "/nonexistent"], {}, "/nonexistent"),
+    ("errand-runner", ["--executors", "process", "--work-dir", "/nonexistent"], {}, "work-dir"), ("errand-runner", ["--queues", "default gpu"], {}, "default gpu"), ("errand-runner", ["--metrics-listen", "127.0.0.1:70000"], {}, ""),
+    ("errand-api", ["--listen", "127.0.0.1:99999"], {"ERRAND_ROOT_KEY": "x" * 32}, "99999"),
 ])
 def test_what_is_wrong_is_said_and_the_status_is_2(folder, program, args, env, says):
     done = subprocess.run([os.path.join(build_dir(), program), *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=20, cwd=folder,
                           env={"PATH": os.environ["PATH"], "HOME": folder, **env})
     assert done.returncode == 2 and says in done.stderr and done.stderr.startswith(program + ": ") and "Sanitizer" not in done.stderr, done
+
+
+def test_standard_descriptors_that_are_closed(stack, api, folder):
+    """Nothing else takes their numbers, so that logs go nowhere, and not into a socket or a pipe of ours."""
+    env = stack.environment({"ERRAND_EXECUTORS": "process", "ERRAND_API_BASE": api.url, "ERRAND_ROOT_KEY": stack.key})
+    nodes = [subprocess.Popen(["sh", "-c", f"exec {os.path.join(build_dir(), program)} <&- >&- 2>&-"], env=env, cwd=folder) for program in ("errand-runner --slots 4", "errand-api --listen 127.0.0.1:0 --port-file port")]
+    try:
+        wait_until(lambda: api.get("/v1/runners").json()["runners"], 10)
+        runs = [api.submit(HELLO) for _ in range(60)]
+        for run_id in runs:
+            assert api.wait(run_id)["status"] == "success"
+        for node in nodes:
+            fds = [os.readlink(f"/proc/{node.pid}/fd/{fd}") for fd in (0, 1, 2)]
+            assert fds == ["/dev/null"] * 3, fds
+    finally:
+        for node in nodes:
+            node.send_signal(signal.SIGTERM)
+    assert [node.wait(10) for node in nodes] == [0, 0]
 
 
 def test_a_redis_that_evicts_is_refused(stack, redis):

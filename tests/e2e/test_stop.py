@@ -61,6 +61,13 @@ def test_a_stop_overrides_a_claimed_success(stack, api, runner):
     check_exact_delivery(stack, [run_id])
 
 
+def test_an_agent_that_says_that_it_stopped(api, runner):
+    """Its own word, whatever the source of its events."""
+    run_id = api.submit(agents.shell("""echo '{"kind":"runtime_terminal","data":{"status":"stopped"}}'"""))
+    record = api.wait(run_id)
+    assert record["status"] == "stopped" and record.get("error") is None and record["attempts"][0]["status"] == "stopped"
+
+
 def test_a_stopped_queued_run_never_starts(stack, api):
     run_id, other = api.submit(HELLO), api.submit(HELLO)
     assert api.post(f"/v1/runs/{run_id}/stop").json()["status"] == "stopped"
