@@ -22,6 +22,7 @@ struct live_run {
     bool again;            /* something happened since it was sent */
     bool check_exists;
     bool dead;
+    uint64_t reads;            /* sent so far */
     int walking;               /* readers may detach while they are walked; memory goes afterwards */
     int64_t read_ms, read_seq; /* where the read in flight begins */
     char id[ID_LEN + 1];
@@ -173,13 +174,9 @@ static bool before(int64_t a_ms, int64_t a_seq, int64_t b_ms, int64_t b_seq)
     return a_ms < b_ms || (a_ms == b_ms && a_seq < b_seq);
 }
 
-/* One that is not ready now replays from where it is when it is ready again. */
-static bool wants(const struct live_run *run, struct live_reader *r)
+static bool wants(struct live_reader *r)
 {
-    if (r->caught_up && !run->again)
-        return false;
-    r->caught_up = r->caught_up && r->fns->ready(r);
-    return r->fns->ready(r);
+    return !r->caught_up && r->fns->ready(r);
 }
 
 /* e: stands in the stream right behind `last`, so it is for those who have that one, or something later. */
@@ -250,7 +247,6 @@ static void send_read(struct live_run *run, int64_t ms, int64_t seq)
     struct key key = keys_events(shard_prefix(run->shard), str_of(run->id));
     snprintf(start, sizeof start, "(%lld-%lld", (long long)ms, (long long)seq);
     run->reading = true;
-    run->again = false;
     run->read_ms = ms;
     run->read_seq = seq;
     metric_add(METRIC_STREAM_READS, 1);
@@ -259,20 +255,25 @@ static void send_read(struct live_run *run, int64_t ms, int64_t seq)
                   on_read, run);
 }
 
-/* Reads on, where somebody wants it: from the lowest position among those who are ready, so that one read serves all. */
+/* Reads on, where somebody wants it: by turns from the lowest position, so that one read serves many, and for who has waited for the most reads, so that nobody waits for those who are slow. */
 static void kick(struct live_run *run)
 {
     _Static_assert(READ_COUNT == 16, "the command above says so too");
     if (run->reading || run->dead || !run->confirmed || !redis_is_up(run->shard->commands))
         return;
-    struct live_reader *lowest = NULL;
+    for (struct live_reader *r = run->again ? run->readers : NULL; r; r = r->next)
+        r->caught_up = false;
+    run->again = false;
+    bool by_position = run->reads % 2 == 0;
+    struct live_reader *best = NULL;
     for (struct live_reader *r = run->readers; r; r = r->next)
-        if (wants(run, r) && (!lowest || before(r->pos_ms, r->pos_seq, lowest->pos_ms, lowest->pos_seq)))
-            lowest = r;
-    if (lowest)
-        send_read(run, lowest->pos_ms, lowest->pos_seq);
-    else
-        run->again = false;
+        if (wants(r) && (!best || (by_position ? before(r->pos_ms, r->pos_seq, best->pos_ms, best->pos_seq)
+                                               : r->served < best->served)))
+            best = r;
+    if (best) {
+        best->served = ++run->reads;
+        send_read(run, best->pos_ms, best->pos_seq);
+    }
 }
 
 static void look(struct live_run *run)

@@ -35,7 +35,8 @@ struct live_reader {
     struct live_run *run; /* NULL when detached */
     struct live_reader *prev, *next;
     int64_t pos_ms, pos_seq; /* stream id it has read up to */
-    bool caught_up;          /* it has seen all there was at the last read */
+    bool caught_up;          /* it has seen all there was at the last read, and nothing happened since */
+    uint64_t served;         /* the last of its run's reads that began at its position */
 };
 
 struct live *live_new(struct node *n);

@@ -258,7 +258,8 @@ static void start(struct opening *o, const struct script_show_reply *reply)
     memcpy(s->workspace, c->workspace.ptr, c->workspace.len);
     struct opening saved = *o; /* its memory goes with the request's head */
     http_reply_header(req, "X-Accel-Buffering", STR("no"));
-    if (!http_stream_begin(req, 200, "text/event-stream", &stream_fns, LOW_WATER)) {
+    size_t half = (size_t)n->config->reader_buffer / 2; /* who was full must pass the low water */
+    if (!http_stream_begin(req, 200, "text/event-stream", &stream_fns, half < LOW_WATER ? half : LOW_WATER)) {
         pool_put(&sse_pool, s);
         return;
     }

@@ -52,8 +52,8 @@ for id in pairs(in_redis) do
   if not r then
     redis.call('ZREM', k.held(inc), id)
   elseif claim_no <= answered then
-    if r.stopAt ~= '' or r.claimStatus ~= '' or redis.call('HGET', k.run(id), af(r.attempt, 'status')) ~= 'provisioning' then
-      -- It was executed: the runner was cut off and gave it up, or Redis lost its end. That is a loss.
+    if r.stopAt ~= '' or r.claimStatus ~= '' or r.atMostOnce == '1' or redis.call('HGET', k.run(id), af(r.attempt, 'status')) ~= 'provisioning' then
+      -- It was executed: the runner was cut off and gave it up, or Redis lost its end. That is a loss. (Its start may not have been told: with atMostOnce that decides.)
       take_back(r, 'heartbeat', max_losses, rid, retention_ms)
     else
       -- The answer to that claim was lost: the runner never knew of the run, so nothing of it was executed.

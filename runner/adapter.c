@@ -3,7 +3,7 @@
 #include "common/json.h"
 #include "common/limits.h"
 
-enum { ARENA_MAX = 32 << 20, EVENT_OVERHEAD = 128, CLAIM_LINE_MAX = LIMIT_RESULT + LIMIT_EVENT };
+enum { ARENA_MAX = 32 << 20, EVENT_OVERHEAD = 128, CLAIM_LINE_MAX = LIMIT_RESULT + LIMIT_EVENT, CLAIM_HEAD = 256 };
 
 /* False when it is longer than an event may be. */
 static bool notify(const char *stream, struct str text, bool partial, adapter_event_fn fn, void *ctx)
@@ -41,20 +41,39 @@ void adapter_notify_line(const char *stream, struct str line, bool partial, adap
     }
 }
 
-static void take_claim(struct adapter *a, const struct json *data)
+/* One level of an object. NULL when it is none. */
+static const struct json *members_of(struct arena *arena, const struct json *value)
 {
+    struct json *root = NULL;
+    bool ok = value && value->type == JSON_OBJECT &&
+              json_parse(arena, value->raw, LIMIT_JSON_DEPTH, 1, &root, NULL) == ERR_OK;
+    return ok ? root : NULL;
+}
+
+static void set_message(struct adapter *a, struct str text)
+{
+    if (text.len > LIMIT_ERROR_MESSAGE) {
+        text.len = LIMIT_ERROR_MESSAGE;
+        text.len = utf8_complete_len(text);
+    }
+    strbuf_add(&a->claim.message, text);
+}
+
+static void take_claim(struct adapter *a, struct arena *arena, const struct json *raw_data)
+{
+    const struct json *data = members_of(arena, raw_data);
     const struct json *status = json_get(data, "status"), *result = json_get(data, "result"),
                       *error = json_get(data, "error");
-    const struct json *message = json_get(error, "message");
+    const struct json *message = json_get(members_of(arena, error), "message");
     a->claim.made = true;
     a->claim.stopped = status && status->type == JSON_STRING && str_eqz(status->string, "stopped");
     a->claim.error = status && status->type == JSON_STRING && !a->claim.stopped && !str_eqz(status->string, "success");
     if (result)
         strbuf_add(&a->claim.result, result->raw);
     if (message && message->type == JSON_STRING)
-        strbuf_add(&a->claim.message, message->string);
+        set_message(a, message->string);
     else if (error && error->type == JSON_STRING)
-        strbuf_add(&a->claim.message, error->string);
+        set_message(a, error->string);
 }
 
 static void on_line(void *ctx, struct str line, bool piece)
@@ -63,6 +82,9 @@ static void on_line(void *ctx, struct str line, bool piece)
     struct arena arena;
     struct json *root = NULL;
     if (piece) {
+        struct str head = {line.ptr, line.len < CLAIM_HEAD ? line.len : CLAIM_HEAD};
+        if (!a->claim.made && head.ptr[0] == '{' && memmem(head.ptr, head.len, "\"runtime_terminal\"", 18))
+            a->claim.made = a->claim.too_long = true; /* what it says can't be known, but it is no silent success */
         adapter_notify_line("stdout", line, true, a->fn, a->ctx);
         return;
     }
@@ -70,12 +92,12 @@ static void on_line(void *ctx, struct str line, bool piece)
         return;
     arena_init(&arena, ARENA_MAX);
     /* two levels less than an envelope's: the same data must pass there, too */
-    bool is_json = line.ptr[0] == '{' && json_parse(&arena, line, LIMIT_JSON_DEPTH - 2, 3, &root, NULL) == ERR_OK;
+    bool is_json = line.ptr[0] == '{' && json_parse(&arena, line, LIMIT_JSON_DEPTH - 2, 1, &root, NULL) == ERR_OK;
     const struct json *kind = is_json ? json_get(root, "kind") : NULL, *data = is_json ? json_get(root, "data") : NULL;
     enum event_kind k = kind && kind->type == JSON_STRING ? event_kind_of(kind->string) : EVENT_KIND_COUNT;
     bool event = k != EVENT_KIND_COUNT && k != EVENT_RUNTIME_STARTED && data && data->type == JSON_OBJECT;
     if (event && k == EVENT_RUNTIME_TERMINAL && !a->claim.made) /* a result may be longer than an event */
-        take_claim(a, data);
+        take_claim(a, &arena, data);
     else if (event && k != EVENT_RUNTIME_TERMINAL && data->raw.len + EVENT_OVERHEAD <= LIMIT_EVENT)
         a->fn(a->ctx, k, data->raw);
     else

@@ -12,6 +12,7 @@ typedef void (*adapter_event_fn)(void *ctx, enum event_kind kind, struct str dat
 struct adapter_claim {
     bool made;
     bool error;
+    bool too_long;         /* it was no word that could be read: its line was over every bound */
     bool stopped;          /* it says that it stopped before its work was done */
     struct strbuf result;  /* raw JSON; empty for none */
     struct strbuf message; /* of the error, raw text */

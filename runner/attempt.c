@@ -85,7 +85,9 @@ static void on_log_stored(void *ctx, enum err err, const struct script_logs_repl
     a->log_sending = false;
     if (err == ERR_REDIS_UNAVAILABLE || err == ERR_TIMEOUT)
         a->log_dirty = true; /* sent again when Redis is back; where Redis refuses it (full), it is left out */
-    if (a->state == ATTEMPT_FINISHING && !a->finish_sent)
+    if (a->state == ATTEMPT_FINISHING && !a->finish_sent && a->log_dirty)
+        loop_timer_set(&a->again, FINISH_AGAIN_MS);
+    else if (a->state == ATTEMPT_FINISHING && !a->finish_sent)
         finish(a);
     else
         over_if_quiet(a);
@@ -127,7 +129,7 @@ static void on_stderr_line(void *ctx, struct str line, bool piece)
 {
     struct attempt *a = ctx;
     log_add(a, "stderr", line);
-    if (!a->remote)
+    if (!a->remote && line.len > 0)
         adapter_notify_line("stderr", line, piece, on_event, a);
 }
 
@@ -267,6 +269,8 @@ static void outcome_of(struct attempt *a, struct outcome *o)
     } else if (a->how.code != 0) {
         snprintf(text, sizeof text, "exit status %d%s%.800s", a->how.code, *said ? ": " : "", said);
         error_outcome(o, "exit_nonzero", text);
+    } else if (a->adapter.claim.too_long) {
+        error_outcome(o, "output_invalid", "its runtime_terminal line is longer than any result may be");
     } else if (a->adapter.claim.stopped) {
         o->status = "stopped";
     } else if (a->adapter.claim.error) {
@@ -517,6 +521,8 @@ static void on_drained(void *ctx)
         finish(a);
     else if (a->state == ATTEMPT_STARTING && a->remote && !a->job && a->end == END_NONE)
         start_job(a); /* `started` was answered: the runtime may begin */
+    else if (a->state == ATTEMPT_STARTING && a->remote && !a->job)
+        go_ending(a); /* stopped meanwhile */
     else
         end_if_drained(a);
 }

@@ -1,6 +1,7 @@
 """Faults at the moment that hurts most: between two steps of a runner that are usually one. The proxy waits for the request, so nothing here is left to luck."""
 import functools
 import os
+import re
 import signal
 
 import pytest
@@ -186,6 +187,25 @@ def test_a_heartbeat_that_speaks_of_the_attempt_before_kills_nothing(stack, api,
     proxy.release()
     record = check_exact_delivery(stack, [run_id])[run_id]
     assert [a["status"] for a in record["attempts"]] == ["error", "success"]
+
+
+def test_a_redis_that_refuses_writes_is_not_hammered(stack, api, redis):
+    """It is up, but takes nothing (too few replicas): the end of a run, and of its log, is tried again at leisure."""
+    stack.runner(env=QUICK)
+    run_id = api.submit(agents.shell("echo last >&2; " + gate(stack, "go"), name="refused"))
+    wait_until(lambda: api.record(run_id)["eventCount"] == 2, 5, "its events are stored, its log is about to be")
+    redis.command("CONFIG", "SET", "min-replicas-to-write", "1")
+    open_gate(stack, "go")
+    wait_until(lambda: not of_run(run_id), 5)
+
+    def calls():
+        stats = redis.command("INFO", "commandstats").decode()
+        return sum(int(n) for line in stats.splitlines() if line.startswith("cmdstat_evalsha:") for n in re.findall(r"calls=(\d+)", line))
+    before = calls()
+    holds_for(lambda: calls() - before < 200, 1.5, "a few calls a second")
+    redis.command("CONFIG", "SET", "min-replicas-to-write", "0")
+    assert api.wait(run_id)["status"] == "success"
+    assert [line["text"] for line in api.get(f"/v1/runs/{run_id}/logs").json()["lines"]] == ["last"]
 
 
 # ---- a runner leaves ----

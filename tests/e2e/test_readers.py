@@ -2,6 +2,7 @@
 import json
 import select
 import socket
+import threading
 import time
 
 import pytest
@@ -150,7 +151,7 @@ def test_a_reader_that_stops_reading_is_cut_while_a_flood_goes_on(stack):
 
 
 def test_a_burst_cuts_no_reader_that_keeps_up(stack, apis):
-    """One legal batch is several times a reader's buffer: who is live and reads gets all of it on the same connection."""
+    """One legal batch is several times a reader's buffer, or of more entries than one read gives: who is live and reads gets all of it at once, on the same connection."""
     stack.runner(api=apis[0])
     remote = Remote(stack, apis[0])
     with apis[1].stream(remote.run_id) as stream:
@@ -158,11 +159,56 @@ def test_a_burst_cuts_no_reader_that_keeps_up(stack, apis):
         t = remote.now()
         for first in (2, 17, 32):
             assert remote.batch(*[event(seq, t, text="x" * 250000) for seq in range(first, first + 15)]).status == 202
-            assert [stream.next().seq for _ in range(15)] == list(range(first, first + 15))
+            assert [stream.next(timeout=2).seq for _ in range(15)] == list(range(first, first + 15)), "no later than a message would have it"
+        assert remote.batch(*[event(seq, t, text="x" * 35000) for seq in range(47, 87)]).status == 202
+        assert [stream.next(timeout=2).seq for _ in range(40)] == list(range(47, 87))
         remote.exit()
         assert stream.frames()[-1].event == "done"
     assert apis[1].metric("errand_stream_readers_cut_total") == 0
     apis[0].wait(remote.run_id)
+
+
+def test_the_smallest_buffer_slows_nobody_down(stack):
+    api = stack.api(env={"ERRAND_READER_BUFFER": 65536})
+    stack.runner()
+    run_id = api.submit(flood(stack.folder), {"n": 30, "size": 40000})
+    api.wait(run_id)
+    with api.stream(run_id, timeout=2) as stream:
+        assert [f.seq for f in stream.frames() if f.seq] == list(range(1, 33))
+
+
+def test_who_is_live_does_not_wait_for_those_who_are_slow(stack, api):
+    """Sixty readers replay much, slowly; one at the tip has each event at once."""
+    stack.runner()
+    remote = Remote(stack, api)
+    t, tip, over = remote.now(), 482, threading.Event()
+    for first in range(2, tip, 16):
+        assert remote.batch(*[event(seq, t, text="x" * 30000) for seq in range(first, first + 16)]).status == 202
+    request = encode("GET", stream_path(remote.run_id), headers={"Authorization": f"Bearer {stack.key}"})
+    slow = [Connection(api.port, receive_buffer=16384) for _ in range(60)]
+
+    def read_slowly():
+        while not over.wait(0.03):
+            for c in slow:
+                if select.select([c.sock], [], [], 0)[0]:
+                    c.sock.recv(60000)
+    with api.stream(remote.run_id, last_event_id=tip - 1) as live:
+        live.until("run")
+        for c in slow:
+            c.send(request)
+        reading = threading.Thread(target=read_slowly)
+        reading.start()
+        try:
+            for seq in range(tip, tip + 300):
+                assert remote.batch(event(seq, t, text="small")).status == 202
+                assert live.next(timeout=1.5).seq == seq
+        finally:
+            over.set()
+            reading.join()
+    for c in slow:
+        c.close()
+    remote.exit()
+    api.wait(remote.run_id)
 
 
 def test_the_bound_cuts_between_frames(stack, api):

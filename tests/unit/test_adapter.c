@@ -22,7 +22,7 @@ struct outcome {
     struct strbuf events; /* "kind data\n" each */
     size_t count, longest;
     bool invalid; /* an event that is none */
-    bool claimed, claimed_error, truncated;
+    bool claimed, claimed_error, claimed_too_long, truncated;
     struct strbuf result, message, text;
 };
 
@@ -61,6 +61,7 @@ static void run(struct outcome *o, const char *protocol, struct str bytes, size_
     adapter_end(&a);
     o->claimed = a.claim.made;
     o->claimed_error = a.claim.error;
+    o->claimed_too_long = a.claim.too_long;
     o->truncated = a.result_truncated;
     strbuf_add(&o->result, strbuf_str(&a.claim.result));
     strbuf_add(&o->message, strbuf_str(&a.claim.message));
@@ -316,6 +317,29 @@ static void test_standard_error_lines_name_their_stream(void **state)
 }
 
 /* A result may be longer than an event, so the line that claims it may be, too. */
+/* Of what a claim holds only a few members are looked at: its result may have any number of parts. */
+static void test_a_claim_of_many_small_parts(void **state)
+{
+    (void)state;
+    static const char *const parts[] = {"0,", "{},", "[],"};
+    for (size_t p = 0; p < ARRAY_LEN(parts); p++) {
+        struct outcome o;
+        struct strbuf bytes;
+        strbuf_init(&bytes, 8 << 20);
+        strbuf_addz(&bytes,
+                    "{\"kind\":\"runtime_terminal\",\"data\":{\"status\":\"error\",\"error\":{\"message\":\"boom\"},"
+                    "\"result\":[");
+        while (bytes.len < LIMIT_RESULT)
+            strbuf_addz(&bytes, parts[p]);
+        strbuf_addz(&bytes, "0]}}\n");
+        run(&o, "events", strbuf_str(&bytes), 0, 65536);
+        assert_true(o.claimed && o.claimed_error && !o.claimed_too_long && o.count == 0);
+        assert_true(str_eqz(strbuf_str(&o.message), "boom"));
+        done(&o);
+        strbuf_done(&bytes);
+    }
+}
+
 static void test_a_claim_longer_than_an_event(void **state)
 {
     (void)state;
@@ -331,8 +355,9 @@ static void test_a_claim_longer_than_an_event(void **state)
                 strbuf_addc(&bytes, 'x');
             strbuf_addz(&bytes, "\"}}\n");
             run(&o, "events", strbuf_str(&bytes), 0, 65536);
-            bool taken = l < 3; /* beyond every bound it is output like any other */
-            assert_true(o.claimed == taken && o.claimed_error == (taken && error) && (o.count == 0) == taken);
+            bool taken = l < 3; /* beyond every bound its word is lost, but not that there was one */
+            assert_true(o.claimed && o.claimed_too_long == !taken && o.claimed_error == (taken && error) &&
+                        (o.count == 0) == taken);
             assert_int_equal(o.result.len, taken ? lens[l] + 2 : 0);
             done(&o);
             strbuf_done(&bytes);
@@ -459,6 +484,7 @@ int main(void)
         cmocka_unit_test(test_an_event_at_the_bound_passes_and_one_byte_more_is_a_notification),
         cmocka_unit_test(test_data_as_deep_as_a_batch_takes_it_passes),
         cmocka_unit_test(test_standard_error_lines_name_their_stream),
+        cmocka_unit_test(test_a_claim_of_many_small_parts),
         cmocka_unit_test(test_a_claim_longer_than_an_event),
         cmocka_unit_test(test_text_is_the_same_at_every_split),
         cmocka_unit_test(test_text_is_shown_before_its_line_ends),
