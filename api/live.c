@@ -187,7 +187,8 @@ static void deliver(struct live_run *run, const struct live_entry *last, struct 
         bool in_reach = !before(r->pos_ms, r->pos_seq, last->id_ms, last->id_seq);
         if (!in_reach || !before(r->pos_ms, r->pos_seq, e->id_ms, e->id_seq) || !r->fns->ready(r))
             continue;
-        if (r->fns->deliver(r, e) && r->run) {
+        r->fns->deliver(r, e);
+        if (r->run) {
             r->pos_ms = e->id_ms;
             r->pos_seq = e->id_seq;
         }

@@ -21,8 +21,8 @@ struct http_buf *live_entry_frames(struct live_entry *e, int64_t after);
 struct live_reader_fns {
     /* Whether it takes entries now. A reader that was not ready calls live_resume when it is again. */
     bool (*ready)(struct live_reader *r);
-    /* An entry behind its position. False: it takes no more of this read (its position stays behind this entry). May detach. */
-    bool (*deliver)(struct live_reader *r, struct live_entry *e);
+    /* An entry behind its position. May detach, where it can't take it. */
+    void (*deliver)(struct live_reader *r, struct live_entry *e);
     /* The run's terminal entry was delivered: nothing more comes. Detached already. */
     void (*ended)(struct live_reader *r);
     /* The run is gone, or this node shuts down. Detached already. */

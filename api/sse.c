@@ -65,10 +65,10 @@ static void sse_cut(struct sse *s)
     sse_free(s);
 }
 
-/* Whether its buffer is so full that it gets no more. At the end of what is queued it is at most this half, and one entry. */
+/* It gets no more then: what is queued is at most the bound and one entry. */
 static bool is_full(const struct sse *s)
 {
-    return http_stream_queued(s->req) > (size_t)s->node->config->reader_buffer / 2;
+    return http_stream_queued(s->req) > (size_t)s->node->config->reader_buffer;
 }
 
 static void send_buf(struct sse *s, struct http_buf *b)
@@ -121,20 +121,22 @@ static bool on_ready(struct live_reader *r)
     return !is_full(CONTAINER_OF(r, struct sse, reader));
 }
 
-static bool on_deliver(struct live_reader *r, struct live_entry *e)
+static void on_deliver(struct live_reader *r, struct live_entry *e)
 {
     struct sse *s = CONTAINER_OF(r, struct sse, reader);
+    if (e->last <= s->after) /* of a position that lies behind it */
+        return;
     struct http_buf *b = live_entry_frames(e, s->after);
-    if (b) {
-        send_buf(s, b);
-        http_buf_unref(b);
-        metric_add(METRIC_FRAMES, 1);
-        if (is_full(s))
-            loop_timer_set(&s->heartbeat, STALL_MS);
+    if (!b) { /* memory is out: an event is never skipped, the reader comes back for it */
+        sse_cut(s);
+        return;
     }
-    if (e->last > s->after)
-        s->after = e->last;
-    return true;
+    send_buf(s, b);
+    http_buf_unref(b);
+    metric_add(METRIC_FRAMES, 1);
+    s->after = e->last;
+    if (is_full(s))
+        loop_timer_set(&s->heartbeat, STALL_MS);
 }
 
 static void ask_done(struct sse *s);
@@ -258,8 +260,7 @@ static void start(struct opening *o, const struct script_show_reply *reply)
     memcpy(s->workspace, c->workspace.ptr, c->workspace.len);
     struct opening saved = *o; /* its memory goes with the request's head */
     http_reply_header(req, "X-Accel-Buffering", STR("no"));
-    size_t half = (size_t)n->config->reader_buffer / 2; /* who was full must pass the low water */
-    if (!http_stream_begin(req, 200, "text/event-stream", &stream_fns, half < LOW_WATER ? half : LOW_WATER)) {
+    if (!http_stream_begin(req, 200, "text/event-stream", &stream_fns, LOW_WATER)) {
         pool_put(&sse_pool, s);
         return;
     }

@@ -137,11 +137,10 @@ static bool on_ready(struct live_reader *r)
     return true;
 }
 
-static bool on_deliver(struct live_reader *r, struct live_entry *e)
+static void on_deliver(struct live_reader *r, struct live_entry *e)
 {
     (void)r;
     (void)e;
-    return true;
 }
 
 static void on_ended(struct live_reader *r)
