@@ -13,13 +13,7 @@
 #include "lua/scripts.h"
 #include "runner/spec.h"
 
-enum {
-    LOG_FLUSH_MS = 1000,
-    FINISH_AGAIN_MS = 500,
-    HAND_BACK_GRACE_MS = 2000,
-    LOG_TEXT_MAX = 4096,
-    ARENA_MAX = 8 << 20
-};
+enum { LOG_FLUSH_MS = 1000, FINISH_AGAIN_MS = 500, HAND_BACK_GRACE_MS = 2000, ARENA_MAX = 8 << 20 };
 
 static const unsigned char edges[ATTEMPT_STATE_COUNT] = {
 #define TO(name) (1 << ATTEMPT_##name)
@@ -48,28 +42,7 @@ static void move(struct attempt *a, enum attempt_state to)
 
 static void log_add(struct attempt *a, const char *stream, struct str text)
 {
-    if (text.len > LOG_TEXT_MAX) {
-        text.len = LOG_TEXT_MAX;
-        text.len = utf8_complete_len(text);
-    }
-    struct strbuf line;
-    struct json_writer w;
-    strbuf_init(&line, 16 * LOG_TEXT_MAX);
-    json_writer_init(&w, &line);
-    json_object_begin(&w);
-    json_kv_int(&w, "tMs", clock_wall_ms());
-    json_kv_str(&w, "stream", str_of(stream));
-    json_kv_str(&w, "text", text);
-    json_object_end(&w);
-    while (a->log.len > 0 &&
-           a->log.len + 1 + line.len > LIMIT_LOG_BYTES) { /* the oldest go; newlines part the lines here */
-        const char *newline = memchr(a->log.ptr, '\n', a->log.len);
-        strbuf_consume(&a->log, newline ? (size_t)(newline - a->log.ptr) + 1 : a->log.len);
-    }
-    if (a->log.len > 0)
-        strbuf_addc(&a->log, '\n');
-    strbuf_add(&a->log, strbuf_str(&line));
-    strbuf_done(&line);
+    log_tail_add(&a->log, clock_wall_ms(), stream, text);
     a->log_dirty = true;
     if (!loop_timer_is_set(&a->log_flush))
         loop_timer_set(&a->log_flush, LOG_FLUSH_MS);
@@ -99,12 +72,7 @@ static void log_send(struct attempt *a)
         return;
     struct strbuf text;
     strbuf_init(&text, 2 * LIMIT_LOG_BYTES);
-    strbuf_addc(&text, '[');
-    strbuf_add(&text, strbuf_str(&a->log));
-    strbuf_addc(&text, ']');
-    for (size_t i = 0; i < text.len; i++)
-        if (text.ptr[i] == '\n')
-            text.ptr[i] = ',';
+    log_tail_write(&a->log, &text);
     struct script_logs_args args = {.run = str_of(a->run_id.s), .epoch = a->epoch, .lines = strbuf_str(&text)};
     a->log_dirty = false;
     a->log_sending = true;
@@ -193,7 +161,7 @@ static void attempt_free(void *p)
     adapter_done(&a->adapter);
     lines_done(&a->err_lines);
     lines_done(&a->out_lines);
-    strbuf_done(&a->log);
+    log_tail_done(&a->log);
     arena_done(&a->arena);
     free(a->agent);
     free(a);
@@ -661,7 +629,7 @@ struct attempt *attempt_new(struct worker_shard *s, const struct script_claim_ru
     loop_timer_init(&a->claimed, l, on_claimed_over, a);
     loop_timer_init(&a->log_flush, l, on_log_flush, a);
     loop_timer_init(&a->again, l, on_again, a);
-    strbuf_init(&a->log, 2 * LIMIT_LOG_BYTES);
+    log_tail_init(&a->log);
     lines_init(&a->err_lines, LINE_MAX_BYTES);
     lines_init(&a->out_lines, LINE_MAX_BYTES);
     outbox_init(&a->outbox, s, &a->run_id, row->epoch, row->first_seq, row->last_t_ms, row->event_count,

@@ -4,6 +4,7 @@
 
 #include "common/json.h"
 #include "runner/adapter.h"
+#include "runner/log_tail.h"
 #include "runner/outbox.h"
 
 /*   STARTING ──▶ RUNNING ──▶ ENDING ──▶ FINISHING ──▶ OVER
@@ -57,7 +58,7 @@ struct attempt {
     struct outbox outbox;
     struct adapter adapter;
     struct lines err_lines, out_lines; /* stderr; and stdout of a remote one, which is only log */
-    struct strbuf log;                 /* the tail: JSON objects, a comma between */
+    struct log_tail log;
     bool log_dirty, log_sending;
     struct loop_timer timeout, claimed, log_flush, again;
     bool finish_sent;
