@@ -81,7 +81,18 @@ static enum err write_claim_error(struct parse *p, const struct json *error)
     return p->out->claim_error.ptr ? ERR_OK : ERR_NO_MEMORY;
 }
 
-/* What a runtime_terminal's data claims: {status, result?, error?}. data is valid JSON: it was read with its event. */
+/* What it says of another attempt: noRetry, retryAfterMs. What is out of range is not said. */
+static struct str read_retry(struct arena *a, const struct json *data)
+{
+    const struct json *no = json_get(data, "noRetry"), *after = json_get(data, "retryAfterMs");
+    if (no && no->type == JSON_BOOL && no->boolean)
+        return STR("no");
+    if (after && after->type == JSON_INT && after->integer >= 0 && after->integer <= (int64_t)LIMIT_DELAY_MS)
+        return str_of(arena_printf(a, "%lld", (long long)after->integer));
+    return STR("");
+}
+
+/* What a runtime_terminal's data claims: {status, result?, error?, noRetry?, retryAfterMs?}. data is valid JSON: it was read with its event. */
 static enum err read_claim(struct parse *p, size_t i, struct str raw_data, int64_t seq, int64_t t_ms, struct str line)
 {
     struct event_batch *b = p->out;
@@ -100,6 +111,7 @@ static enum err read_claim(struct parse *p, size_t i, struct str raw_data, int64
     b->claim_status = status->string;
     b->claim_result = result ? result->raw : STR("");
     b->claim_error = STR("");
+    b->claim_retry = read_retry(p->arena, data);
     if (!b->claim_line.ptr)
         return ERR_NO_MEMORY;
     return str_eqz(status->string, "error") ? write_claim_error(p, json_get(data, "error")) : ERR_OK;

@@ -22,6 +22,7 @@ struct event_batch {
     struct str claim_line; /* "" for none */
     int64_t claim_seq, claim_t;
     struct str claim_status, claim_result, claim_error; /* raw JSON but the status */
+    struct str claim_retry;                             /* as `finish` takes it: `no`, a delay in ms, or "" */
 };
 
 /* Everything of *ret_batch is in the arena. ndjson: events alone, one a line. On a refusal *ret_detail (in the arena) names the index and the field. */

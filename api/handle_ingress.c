@@ -67,6 +67,7 @@ static void append(struct call *c, struct shard *s, const struct event_batch *b)
         .claim_status = b->claim_status,
         .claim_result = b->claim_result,
         .claim_error = b->claim_error,
+        .claim_retry = b->claim_retry,
         .events_max = c->node->config->run_events_max,
         .bytes_max = c->node->config->run_bytes_max,
     };
@@ -143,6 +144,8 @@ static void on_manifest(void *ctx, enum err err, const struct script_manifest_re
     json_kv_raw(&w, "definition", reply->def);
     json_kv_raw(&w, "input", redis_str(redis_field(f, "input")));
     json_kv_raw(&w, "env", env.len ? env : STR("{}"));
+    if (reply->dependencies.len > 0)
+        json_kv_raw(&w, "dependencies", reply->dependencies);
     json_kv_int(&w, "timeoutMs", redis_int(redis_field(f, "timeoutMs"), 0));
     json_kv_int(&w, "nextSeq", reply->next_seq);
     json_kv_int(&w, "lastTMs", reply->last_t_ms);

@@ -80,9 +80,9 @@ static void submit_body(struct call *c, const char *kind, enum after_submit then
     const struct json *root;
     struct fault fault;
     struct submission sub;
-    bool aliases = c->route->id == NULL;
+    unsigned forms = c->route->id == NULL ? SUBMISSION_ALIASES : 0;
     if (!validate_body(&c->req->arena, c->req->body, &root, &fault) ||
-        !validate_submission(&c->req->arena, root, "", aliases, &sub, &fault))
+        !validate_submission(&c->req->arena, root, "", forms, &sub, &fault))
         call_problem(c, fault.err, fault.detail);
     else
         submit(c, &sub, kind, then, wait_s);
@@ -108,7 +108,11 @@ void handle_submit_wait(struct call *c)
 /* POST /rest/{agent}: the body is the input. */
 void handle_rest(struct call *c)
 {
-    struct submission sub = {.agent = call_param(c, 0), .input = STR("null"), .priority = STR("normal")};
+    struct submission sub = {.agent = call_param(c, 0),
+                             .input = STR("null"),
+                             .priority = STR("normal"),
+                             .on_limit = STR("queue"),
+                             .on_dep_fail = STR("fail")};
     const struct json *root;
     struct fault fault;
     int64_t wait_s;
@@ -249,6 +253,8 @@ static void on_rerun_source(void *ctx, enum err err, const struct script_show_re
     sub->priority = arena_str(a, record_field(f, "priority"));
     sub->labels = arena_str(a, record_field(f, "labels"));
     sub->session = arena_str(a, record_field(f, "sessionId"));
+    sub->on_limit = STR("queue");
+    sub->on_dep_fail = STR("fail");
     sub->timeout_ms = redis_int(redis_field(f, "timeoutMs"), 0);
     sub->max_attempts = redis_int(redis_field(f, "maxAttempts"), 0);
     order.def_digest = arena_str(a, record_field(f, "def"));

@@ -1,6 +1,7 @@
 #include "api/record.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "common/limits.h"
 #include "common/redis.h"
@@ -70,6 +71,96 @@ static void write_attempts(struct json_writer *w, const redisReply *flat)
     json_array_end(w);
 }
 
+/* `a b` → ["a","b"] */
+static void write_split(struct json_writer *w, const char *key, struct str text)
+{
+    if (text.len == 0)
+        return;
+    json_key(w, key);
+    json_array_begin(w);
+    while (text.len > 0) {
+        const char *space = memchr(text.ptr, ' ', text.len);
+        size_t len = space ? (size_t)(space - text.ptr) : text.len;
+        if (len > 0)
+            json_str(w, (struct str){text.ptr, len});
+        text.ptr += len + (space ? 1 : 0);
+        text.len -= len + (space ? 1 : 0);
+    }
+    json_array_end(w);
+}
+
+/* The key in a gate's name (`k:user%20a`). Only we write %XX there. */
+static void write_gate_key(struct json_writer *w, const char *name, struct str escaped)
+{
+    char key[LIMIT_KEY + 1];
+    size_t n = 0;
+    for (size_t i = 0; i < escaped.len && n < sizeof key; i++) {
+        bool code = escaped.ptr[i] == '%' && i + 2 < escaped.len;
+        key[n++] = code ? (char)(hex_value(escaped.ptr[i + 1]) * 16 + hex_value(escaped.ptr[i + 2])) : escaped.ptr[i];
+        i += code ? 2 : 0;
+    }
+    json_kv_str(w, name, (struct str){key, n});
+}
+
+/* A gate's name as what it is a limit of, and its key. */
+static void write_gate(struct json_writer *w, struct str gate)
+{
+    static const char *const kinds[][2] = {{"w", "workspace"}, {"a", "agent"},      {"k", "concurrencyKey"},
+                                           {"s", "schedule"},  {"ra", "rateLimit"}, {"rk", "rateLimit"}};
+    const char *colon = memchr(gate.ptr, ':', gate.len);
+    struct str kind = {gate.ptr, colon ? (size_t)(colon - gate.ptr) : gate.len};
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        if (str_eqz(kind, kinds[i][0]))
+            json_kv_str(w, "gate", str_of(kinds[i][1]));
+    if (colon)
+        write_gate_key(w, str_eqz(kind, "a") || str_eqz(kind, "ra") ? "agent" : "key",
+                       (struct str){colon + 1, gate.len - kind.len - 1});
+}
+
+/* What a run that does not start waits for. */
+static void write_waiting(struct json_writer *w, const redisReply *f)
+{
+    struct str gate = record_field(f, "waitGate"), runner = record_field(f, "waitingFor");
+    if (record_field(f, "depsLeft").len > 0) {
+        json_key(w, "waitingFor");
+        json_object_begin(w);
+        write_split(w, "dependencies", record_field(f, "deps"));
+        json_object_end(w);
+    } else if (gate.len > 0) {
+        json_key(w, "waitingFor");
+        json_object_begin(w);
+        write_gate(w, gate);
+        json_object_end(w);
+    } else if (runner.len > 0) {
+        json_kv_raw(w, "waitingFor", runner);
+    }
+}
+
+/* What the submission asked for beyond the plain run, where it did. */
+static void write_policies(struct json_writer *w, const redisReply *f)
+{
+    struct str gates = record_field(f, "gates");
+    write_split(w, "dependsOn", record_field(f, "deps"));
+    write_split(w, "requires", record_field(f, "reqText"));
+    if (number(f, "slots") > 0)
+        json_kv_int(w, "slots", number(f, "slots"));
+    if (str_starts(gates, STR("k:"))) {
+        const char *equals = memchr(gates.ptr, '=', gates.len);
+        json_key(w, "concurrencyKey");
+        json_object_begin(w);
+        write_gate_key(w, "key", (struct str){gates.ptr + 2, equals ? (size_t)(equals - gates.ptr) - 2 : 0});
+        json_kv_int(w, "limit", equals ? strtoll(equals + 1, NULL, 10) : 1);
+        json_object_end(w);
+    }
+    json_kv_time(w, "expiresAt", number(f, "startBy"));
+    json_kv_str_opt(w, "scheduleName", record_field(f, "schedule"));
+    if (number(f, "deadLetter"))
+        json_kv_bool(w, "deadLetter", true);
+    json_kv_str_opt(w, "redrivenAs", record_field(f, "redrivenAs"));
+    if (number(f, "resultDropped"))
+        json_kv_bool(w, "resultDropped", true);
+}
+
 void record_write(struct json_writer *w, const struct record *r, enum record_form form)
 {
     const redisReply *f = r->flat;
@@ -107,6 +198,8 @@ void record_write(struct json_writer *w, const struct record *r, enum record_for
     json_kv_raw(w, "labels", record_field(f, "labels").len ? record_field(f, "labels") : STR("{}"));
     if (form != RECORD_SUMMARY)
         json_kv_raw(w, "schemaWarnings", STR("[]"));
+    write_waiting(w, f);
+    write_policies(w, f);
     json_kv_str_opt(w, "traceparent", record_field(f, "traceparent"));
     json_kv_time(w, "stopRequestedAt", number(f, "stopAt"));
     if (number(f, "droppedTo") > 0)

@@ -40,6 +40,16 @@ const char *submit_detail(enum err err)
         return "parentRunId names no run of this workspace";
     if (err == ERR_PARENT_STOPPED)
         return "the run that parentRunId names was stopped, so it gets no more children";
+    if (err == ERR_DEPENDENCY_NOT_FOUND)
+        return "dependsOn names a run that is not in this workspace";
+    if (err == ERR_DEPENDENCY_CYCLE)
+        return "dependsOn leads to a run that this one is a child of: they would wait for each other (or more than 256 "
+               "unfinished runs stand behind it, too many to look through)";
+    if (err == ERR_CONCURRENCY_LIMIT)
+        return "as many runs with this concurrencyKey are queued or executed as its limit allows; onLimit \"queue\" "
+               "waits, \"replace\" stops the oldest";
+    if (err == ERR_LIMIT_EXCEEDED)
+        return "waiting runs have 256 different requirements (requires, slots, executor) already";
     return NULL;
 }
 
@@ -168,6 +178,17 @@ void submit_run(const struct submit_order *order)
         .scheduled_ms = s->scheduled_ms,
         .timeout_ms = s->timeout_ms,
         .max_attempts = s->max_attempts,
+        .start_within_ms = s->start_within_ms,
+        .stall_ms = s->stall_ms,
+        .on_limit = s->on_limit,
+        .on_dep_fail = s->on_dep_fail,
+        .gates = s->gates,
+        .gates_len = s->gates_len,
+        .depends = s->depends,
+        .depends_len = s->depends_len,
+        .requires = s->requires,
+        .requires_len = s->requires_len,
+        .retention_ms = c->node->config->retention_ms,
         .parent = s->parent,
         .fields = fields.kv,
         .fields_len = fields.n,

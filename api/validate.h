@@ -4,13 +4,14 @@
 
 #include "api/http.h"
 #include "common/json.h"
+#include "common/limits.h"
 
 struct fault {
     enum err err;
     const char *detail; /* in the arena; names the field */
 };
 
-enum { DEFINITION_FIELDS = 24 };
+enum { DEFINITION_FIELDS = 48 };
 
 /* An agent definition, checked, with its defaults filled in. */
 struct definition {
@@ -33,13 +34,24 @@ struct submission {
     struct str labels;                                        /* canonical JSON object or "" */
     struct str parent;
     struct str session;
+    int64_t start_within_ms, stall_ms; /* 0: the definition's */
+    struct str on_limit;               /* queue, reject or replace */
+    struct str gates[2];               /* as the script takes them: `k:KEY=LIMIT`, `rk:KEY=LIMIT/PERMS/BURST` */
+    size_t gates_len;
+    struct str *depends; /* run ids; in a batch also "#N" */
+    size_t depends_len;
+    struct str on_dep_fail; /* fail or run */
+    struct str *requires;   /* tags */
+    size_t requires_len;
 };
 
 /* root: the parsed definition; name: what the path calls it ("" for inline). False and *ret_fault when it is refused. */
 MUST_CHECK bool validate_definition(struct arena *a, const struct json *root, struct str name, const char *at,
                                     struct definition *ret_def, struct fault *ret_fault);
-/* at: what field names are preceded by in messages ("" or "runs[3]."). aliases: agentId, inputDict, envVars are taken too. */
-MUST_CHECK bool validate_submission(struct arena *a, const struct json *root, const char *at, bool aliases,
+/* How a submission may be written: also with agentId, inputDict, envVars; in a batch, whose runs are named "#N" in dependsOn. */
+enum { SUBMISSION_ALIASES = 1, SUBMISSION_REFS = 2 };
+/* at: what field names are preceded by in messages ("" or "runs[3]."). forms: of the bits above. */
+MUST_CHECK bool validate_submission(struct arena *a, const struct json *root, const char *at, unsigned forms,
                                     struct submission *ret_sub, struct fault *ret_fault);
 /* A JSON body into a tree of objects four levels deep; ERR_INVALID_JSON with a detail. */
 MUST_CHECK bool validate_body(struct arena *a, struct str body, const struct json **ret_root, struct fault *ret_fault);

@@ -6,7 +6,7 @@
 #include "common/metrics.h"
 #include "lua/scripts.h"
 
-enum { TICK_MS = 1000, REAP_BATCH = 64, PROMOTE_BATCH = 100, SWEEP_BATCH = 100 };
+enum { TICK_MS = 1000, REAP_BATCH = 64, PROMOTE_BATCH = 100, SWEEP_BATCH = 100, WATCH_BATCH = 50 };
 
 static void on_reaped(void *ctx, enum err err, const struct script_reap_reply *reply);
 static void on_swept(void *ctx, enum err err, const struct script_sweep_reply *reply);
@@ -35,6 +35,17 @@ static void on_reaped(void *ctx, enum err err, const struct script_reap_reply *r
     metric_add(METRIC_REAPED, reply->taken);
     if (reply->more)
         reap(c);
+    else if (reply->next_ms > 0 && reply->next_ms < TICK_MS)
+        loop_timer_set(&c->reap, reply->next_ms + 1); /* a runner that looks dead */
+}
+
+/* Runs that nobody can serve are told. */
+static void watch(struct chores *c)
+{
+    if (!redis_is_up(c->commands))
+        return;
+    struct script_watch_args args = {.max = WATCH_BATCH, .rid = str_of(redis_run_id(c->commands))};
+    script_call_watch(c->commands, c->prefix, &args, NULL, NULL);
 }
 
 static void sweep(struct chores *c)
@@ -63,6 +74,7 @@ static void on_reap_timer(void *ctx)
     loop_timer_set(&c->reap, TICK_MS);
     reap(c);
     sweep(c);
+    watch(c);
 }
 
 static void on_promoted(void *ctx, enum err err, const struct script_promote_reply *reply)
@@ -82,7 +94,8 @@ static void on_promote_timer(void *ctx)
         return;
     }
     c->promoting = true;
-    struct script_promote_args args = {.max = PROMOTE_BATCH};
+    struct script_promote_args args = {
+        .max = PROMOTE_BATCH, .rid = str_of(redis_run_id(c->commands)), .retention_ms = c->config->retention_ms};
     script_call_promote(c->commands, c->prefix, &args, on_promoted, c);
 }
 

@@ -40,6 +40,15 @@ extern "C" {
     X(ERR_RUN_ACTIVE, "run_active", 409, false, "The run has not ended")                                               \
     X(ERR_RUN_FAILED, "run_failed", 502, false, "The run ended without success")                                       \
     X(ERR_PARENT_STOPPED, "parent_stopped", 409, false, "The parent run was stopped")                                  \
+    X(ERR_DEPENDENCY_NOT_FOUND, "dependency_not_found", 404, false, "A run that it depends on is not there")           \
+    X(ERR_DEPENDENCY_CYCLE, "dependency_cycle", 422, false, "Runs would wait for each other")                          \
+    X(ERR_DEPENDENCY_REFUSED, "dependency_refused", 422, false, "A run that it depends on was refused")                \
+    X(ERR_CONCURRENCY_LIMIT, "concurrency_limit", 409, false, "As many runs of this concurrency key are there as may") \
+    X(ERR_NOT_DEAD_LETTER, "not_dead_letter", 409, false, "The run is not a dead letter (any more)")                   \
+    X(ERR_RUNNER_NOT_FOUND, "runner_not_found", 404, false, "No such runner")                                          \
+    X(ERR_SCHEDULE_NOT_FOUND, "schedule_not_found", 404, false, "No such schedule")                                    \
+    X(ERR_QUEUE_DRAINING, "queue_draining", 503, true, "The queue takes no new runs")                                  \
+    X(ERR_QUOTA_EXCEEDED, "quota_exceeded", 507, true, "The workspace stores as many bytes as it may")                 \
     X(ERR_RATE_LIMITED, "rate_limited", 429, true, "Too many requests")                                                \
     X(ERR_QUEUE_FULL, "queue_full", 503, true, "The queue is full")                                                    \
     X(ERR_REDIS_UNAVAILABLE, "redis_unavailable", 503, true, "Redis can't be reached, or may lose runs (see /readyz)") \

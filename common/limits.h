@@ -48,6 +48,17 @@
     X(LIMIT_IDLE_TIME_MS, 75000, "ms", "an idle keep-alive connection")                                                \
     X(LIMIT_WRITE_TIME_MS, 30000, "ms", "a client that takes nothing of its answer")                                   \
     X(LIMIT_SLOTS, 1024, "runs", "runs that one runner executes at a time")                                            \
+    X(LIMIT_KEY, 256, "bytes", "the key of a concurrencyKey or a rateLimit")                                           \
+    X(LIMIT_CONCURRENCY, 1000000, "runs", "a concurrency limit")                                                       \
+    X(LIMIT_RATE, 1000000, "runs", "a rate limit, and its burst")                                                      \
+    X(LIMIT_RATE_PER_MS, 2678400000, "ms", "the time that a rate limit speaks of")                                     \
+    X(LIMIT_DEPENDS, 100, "runs", "dependsOn")                                                                         \
+    X(LIMIT_TAGS, 32, "tags", "requires")                                                                              \
+    X(LIMIT_TAG, 128, "bytes", "a tag")                                                                                \
+    X(LIMIT_REQUIREMENTS, 256, "", "different requirements of waiting runs")                                           \
+    X(LIMIT_RETENTION_MS, 315360000000, "ms", "a retention")                                                           \
+    X(LIMIT_RETENTION_COUNT, 1000000, "runs", "retentionCount")                                                        \
+    X(LIMIT_RETRY_CLASSES, 16, "classes", "retryOn and noRetryOn")                                                     \
     X(LIMIT_STOP_TREE, 1000, "runs", "runs of a tree stopped in one step (the rest follow at once)")
 
 #define LIMIT_ENUM(name, value, unit, what) name = value,

@@ -19,4 +19,5 @@ for i = 1, #fields, 2 do
 end
 redis.call('DEL', key)
 redis.call('ZREM', k.agents(ws), name)
+redis.call('HDEL', k.limits(ws), 'a:' .. name, 'ra:' .. name)
 return {'ok'}

@@ -1,5 +1,5 @@
 -- agent_put: stores a definition as an agent's newest version; the same definition as the newest changes nothing.
--- INCLUDE keys time def
+-- INCLUDE keys time run lane gate def
 -- ARGV
 --   ws         str
 --   name       str
@@ -12,6 +12,7 @@
 --   created    int   1: the agent is new
 -- ERRORS limit_exceeded
 
+local PUMPED = 100
 local key = k.agent(ws, name)
 local latest = redis.call('HGET', key, 'latest')
 if latest and redis.call('HGET', key, 'v' .. latest) == digest then
@@ -33,6 +34,18 @@ if old > 0 then
   if gone then
     redis.call('HDEL', key, 'v' .. old, 'u' .. old)
     def_unref(gone)
+  end
+end
+-- Its limits are in force at once, also for what waits.
+for i = 1, #def_fields, 2 do
+  local gate = def_fields[i] == 'concurrency' and 'a:' .. name or def_fields[i] == 'rate' and 'ra:' .. name
+  if gate and def_fields[i + 1] ~= '' then
+    redis.call('HSET', k.limits(ws), gate, def_fields[i + 1])
+  elseif gate then
+    redis.call('HDEL', k.limits(ws), gate)
+  end
+  if gate then
+    gate_pump(ws, gate, PUMPED)
   end
 end
 return {'ok', version, latest and 0 or 1}

@@ -15,6 +15,7 @@
 --   claim_status str   success, error or stopped
 --   claim_result str   raw JSON or ''
 --   claim_error  str   raw JSON {"class","message"} or ''
+--   claim_retry  str   as finish's retry
 --   events_max   int
 --   bytes_max    int
 -- REPLY
@@ -120,7 +121,7 @@ if #entries > 0 then
 end
 if claim_line ~= '' then
   accepted = accepted + 1
-  redis.call('HSET', k.run(run), 'claimLine', claim_line, 'claimSeq', fmt(claim_seq), 'claimT', fmt(claim_t), 'claimStatus', claim_status, 'claimResult', claim_result, 'claimError', claim_error)
+  redis.call('HSET', k.run(run), 'claimLine', claim_line, 'claimSeq', fmt(claim_seq), 'claimT', fmt(claim_t), 'claimStatus', claim_status, 'claimResult', claim_result, 'claimError', claim_error, 'claimRetry', claim_retry)
   redis.call('PUBLISH', k.ctl(r.inc), 'claimed ' .. run)
 end
 next_seq, last_stored_t = last + 1, last_t

@@ -1,64 +1,92 @@
 #!lua flags=allow-oom
--- claim: takes up to max waiting runs from the lowest lanes that this runner can serve; each gets a new attempt and epoch, `queued` → `provisioning`. Rings the bell again when more waits.
--- INCLUDE keys time run lane stream
+-- claim: takes up to max waiting runs that this runner can serve; each gets a new attempt and epoch, `queued` → `provisioning`. Rings the bell again when more waits.
+-- INCLUDE keys time run lane gate stream served deps
 -- ARGV
 --   inc       str
 --   claim_no  int   this claim's number; one at or below what a heartbeat settled is refused (its answer would be lost)
 --   max       int   free slots
 --   rid       str   Redis server's run id as the caller's connection sees it (the fence's restart gap)
 --   queues    list
---   reqs      list  requirement digests it can serve, '-' among them
 -- REPLY
---   runs      table(run str, ws str, agent str, attempt int, epoch int, first_seq int, last_t_ms int, event_count int, event_bytes int, failures int, max_attempts int, timeout_ms int, grace_ms int, backoff_type str, backoff_base_ms int, backoff_cap_ms int, source str, executor str, def str, input str, env str, traceparent str)
+--   runs      table(run str, ws str, agent str, attempt int, epoch int, first_seq int, last_t_ms int, event_count int, event_bytes int, timeout_ms int, stall_ms int, grace_ms int, slots int, source str, executor str, def str, input str, env str, traceparent str, dependencies str)
 --   more      int   1 when runs are left that it could serve
 --   now_ms    int   Redis time
 -- ERRORS incarnation_dead stale_claim
 
-local MAX_CLAIM, LOOK = 64, 64
-local runner = redis.call('HMGET', k.runner(inc), 'state', 'answered', 'name')
+local MAX_CLAIM, HOLD_MS = 64, 30000
+local runner = redis.call('HMGET', k.runner(inc), 'state', 'answered', 'name', 'executors', 'tags', 'slots', 'serves', 'servesAt')
 if runner[1] ~= 'live' and runner[1] ~= 'draining' then
   return {'incarnation_dead'}
 end
 if claim_no <= tonumber(runner[2]) then
   return {'stale_claim'}
 end
-local served = {}
-for _, req in ipairs(reqs) do
-  served[req] = true
-end
 
--- The lowest lane of a queue that this runner can serve, with its virtual time.
-local function lowest(queue)
-  local lanes = redis.call('ZRANGE', k.lanes(queue), 0, LOOK - 1, 'WITHSCORES')
-  for i = 1, #lanes, 2 do
-    local req = string.match(lanes[i], ':([^:]*)$')
-    if served[req] then
-      return lanes[i], tonumber(lanes[i + 1])
+-- The requirements that this runner meets: kept in its record, worked out anew when others have come.
+local function requirements()
+  local version = redis.call('HGET', k.reqs, '#')
+  if not version then
+    return req_met('', runner[4] or '', '', 1) and {'-'} or {}, {}
+  end
+  local texts, list = {}, {}
+  local all = redis.call('HGETALL', k.reqs)
+  for i = 1, #all, 2 do
+    texts[all[i]] = all[i + 1]
+  end
+  if runner[8] == version then
+    for _, req in ipairs(split(runner[7])) do
+      list[#list + 1] = req
+    end
+    return list, texts
+  end
+  texts['-'] = ''
+  for req, text in pairs(texts) do
+    if req ~= '#' and req_met(text, runner[4] or '', runner[5] or '', tonumber(runner[6]) or 1) then
+      list[#list + 1] = req
     end
   end
+  table.sort(list)
+  redis.call('HSET', k.runner(inc), 'serves', table.concat(list, ' '), 'servesAt', version)
+  return list, texts
 end
 
--- Takes the head of a lane and moves the lane on; nil when the entry names no waiting run (it is dropped then).
-local function pop(queue, lane, vt)
-  local entry = redis.call('XRANGE', k.lane(queue, lane), '-', '+', 'COUNT', 1)[1]
-  if not entry then
-    redis.call('ZREM', k.lanes(queue), lane)
+local weights = {}
+local function stride_of(ws)
+  weights[ws] = weights[ws] or WS_STRIDE / weight_of(ws)
+  return weights[ws]
+end
+
+-- Takes the next run of a queue and requirement and moves its workspace and lane on. Returns its id; false when what was there was stale (call again); nil when nothing waits.
+local function pop(queue, req)
+  local top = redis.call('ZRANGE', k.lanes(queue, req), 0, 0, 'WITHSCORES')
+  if not top[1] then
     return nil
   end
-  local prio = string.match(lane, '^[^:]*:([^:]*):')
-  if vt >= 0 then
-    redis.call('SET', k.vt(queue), fmt(vt))
+  local ws, prio, at = string.match(top[1], '^!(.*)$'), 'again', nil
+  if not ws then
+    ws = top[1]
+    local first = redis.call('ZRANGE', k.prios(queue, req, ws), 0, 0, 'WITHSCORES')
+    prio, at = first[1], tonumber(first[2])
+    redis.call('SET', k.vt(queue, req), top[2])
   end
-  if lane_drop(queue, lane, entry[1]) > 0 then
-    redis.call('ZADD', k.lanes(queue), 'XX', fmt(vt + STRIDE[prio]), lane)
+  local entry = prio and redis.call('XRANGE', k.lane(queue, req, ws, prio), '-', '+', 'COUNT', 1)[1]
+  if not entry then
+    redis.call('ZREM', k.lanes(queue, req), top[1])
+    return false
+  end
+  local left = lane_drop(queue, req, ws, prio, entry[1])
+  if at then
+    if left > 0 then
+      redis.call('ZADD', k.prios(queue, req, ws), 'XX', at + STRIDE[prio], prio)
+    end
+    redis.call('ZADD', k.lanes(queue, req), 'XX', tonumber(top[2]) + stride_of(ws), ws)
   end
   return entry[2][2]
 end
 
 -- A new attempt with its epoch: `queued` to `provisioning`.
 local function attempt_begin(id)
-  local run = run_get(id, {'ws', 'agent', 'def', 'input', 'env', 'traceparent', 'epoch', 'attempt', 'failures', 'maxAttempts', 'timeoutMs', 'graceMs',
-    'backoffType', 'backoffBaseMs', 'backoffCapMs', 'source', 'executor', 'rid'})
+  local run = run_get(id, {'ws', 'queue', 'agent', 'def', 'input', 'env', 'traceparent', 'epoch', 'attempt', 'timeoutMs', 'stallMs', 'graceMs', 'source', 'executor', 'rid', 'gates', 'deps', 'slots'})
   if not run or run.status ~= 'queued' then
     return nil
   end
@@ -67,7 +95,7 @@ local function attempt_begin(id)
   local epoch = math.max(tonumber(run.epoch) + 1, now_ms)
   local first = seq_after(before.last, run.rid, rid)
   run_move(run, 'provisioning')
-  redis.call('HDEL', k.run(id), 'lane', 'laneId')
+  redis.call('HDEL', k.run(id), 'lane', 'laneId', 'waitingFor')
   redis.call('HSET', k.run(id), 'attempt', n, 'epoch', fmt(epoch), 'inc', inc, 'claimNo', fmt(claim_no), 'rid', rid,
     af(n, 'epoch'), fmt(epoch), af(n, 'first'), fmt(first), af(n, 'runner'), runner[3] or '', af(n, 'inc'), inc, af(n, 'executor'), run.executor,
     af(n, 'status'), 'provisioning', af(n, 'claimed'), fmt(now_ms), af(n, 'by'), '')
@@ -77,37 +105,73 @@ local function attempt_begin(id)
       af(old, 'started'), af(old, 'ended'), af(old, 'exit'), af(old, 'error'), af(old, 'handle'), af(old, 'stats'), af(old, 'tok'), af(old, 'by'))
   end
   redis.call('ZADD', k.held(inc), fmt(epoch), id)
-  return {id, run.ws, run.agent, n, epoch, first, before.t, before.c, before.z, run.failures, run.maxAttempts, run.timeoutMs, run.graceMs,
-    run.backoffType, run.backoffBaseMs, run.backoffCapMs, run.source, run.executor, redis.call('HGET', k.def(run.def), 'json') or '', run.input, run.env, run.traceparent}
+  if run.gates ~= '' then
+    gates_started(run)
+  end
+  local slots = tonumber(run.slots) or 1
+  return {id, run.ws, run.agent, n, epoch, first, before.t, before.c, before.z, run.timeoutMs, tonumber(run.stallMs) or 0, run.graceMs, slots,
+    run.source, run.executor, redis.call('HGET', k.def(run.def), 'json') or '', run.input, run.env, run.traceparent, run.deps ~= '' and dependencies_of(run.deps) or ''}, slots
+end
+
+-- Queues where something waits and that are not paused.
+local function open_queues()
+  local counts = redis.call('HMGET', k.queued, unpack(queues))
+  local open = {}
+  for i, queue in ipairs(queues) do
+    if counts[i] and not redis.call('HGET', k.queue(queue), 'paused') then
+      open[#open + 1] = queue
+    end
+  end
+  return open
 end
 
 redis.call('HSET', k.runner(inc), 'claimNo', fmt(claim_no))
-local runs, idle = {}, 0
-local turn = claim_no % #queues -- several queues take turns in going first
-max = math.min(max, MAX_CLAIM)
-for _ = 1, 4 * MAX_CLAIM do
-  if #runs >= max or idle >= #queues then
-    break
+local open = open_queues()
+local served, texts = {}, {}
+if #open > 0 then
+  served, texts = requirements()
+end
+local lines = {} -- what there is to take from, and at how many slots a run
+for _, queue in ipairs(open) do
+  for _, req in ipairs(served) do
+    lines[#lines + 1] = {queue = queue, req = req, slots = req_slots(texts[req] or '')}
   end
-  local queue = queues[turn % #queues + 1]
+end
+local runs, free, idle = {}, max, 0
+local turn = claim_no -- several lines take turns in going first
+while free > 0 and #runs < MAX_CLAIM and idle < #lines do
+  local line = lines[turn % #lines + 1]
   turn = turn + 1
-  local lane, vt = lowest(queue)
-  if lane then
-    idle = 0
-    local id = pop(queue, lane, vt)
-    local row = id and attempt_begin(id)
-    if row then
-      runs[#runs + 1] = row
+  idle = idle + 1
+  local fits = line.slots <= free
+  if not fits and redis.call('EXISTS', k.lanes(line.queue, line.req)) == 1 then
+    -- One runner at a time takes nothing else until the large one fits; else small ones would never leave it room.
+    local key = k.hold(line.queue, line.req)
+    if redis.call('SET', key, inc, 'NX', 'PX', HOLD_MS) or redis.call('GET', key) == inc then
+      return {'ok', runs, 0, now_ms}
     end
-  else
-    idle = idle + 1
+  end
+  local id = fits and pop(line.queue, line.req)
+  local row, cost
+  if id then
+    row, cost = attempt_begin(id)
+  end
+  if row then
+    runs[#runs + 1] = row
+    free = free - cost
+    if line.slots > 1 then
+      redis.call('DEL', k.hold(line.queue, line.req))
+    end
+  end
+  if id or (fits and id == false) then
+    idle = 0
   end
 end
 local more = 0
-for _, queue in ipairs(queues) do
-  if lowest(queue) then
+for _, line in ipairs(lines) do
+  if (free == 0 or line.slots <= free) and redis.call('EXISTS', k.lanes(line.queue, line.req)) == 1 then
     more = 1
-    bell_ring(queue)
+    bell_ring(line.queue)
   end
 end
 return {'ok', runs, more, now_ms}

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- finish: ends an attempt whose processes are gone: to `success`, `error`, `stopped`, or back for a retry. Closes the epoch with its closing or terminal event. Idempotent: the runner repeats it until it is answered.
 -- A stored stop overrides a success; a stored claim (remote) decides status, result and error where the caller's outcome is not worse.
--- INCLUDE keys time run lane stream close
+-- INCLUDE keys time run lane gate stream close
 -- ARGV
 --   inc         str
 --   run         str
@@ -15,8 +15,7 @@
 --   exit_code   str   decimal or ''
 --   seq         int   the closing event's seq (stdout source); 0: the script takes the next one
 --   t_ms        int
---   retryable   int   0: this failure must not be retried
---   retry_ms    int   delay before a retry
+--   retry       str   what the agent asked for in its error: `no` (do not retry), a delay in ms, or '' (the definition's policy)
 --   rid         str
 --   retention_ms int
 -- REPLY
@@ -39,6 +38,6 @@ local state = redis.call('HGET', k.runner(inc), 'state')
 if mine[2] ~= '' or r.inc ~= inc or tonumber(r.epoch) ~= epoch or not state or state == 'dead' then
   return {'fenced'}
 end
-local o = {status = outcome, error = error_json, result = result, truncated = truncated, seq = seq, t = t_ms}
-attempt_end(r, o, 'finish', retryable, retry_ms, exit_code, rid, retention_ms)
+local o = {status = outcome, error = error_json, result = result, truncated = truncated, seq = seq, t = t_ms, retry = retry}
+attempt_end(r, o, 'finish', exit_code, rid, retention_ms)
 return {'ok', r.status, 1}

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- hand_back: a draining runner returns a run whose processes are gone; it goes to the front again. Neither a failure nor a loss; the epoch closes without an event. A run that was stopping is stopped instead; one that asked for atMostOnce and has been executed ends as lost.
--- INCLUDE keys time run lane stream close
+-- INCLUDE keys time run lane gate stream close
 -- ARGV
 --   inc     str
 --   run     str
@@ -25,7 +25,7 @@ if tonumber(mine[1] or '0') ~= epoch or mine[2] ~= '' or r.inc ~= inc or tonumbe
   return {'fenced'}
 end
 if r.stopAt ~= '' or r.claimStatus ~= '' then
-  attempt_end(r, {status = 'stopped'}, 'hand_back', 1, 0, '', rid, retention_ms)
+  attempt_end(r, {status = 'stopped'}, 'hand_back', '', rid, retention_ms)
 elseif r.atMostOnce == '1' and redis.call('HGET', k.run(run), af(attempt, 'status')) ~= 'provisioning' then
   take_back(r, 'hand_back', 0, rid, retention_ms)
 else

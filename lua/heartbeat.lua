@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- heartbeat: renews a runner's lease and reconciles what it holds with what Redis says. Held here but not by the runner, and claimed at or before the answered number: the claim's reply was lost, or the attempt was; it is closed and the run goes to the front again.
--- INCLUDE keys time run lane stream close
+-- INCLUDE keys time run lane gate stream close
 -- ARGV
 --   inc          str
 --   lease_ms     int
@@ -15,10 +15,11 @@
 --   kill         table(run str, epoch int)  attempts it must kill: held by it, but not (or not with this epoch) in Redis
 --   stops        list  runs it holds for which a stop was asked
 --   claimed      list  runs it holds (remote) whose end was claimed
+--   drain        int   1: it was told to drain
 --   now_ms       int
 -- ERRORS incarnation_dead
 
-local runner = redis.call('HMGET', k.runner(inc), 'state', 'answered')
+local runner = redis.call('HMGET', k.runner(inc), 'state', 'answered', 'drain')
 if not runner[1] or runner[1] == 'dead' then
   return {'incarnation_dead'}
 end
@@ -62,4 +63,4 @@ for id in pairs(in_redis) do
     end
   end
 end
-return {'ok', kill, stops, claimed, now_ms}
+return {'ok', kill, stops, claimed, runner[3] and 1 or 0, now_ms}

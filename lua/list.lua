@@ -19,7 +19,8 @@
 
 local CHUNK = 100
 local SHOWN = {'ws', 'agent', 'agentVersion', 'status', 'queue', 'priority', 'created', 'scheduled', 'started', 'completed', 'attempt', 'failures', 'maxAttempts', 'error',
-  'createdBy', 'sessionId', 'parent', 'labels', 'traceparent', 'stopAt', 'lastSeq', 'eventCount', 'eventBytes', 'resultTruncated', 'droppedTo', 'rerunOf'}
+  'createdBy', 'sessionId', 'parent', 'labels', 'traceparent', 'stopAt', 'lastSeq', 'eventCount', 'eventBytes', 'resultTruncated', 'droppedTo', 'rerunOf',
+  'waitGate', 'waitingFor', 'deps', 'depsLeft', 'reqText', 'slots', 'gates', 'startBy', 'schedule', 'deadLetter', 'redrivenAs', 'resultDropped'}
 local wanted = #statuses > 0 and {} or nil
 for _, status in ipairs(statuses) do
   wanted[status] = true

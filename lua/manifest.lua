@@ -1,6 +1,6 @@
 -- manifest: what a remote runtime needs to do its job, for a runner token.
 -- READONLY
--- INCLUDE keys run stream
+-- INCLUDE keys run stream deps
 -- ARGV
 --   run        str
 --   attempt    int
@@ -11,9 +11,10 @@
 --   next_seq   int
 --   last_t_ms  int
 --   stop       int
+--   dependencies str  JSON array, '' when it has none
 -- ERRORS run_not_found fenced
 
-local r = run_get(run, {'attempt', 'def', 'stopAt', 'claimSeq', 'claimT', af(attempt, 'tok'), af(attempt, 'by'), af(attempt, 'first')})
+local r = run_get(run, {'attempt', 'def', 'deps', 'stopAt', 'claimSeq', 'claimT', af(attempt, 'tok'), af(attempt, 'by'), af(attempt, 'first')})
 if not r then
   return {'run_not_found'}
 end
@@ -28,4 +29,5 @@ local next_seq, last_t = math.max(now.last + 1, tonumber(r[af(attempt, 'first')]
 if r.claimSeq ~= '' then
   next_seq, last_t = tonumber(r.claimSeq) + 1, tonumber(r.claimT)
 end
-return {'ok', redis.call('HGETALL', k.run(run)), redis.call('HGET', k.def(r.def), 'json') or '', next_seq, last_t, r.stopAt ~= '' and 1 or 0}
+return {'ok', redis.call('HGETALL', k.run(run)), redis.call('HGET', k.def(r.def), 'json') or '', next_seq, last_t, r.stopAt ~= '' and 1 or 0,
+  r.deps ~= '' and dependencies_of(r.deps) or ''}

@@ -1,24 +1,100 @@
 #!lua flags=allow-oom
--- promote: moves delayed runs that are due to their lanes, `scheduled` → `queued`. Any node, at any time.
--- INCLUDE keys time run lane
+-- promote: what time has come for. Tells dependents of ended runs; moves delayed runs that are due on, `scheduled` → `queued`; ends runs that did not start in time; lets in who waits at a rate gate. Any node, at any time.
+-- INCLUDE keys time run lane gate def stream close stop replace
 -- ARGV
---   max       int  most runs to move
+--   max          int  most runs of each kind to look at
+--   rid          str
+--   retention_ms int
 -- REPLY
 --   promoted  int
---   next_ms   int  milliseconds until the next one is due; 0: more are due now; -1: none waits
+--   next_ms   int  milliseconds until there is something to do; 0: at once; -1: nothing waits for its time
 -- ERRORS
+
+due_told = true
+local next_ms = -1
+local function again_in(ms)
+  next_ms = next_ms < 0 and ms or math.min(next_ms, ms)
+end
+local PROMOTE_FIELDS = {'ws', 'queue', 'req', 'reqText', 'priority', 'gates', 'gated', 'createdUs', 'onLimit', 'depsLeft', 'onDepFail', 'scheduled'}
+
+local function enqueue(run)
+  run_move(run, 'queued')
+  replace_others(run, rid, retention_ms)
+  run_admit(run)
+end
+
+-- One dependency of a run ended.
+local function tell_dependent(run, dep, status)
+  if status ~= 'success' and run.onDepFail ~= 'run' then
+    run_give_up(run_get(run.id, CLOSE_FIELDS), 'start_failed', 'its dependency ' .. dep .. ' ended as ' .. status, rid, retention_ms)
+  elseif tonumber(run.depsLeft) > 1 then
+    redis.call('HSET', k.run(run.id), 'depsLeft', tonumber(run.depsLeft) - 1)
+  else
+    redis.call('HDEL', k.run(run.id), 'depsLeft')
+    if run.scheduled ~= '' and tonumber(run.scheduled) > now_ms then
+      delay_add(run, tonumber(run.scheduled))
+    else
+      enqueue(run)
+    end
+  end
+end
+
+local budget = max
+while budget > 0 do
+  local ended = redis.call('HRANDFIELD', k.depq, 1, 'WITHVALUES')
+  if not ended[1] then
+    break
+  end
+  local told = redis.call('SPOP', k.dependents(ended[1]), budget)
+  for _, id in ipairs(told) do
+    local run = run_get(id, PROMOTE_FIELDS)
+    if run and run.status == 'scheduled' and run.depsLeft ~= '' then
+      tell_dependent(run, ended[1], ended[2])
+    end
+  end
+  budget = budget - #told - 1
+  if redis.call('EXISTS', k.dependents(ended[1])) == 0 then
+    redis.call('HDEL', k.depq, ended[1])
+  end
+end
+if redis.call('EXISTS', k.depq) == 1 then
+  again_in(0)
+end
 
 local due = redis.call('ZRANGEBYSCORE', k.delayed, '-inf', now_ms, 'LIMIT', 0, max)
 for _, id in ipairs(due) do
-  local run = run_get(id, {'ws', 'queue', 'req', 'priority'})
+  local run = run_get(id, PROMOTE_FIELDS)
   if run and run.status == 'scheduled' then
     delay_remove(run)
-    run_move(run, 'queued')
-    lane_add(run, run.priority)
+    enqueue(run)
   else
     redis.call('ZREM', k.delayed, id)
   end
 end
-local first = redis.call('ZRANGE', k.delayed, 0, 0, 'WITHSCORES')
-local next_ms = first[2] and math.max(0, tonumber(first[2]) - now_ms) or -1
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', k.expiry, '-inf', now_ms, 'LIMIT', 0, max)) do
+  local run = run_get(id, CLOSE_FIELDS)
+  if not run or run.started ~= '' or TERMINAL[run.status] then
+    redis.call('ZREM', k.expiry, id)
+  elseif run.status == 'queued' or run.status == 'scheduled' then
+    run_give_up(run, 'expired', 'it was not started in time', rid, retention_ms)
+  else
+    redis.call('ZADD', k.expiry, fmt(now_ms + 1000), id) -- it is being started, or comes back
+  end
+end
+
+for _, gate in ipairs(redis.call('ZRANGEBYSCORE', k.throttled, '-inf', now_ms, 'LIMIT', 0, max)) do
+  redis.call('ZREM', k.throttled, gate)
+  local ws, name = string.match(gate, '^([^:]*):(.*)$')
+  if gate_pump(ws, name, max) then
+    throttle(ws, name, now_ms)
+  end
+end
+
+for _, key in ipairs({k.delayed, k.expiry, k.throttled}) do
+  local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+  if first[2] then
+    again_in(math.max(0, tonumber(first[2]) - now_ms))
+  end
+end
 return {'ok', #due, next_ms}

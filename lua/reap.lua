@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- reap: marks runners dead whose lease is over, takes back their runs in bounded steps, removes them when nothing is left; continues stops of large trees. Any node, each second.
+-- A runner whose process is gone has no subscription to its control channel any more: its lease is shortened to SUSPECT_MS (one that only reconnects sends a heartbeat before that). It is never shortened while nobody is reaped.
 -- After an outage (its own last tick is more than 3 s old, or ahead of now) nobody is reaped for one lease, and deadlines are capped at now + one lease.
--- INCLUDE keys time run lane stream close stop
+-- INCLUDE keys time run lane gate stream close stop
 -- ARGV
 --   lease_ms     int
 --   max          int   most runs to take back
@@ -11,9 +12,10 @@
 -- REPLY
 --   taken        int
 --   more         int   1: call again at once
+--   next_ms      int   when a runner that looks dead will be: milliseconds, 0 for none
 -- ERRORS
 
-local OUTAGE_MS, RUNNERS, CAPPED = 3000, 16, 1000
+local OUTAGE_MS, RUNNERS, CAPPED, SUSPECT_MS = 3000, 16, 1000, 1500
 local last = redis.call('HMGET', k.reap, 'tick', 'until')
 local tick, not_before = tonumber(last[1] or '0'), tonumber(last[2] or '0')
 if now_ms - tick > OUTAGE_MS or tick > now_ms then
@@ -26,8 +28,28 @@ if now_ms - tick > OUTAGE_MS or tick > now_ms then
 end
 redis.call('HSET', k.reap, 'tick', fmt(now_ms), 'until', fmt(not_before))
 
-local taken, more = 0, 0
+-- Shortens the leases of runners that nobody listens for; the time until the first of them is over, 0 for none.
+local function suspect()
+  local incs = redis.call('ZRANGEBYSCORE', k.leases, '(' .. fmt(now_ms), '+inf', 'LIMIT', 0, CAPPED)
+  local channels = {}
+  for i, inc in ipairs(incs) do
+    channels[i] = k.ctl(inc)
+  end
+  local listeners = #channels > 0 and redis.call('PUBSUB', 'NUMSUB', unpack(channels)) or {}
+  local next_ms = 0
+  for i, inc in ipairs(incs) do
+    if listeners[2 * i] == 0 then
+      local deadline = math.min(tonumber(redis.call('ZSCORE', k.leases, inc)), now_ms + SUSPECT_MS)
+      redis.call('ZADD', k.leases, fmt(deadline), inc)
+      next_ms = next_ms == 0 and deadline - now_ms or math.min(next_ms, deadline - now_ms)
+    end
+  end
+  return next_ms
+end
+
+local taken, more, next_ms = 0, 0, 0
 if now_ms >= not_before then
+  next_ms = suspect()
   local expired = redis.call('ZRANGEBYSCORE', k.leases, '-inf', now_ms, 'LIMIT', 0, RUNNERS)
   for _, inc in ipairs(expired) do
     redis.call('HSET', k.runner(inc), 'state', 'dead') -- first: from here on nothing of it is accepted
@@ -54,4 +76,4 @@ end
 if redis.call('EXISTS', k.stopq) == 1 and stop_descendants(max, rid, retention_ms) then
   more = 1
 end
-return {'ok', taken, more}
+return {'ok', taken, more, next_ms}

@@ -16,7 +16,7 @@
 --   stop       int   1 when a stop was asked for
 -- ERRORS fenced
 
-local r = run_get(run, {'epoch', 'inc', 'attempt', 'stopAt', 'started'})
+local r = run_get(run, {'epoch', 'inc', 'attempt', 'stopAt', 'started', 'startBy'})
 if not r or r.inc ~= inc or tonumber(r.epoch) ~= epoch or TERMINAL[r.status] or redis.call('ZSCORE', k.held(inc), run) == false then
   return {'fenced'}
 end
@@ -37,6 +37,9 @@ if handle ~= '' then
 end
 if r.started == '' then
   redis.call('HSET', k.run(run), 'started', fmt(now_ms))
+  if r.startBy ~= '' then
+    redis.call('ZREM', k.expiry, run)
+  end
 end
 redis.call('XADD', k.events(run), 'NOMKSTREAM', fmt(epoch) .. '-' .. fmt(seq), 'first', fmt(seq), 'last', fmt(seq), 't', fmt(t_ms), 'n', 1,
   'c', fmt(count), 'z', fmt(bytes), 'b', event)

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- sweep: removes ended runs whose retention is over.
+-- sweep: removes ended runs whose retention is over; or only their events (member `e:ID`) or result (`r:ID`), where those are kept for a shorter time.
 -- INCLUDE keys time run def remove
 -- ARGV
 --   max    int
@@ -8,13 +8,32 @@
 --   more   int
 -- ERRORS
 
+-- A reader is told by a gap up to droppedTo; the record keeps its counts.
+local function drop_events(run)
+  redis.call('XTRIM', k.events(run.id), 'MAXLEN', 0)
+  redis.call('HSET', k.run(run.id), 'droppedTo', run.lastSeq, 'size', fmt(tonumber(run.size) - tonumber(run.eventBytes)))
+  add_count(k.use(run.ws), 'bytes', fmt(-tonumber(run.eventBytes)))
+end
+
+local function drop_result(run)
+  redis.call('HDEL', k.run(run.id), 'result')
+  redis.call('HSET', k.run(run.id), 'resultDropped', '1', 'size', fmt(tonumber(run.size) - #run.result))
+  add_count(k.use(run.ws), 'bytes', fmt(-#run.result))
+end
+
 local due = redis.call('ZRANGEBYSCORE', k.retain, '-inf', now_ms, 'LIMIT', 0, max)
-for _, id in ipairs(due) do
-  local r = run_get(id, REMOVE_FIELDS)
-  if r then
+for _, member in ipairs(due) do
+  local part, id = string.match(member, '^([er]):(.+)$')
+  local r = run_get(id or member, REMOVE_FIELDS)
+  if not r or part then
+    redis.call('ZREM', k.retain, member)
+  end
+  if r and part == 'e' then
+    drop_events(r)
+  elseif r and part == 'r' then
+    drop_result(r)
+  elseif r then
     run_remove(r)
-  else
-    redis.call('ZREM', k.retain, id)
   end
 end
 return {'ok', #due, #due == max and 1 or 0}

@@ -59,6 +59,15 @@ static void set_message(struct adapter *a, struct str text)
     strbuf_add(&a->claim.message, text);
 }
 
+/* What a runtime_terminal says of another attempt: noRetry, retryAfterMs. What is out of range is not said. */
+static void claim_retry(const struct json *data, bool *no_retry, int64_t *retry_ms)
+{
+    const struct json *no = json_get(data, "noRetry"), *after = json_get(data, "retryAfterMs");
+    *no_retry = no && no->type == JSON_BOOL && no->boolean;
+    if (after && after->type == JSON_INT && after->integer >= 0 && after->integer <= (int64_t)LIMIT_DELAY_MS)
+        *retry_ms = after->integer;
+}
+
 static void take_claim(struct adapter *a, struct arena *arena, const struct json *raw_data)
 {
     const struct json *data = members_of(arena, raw_data);
@@ -70,6 +79,7 @@ static void take_claim(struct adapter *a, struct arena *arena, const struct json
     a->claim.error = status && status->type == JSON_STRING && !a->claim.stopped && !str_eqz(status->string, "success");
     if (result)
         strbuf_add(&a->claim.result, result->raw);
+    claim_retry(data, &a->claim.no_retry, &a->claim.retry_ms);
     if (message && message->type == JSON_STRING)
         set_message(a, message->string);
     else if (error && error->type == JSON_STRING)
@@ -146,7 +156,7 @@ static void feed_text(struct adapter *a, struct str bytes)
 
 void adapter_init(struct adapter *a, struct str protocol, adapter_event_fn fn, void *ctx)
 {
-    *a = (struct adapter){.text = str_eqz(protocol, "text"), .fn = fn, .ctx = ctx};
+    *a = (struct adapter){.text = str_eqz(protocol, "text"), .fn = fn, .ctx = ctx, .claim.retry_ms = -1};
     lines_init(&a->lines, CLAIM_LINE_MAX);
     strbuf_init(&a->rest, 2 * LINE_PIECE_BYTES);
     strbuf_init(&a->result_text, 4 * (size_t)LIMIT_RESULT);

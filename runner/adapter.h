@@ -16,6 +16,8 @@ struct adapter_claim {
     bool stopped;          /* it says that it stopped before its work was done */
     struct strbuf result;  /* raw JSON; empty for none */
     struct strbuf message; /* of the error, raw text */
+    bool no_retry;         /* with its error: do not try again */
+    int64_t retry_ms;      /* or only after this long; -1: it did not say */
 };
 
 struct adapter {

@@ -90,6 +90,7 @@ static void on_log_flush(void *ctx)
 static void on_event(void *ctx, enum event_kind kind, struct str data)
 {
     struct attempt *a = ctx;
+    a->event_ms = clock_mono_ms();
     outbox_add(&a->outbox, kind, data);
 }
 
@@ -171,6 +172,7 @@ static void go_over(struct attempt *a)
 {
     move(a, ATTEMPT_OVER);
     loop_timer_stop(&a->timeout);
+    loop_timer_stop(&a->stall);
     loop_timer_stop(&a->claimed);
     loop_timer_stop(&a->log_flush);
     loop_timer_stop(&a->again);
@@ -183,7 +185,7 @@ static void go_over(struct attempt *a)
 /* The memory goes when no answer is still to come. */
 static void over_if_quiet(struct attempt *a)
 {
-    if (a->state == ATTEMPT_OVER && outbox_quiet(&a->outbox) && !a->log_sending && !a->finish_sent)
+    if (a->state == ATTEMPT_OVER && outbox_quiet(&a->outbox) && !a->log_sending && !a->finish_sent && !a->stall_asked)
         loop_defer_free(a->shard->worker->loop, attempt_free, a);
 }
 
@@ -212,6 +214,10 @@ static void outcome_of(struct attempt *a, struct outcome *o)
         return;
     case END_TIMEOUT:
         snprintf(text, sizeof text, "it took longer than %lld ms", (long long)a->timeout_ms);
+        error_outcome(o, "timeout", text);
+        return;
+    case END_STALL:
+        snprintf(text, sizeof text, "no event came for %lld ms", (long long)a->stall_ms);
         error_outcome(o, "timeout", text);
         return;
     case END_EVENT_LIMIT:
@@ -246,15 +252,15 @@ static void outcome_of(struct attempt *a, struct outcome *o)
     }
 }
 
-static int64_t retry_delay_ms(const struct attempt *a)
+/* What the agent asked for in its error, as `finish` takes it. */
+static void retry_text(const struct attempt *a, char text[24])
 {
-    if (a->fixed_backoff)
-        return a->backoff_base_ms;
-    int64_t bound = a->backoff_base_ms;
-    for (int64_t i = 0; i < a->failures && bound < a->backoff_cap_ms; i++)
-        bound *= 2;
-    bound = bound < a->backoff_cap_ms ? bound : a->backoff_cap_ms;
-    return bound > 0 ? (int64_t)crypto_uniform((uint64_t)bound + 1) : 0; /* full jitter */
+    if (a->adapter.claim.no_retry)
+        snprintf(text, 24, "no");
+    else if (a->adapter.claim.retry_ms >= 0)
+        snprintf(text, 24, "%lld", (long long)a->adapter.claim.retry_ms);
+    else
+        text[0] = 0;
 }
 
 static void finish_again(struct attempt *a, enum err err)
@@ -330,8 +336,9 @@ static void call_finish(struct attempt *a)
 {
     struct outcome o;
     struct strbuf error, result;
-    char exit_code[16] = "";
+    char exit_code[16] = "", retry[24];
     outcome_of(a, &o);
+    retry_text(a, retry);
     strbuf_init(&error, 16384);
     strbuf_init(&result, 2 * (size_t)LIMIT_RESULT);
     if (o.error_class[0]) {
@@ -368,8 +375,7 @@ static void call_finish(struct attempt *a)
         .exit_code = str_of(exit_code),
         .seq = a->remote ? 0 : a->outbox.next_seq,
         .t_ms = clock_wall_ms(),
-        .retryable = 1,
-        .retry_ms = retry_delay_ms(a),
+        .retry = str_of(retry),
         .rid = str_of(redis_run_id(a->shard->commands)),
         .retention_ms = a->shard->worker->config->retention_ms,
     };
@@ -433,7 +439,7 @@ static void end_if_drained(struct attempt *a)
 static void go_ending(struct attempt *a)
 {
     move(a, ATTEMPT_ENDING);
-    worker_slot_freed(a->shard->worker);
+    worker_slots_freed(a->shard->worker, a->slots);
     end_if_drained(a);
 }
 
@@ -444,6 +450,7 @@ static void on_gone(void *ctx, const struct job_exit *how)
     snprintf(a->how_message, sizeof a->how_message, "%s", how->message ? how->message : "");
     a->job = NULL;
     loop_timer_stop(&a->timeout);
+    loop_timer_stop(&a->stall);
     loop_timer_stop(&a->claimed);
     if (a->end != END_LOST && a->end != END_EVENT_LIMIT && a->end != END_STORAGE_FULL) {
         adapter_end(&a->adapter);
@@ -520,6 +527,62 @@ static void on_storage_full(void *ctx)
 static const struct outbox_fns outbox_fns = {on_fenced,     on_full,     on_drained,
                                              on_stop_asked, on_too_much, on_storage_full};
 
+/* ---- stallMs ---- */
+
+static void stalled(struct attempt *a)
+{
+    end_for(a, END_STALL, a->grace_ms);
+}
+
+/* A remote runtime's events go past this runner, so the stream is asked: another newest entry than last time is a sign of life. */
+static void on_newest(void *ctx, enum err err, const redisReply *reply)
+{
+    struct attempt *a = ctx;
+    a->stall_asked = false;
+    if (a->state != ATTEMPT_RUNNING || err) {
+        over_if_quiet(a);
+        return;
+    }
+    struct str id = redis_str(redis_at(redis_at(reply, 0), 0));
+    if (id.len < sizeof a->newest && !str_eqz(id, a->newest)) {
+        snprintf(a->newest, sizeof a->newest, "%.*s", STR_ARG(id));
+        a->event_ms = clock_mono_ms();
+    } else if (clock_mono_ms() - a->event_ms >= a->stall_ms) {
+        stalled(a);
+    }
+}
+
+static void on_stall(void *ctx)
+{
+    struct attempt *a = ctx;
+    int64_t left = a->event_ms + a->stall_ms - clock_mono_ms();
+    if (a->state != ATTEMPT_RUNNING || a->end != END_NONE)
+        return;
+    if (a->remote) {
+        struct key key = keys_events(worker_prefix(a->shard), str_of(a->run_id.s));
+        const struct str argv[] = {STR("XREVRANGE"), key_str(&key), STR("+"), STR("-"), STR("COUNT"), STR("1")};
+        if (!a->stall_asked && redis_is_up(a->shard->commands)) {
+            a->stall_asked = true;
+            redis_command(a->shard->commands, ARRAY_LEN(argv), argv, on_newest, a);
+        }
+        loop_timer_set(&a->stall, a->stall_ms / 4 + 1);
+    } else if (a->outbox.paused) {
+        a->event_ms = clock_mono_ms(); /* it is us who do not read */
+        loop_timer_set(&a->stall, a->stall_ms);
+    } else if (left > 0) {
+        loop_timer_set(&a->stall, left);
+    } else {
+        stalled(a);
+    }
+}
+
+static void watch_stall(struct attempt *a)
+{
+    a->event_ms = clock_mono_ms();
+    if (a->stall_ms > 0)
+        loop_timer_set(&a->stall, a->remote ? a->stall_ms / 4 + 1 : a->stall_ms);
+}
+
 /* ---- starting ---- */
 
 static void put_started(struct attempt *a, struct str handle)
@@ -543,6 +606,7 @@ static void on_started(void *ctx, struct str handle)
     metric_observe_us(METRIC_START_SECONDS, clock_mono_us() - a->claimed_us);
     move(a, ATTEMPT_RUNNING);
     loop_timer_set(&a->timeout, a->timeout_ms);
+    watch_stall(a);
     arena_done(&a->arena); /* the spec was used up */
     if (a->end == END_LOST)
         return;
@@ -617,15 +681,14 @@ struct attempt *attempt_new(struct worker_shard *s, const struct script_claim_ru
     a->claimed_us = clock_mono_us();
     a->epoch = row->epoch;
     a->number = row->attempt;
-    a->failures = row->failures;
     a->timeout_ms = row->timeout_ms;
     a->grace_ms = row->grace_ms;
-    a->backoff_base_ms = row->backoff_base_ms;
-    a->backoff_cap_ms = row->backoff_cap_ms;
-    a->fixed_backoff = str_eqz(row->backoff_type, "fixed");
+    a->stall_ms = row->stall_ms;
+    a->slots = row->slots;
     a->remote = str_eqz(row->source, "remote");
     arena_init(&a->arena, ARENA_MAX);
     loop_timer_init(&a->timeout, l, on_timeout, a);
+    loop_timer_init(&a->stall, l, on_stall, a);
     loop_timer_init(&a->claimed, l, on_claimed_over, a);
     loop_timer_init(&a->log_flush, l, on_log_flush, a);
     loop_timer_init(&a->again, l, on_again, a);

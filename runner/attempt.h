@@ -29,6 +29,7 @@ enum attempt_end {
     END_NONE,
     END_STOP,
     END_TIMEOUT,
+    END_STALL,
     END_EVENT_LIMIT,
     END_STORAGE_FULL,
     END_CLAIMED,
@@ -43,8 +44,8 @@ struct attempt {
     enum attempt_state state;
     enum attempt_end end;
     struct id run_id;
-    int64_t epoch, number, failures, timeout_ms, grace_ms, backoff_base_ms, backoff_cap_ms;
-    bool fixed_backoff, remote;
+    int64_t epoch, number, timeout_ms, grace_ms, stall_ms, slots;
+    bool remote;
     char *agent;
     struct arena arena; /* what the definition and the spec borrow from, until it has started */
     struct job_spec spec;
@@ -59,8 +60,10 @@ struct attempt {
     struct adapter adapter;
     struct lines err_lines, out_lines; /* stderr; and stdout of a remote one, which is only log */
     struct log_tail log;
-    bool log_dirty, log_sending;
-    struct loop_timer timeout, claimed, log_flush, again;
+    bool log_dirty, log_sending, stall_asked;
+    struct loop_timer timeout, stall, claimed, log_flush, again;
+    int64_t event_ms; /* monotonic: when its last event came (stallMs) */
+    char newest[48];  /* remote: the stream's newest entry, as the stall timer last saw it */
     bool finish_sent;
     int64_t claimed_us;
 };

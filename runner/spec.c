@@ -100,12 +100,12 @@ static const char *const *env_of(struct attempt *a, const struct json *def, cons
     return e.words;
 }
 
-/* {"runId","attempt","agent","input","lastSeq"} */
+/* {"runId","attempt","agent","input","lastSeq","dependencies"?} */
 static struct str input_line(struct attempt *a, const struct script_claim_runs *row)
 {
     struct strbuf out;
     struct json_writer w;
-    strbuf_init(&out, row->input.len + 4096);
+    strbuf_init(&out, row->input.len + row->dependencies.len + 4096);
     json_writer_init(&w, &out);
     json_object_begin(&w);
     json_kv_str(&w, "runId", row->run);
@@ -113,6 +113,8 @@ static struct str input_line(struct attempt *a, const struct script_claim_runs *
     json_kv_str(&w, "agent", row->agent);
     json_kv_raw(&w, "input", row->input);
     json_kv_int(&w, "lastSeq", row->first_seq - 1);
+    if (row->dependencies.len > 0)
+        json_kv_raw(&w, "dependencies", row->dependencies);
     json_object_end(&w);
     struct str line = arena_str(&a->arena, strbuf_str(&out));
     strbuf_done(&out);

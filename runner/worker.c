@@ -44,13 +44,13 @@ void worker_attempt_begin(struct worker_shard *s, const struct script_claim_runs
         a->next->prev = a;
     w->attempts = a;
     w->attempt_count++;
-    gauge_slots(w, 1);
+    gauge_slots(w, a->slots);
     metric_add(METRIC_CLAIMS, 1);
 }
 
-void worker_slot_freed(struct worker *w)
+void worker_slots_freed(struct worker *w, int64_t slots)
 {
-    gauge_slots(w, -1);
+    gauge_slots(w, -slots);
     for (unsigned i = 0; i < w->shard_count; i++)
         shard_may_claim_more(&w->shards[i]);
 }

@@ -21,6 +21,8 @@ struct worker_shard {
     struct key prefix;
     struct redis *commands, *subscriptions, *blocking;
     struct redis_sub *ctl;
+    bool
+        ctl_heard; /* the subscription is confirmed; without it Redis takes this runner for dead soon, so it beats faster */
     struct id incarnation;
     bool registered;
     bool fresh;          /* a heartbeat was answered on this connection, and not too long ago: attempts may write */
@@ -72,8 +74,8 @@ static inline struct str worker_prefix(const struct worker_shard *s)
 bool worker_may_write(struct worker_shard *s);
 /* Whether ERRAND_EXECUTORS names it. */
 bool worker_may_execute(const struct worker *w, const char *executor);
-/* For attempts: nothing of one is left; its slot is free. */
-void worker_slot_freed(struct worker *w);
+/* For attempts: nothing of one is left; its slots are free. */
+void worker_slots_freed(struct worker *w, int64_t slots);
 /* For attempts: this one is over, and is taken off the list. */
 void worker_attempt_over(struct attempt *a);
 struct script_claim_runs;

@@ -12,7 +12,7 @@
 #include "common/version.h"
 #include "runner/attempt.h"
 
-enum { ASK_MS = 1000, CLAIM_MAX = 64 };
+enum { ASK_MS = 1000, CLAIM_MAX = 64, UNHEARD_BEAT_MS = 500 }; /* the last: well under reap's SUSPECT_MS */
 
 static void claim(struct worker_shard *s);
 static void listen_for_bell(struct worker_shard *s);
@@ -126,6 +126,8 @@ static void on_beat(void *ctx, enum err err, const struct script_heartbeat_reply
         s->fresh = true;
         s->generation = redis_generation(s->commands);
         obey(s, reply);
+        if (reply->drain && !s->worker->draining)
+            worker_drain(s->worker);
         if (!was_fresh || reconnected) {
             tell_fresh(s, reconnected);
             listen_for_bell(s);
@@ -152,7 +154,8 @@ bool worker_may_write(struct worker_shard *s)
 static void on_beat_timer(void *ctx)
 {
     struct worker_shard *s = ctx;
-    loop_timer_set(&s->beat, s->worker->config->heartbeat_ms);
+    int64_t period_ms = s->worker->config->heartbeat_ms;
+    loop_timer_set(&s->beat, !s->ctl_heard && period_ms > UNHEARD_BEAT_MS ? UNHEARD_BEAT_MS : period_ms);
     if (s->registered && s->worker->attempts && clock_mono_ms() - s->beat_ms > s->worker->config->orphan_ms) {
         LOG_ERROR("cut off from Redis for too long: runs are killed", LOG_I("shard", s->number));
         lose_all(s);
@@ -169,6 +172,8 @@ static void on_ctl(void *ctx, bool confirmed, struct str message)
     struct worker_shard *s = ctx;
     struct attempt *a;
     const char *space = message.len ? memchr(message.ptr, ' ', message.len) : NULL;
+    if (confirmed)
+        s->ctl_heard = true;
     if (confirmed || !space)
         return;
     struct str order = {message.ptr, (size_t)(space - message.ptr)}, run = {space + 1, message.len - order.len - 1};
@@ -246,6 +251,8 @@ static void do_register(struct worker_shard *s)
                                         .fields_len = ARRAY_LEN(fields),
                                         .lease_ms = w->config->lease_ms};
     redis_unsubscribe(s->ctl);
+    s->ctl_heard = false;
+    loop_timer_set(&s->beat, UNHEARD_BEAT_MS);
     struct key channel = keys_ctl(worker_prefix(s), str_of(s->incarnation.s));
     s->ctl = redis_subscribe(s->subscriptions, key_str(&channel), on_ctl, s);
     script_call_register(s->commands, worker_prefix(s), &args, on_registered, s);
@@ -339,7 +346,6 @@ static void claim(struct worker_shard *s)
     struct claim_call *call = calloc(1, sizeof *call);
     if (!call)
         return;
-    static const struct str reqs[] = {STR("-")};
     int64_t n = free_slots(w) < CLAIM_MAX ? free_slots(w) : CLAIM_MAX;
     *call = (struct claim_call){s, n, ++s->claim_no, s->incarnation};
     s->claiming = true;
@@ -350,9 +356,7 @@ static void claim(struct worker_shard *s)
                                      .max = n,
                                      .rid = rid_of(s),
                                      .queues = w->queues,
-                                     .queues_len = w->queue_count,
-                                     .reqs = reqs,
-                                     .reqs_len = ARRAY_LEN(reqs)};
+                                     .queues_len = w->queue_count};
     script_call_claim(s->commands, worker_prefix(s), &args, on_claimed, call);
 }
 
@@ -414,6 +418,10 @@ static void on_state(void *ctx, struct redis *r, bool up)
     if (r == s->blocking && up) {
         s->listening = false;
         listen_for_bell(s);
+    }
+    if (r == s->subscriptions && !up) {
+        s->ctl_heard = false;
+        loop_timer_set(&s->beat, 0);
     }
     if (r != s->commands)
         return;

@@ -1,7 +1,10 @@
 -- The ends of attempts and of runs. Fields that these functions want of a run:
-local CLOSE_FIELDS = {'ws', 'queue', 'req', 'epoch', 'inc', 'attempt', 'failures', 'losses', 'maxAttempts', 'atMostOnce', 'stopAt', 'rid', 'source',
-  'claimSeq', 'claimT', 'claimStatus', 'claimResult', 'claimError', 'lane', 'laneId'}
-local CLAIM_FIELDS = {'claimLine', 'claimSeq', 'claimT', 'claimStatus', 'claimResult', 'claimError'}
+local CLOSE_FIELDS = {'ws', 'queue', 'req', 'reqText', 'agent', 'priority', 'createdUs', 'started', 'epoch', 'inc', 'attempt', 'failures', 'losses', 'maxAttempts', 'atMostOnce', 'stopAt', 'rid', 'source',
+  'claimSeq', 'claimT', 'claimStatus', 'claimResult', 'claimError', 'claimRetry', 'lane', 'laneId', 'due', 'gates', 'gated', 'waitGate', 'deps', 'depsLeft', 'dependents', 'startBy', 'size',
+  'backoffType', 'backoffBaseMs', 'backoffCapMs', 'retryOn', 'noRetryOn', 'retainMs', 'retainCount', 'retainEventsMs', 'retainResultMs'}
+local CLAIM_FIELDS = {'claimLine', 'claimSeq', 'claimT', 'claimStatus', 'claimResult', 'claimError', 'claimRetry'}
+local KEPT_STEP = 10 -- most runs given up by a count when one ends
+local TPUT_MS = 900000
 
 -- Marks the attempt's own record closed, and takes the run off its runner.
 local function attempt_close(run, status, by, err, exit_code)
@@ -17,6 +20,53 @@ local function attempt_close(run, status, by, err, exit_code)
   end
   redis.call('HSET', k.run(run.id), unpack(fields))
   redis.call('ZREM', k.held(run.inc), run.id)
+end
+
+-- How long an ended run is kept: what its agent says, else its workspace, else the caller. Its result and events may go earlier; a count keeps the newest ones.
+local function run_retain(run, o, retention_ms)
+  local ws = redis.call('HMGET', k.ws(run.ws), 'retentionMs', 'eventsRetentionMs', 'resultRetentionMs', 'retentionCount')
+  local function keep(own, theirs, otherwise)
+    return own ~= '' and tonumber(own) or tonumber(theirs or '') or otherwise
+  end
+  local whole = keep(run.retainMs, ws[1], retention_ms)
+  local events, result = keep(run.retainEventsMs, ws[2]), keep(run.retainResultMs, ws[3])
+  redis.call('ZADD', k.retain, fmt(now_ms + whole), run.id)
+  if events and events < whole then
+    redis.call('ZADD', k.retain, fmt(now_ms + events), 'e:' .. run.id)
+  end
+  if result and result < whole and (o.result or '') ~= '' then
+    redis.call('ZADD', k.retain, fmt(now_ms + result), 'r:' .. run.id)
+  end
+  local function keep_newest(key, n)
+    redis.call('ZADD', key, fmt(now_ms), run.id)
+    local over = redis.call('ZCARD', key) - n
+    if over > 0 then
+      for _, old in ipairs(redis.call('ZRANGE', key, 0, math.min(over, KEPT_STEP) - 1)) do
+        redis.call('ZREM', key, old)
+        redis.call('ZADD', k.retain, 'XX', fmt(now_ms), old)
+      end
+    end
+  end
+  if run.retainCount ~= '' and run.agent ~= '' then
+    keep_newest(k.kept(run.ws, run.agent), tonumber(run.retainCount))
+  end
+  if ws[4] then
+    keep_newest(k.kept(run.ws, ''), tonumber(ws[4]))
+  end
+  if ws[4] or run.retainCount ~= '' then
+    redis.call('HSET', k.run(run.id), 'kept', '1')
+  end
+end
+
+-- What ended in a queue in this minute, for statistics.
+local function run_throughput(run, status)
+  local key = k.tput(run.queue, fmt(math.floor(now_ms / 60000)))
+  if redis.call('HINCRBY', key, status, 1) == 1 then
+    redis.call('PEXPIRE', key, TPUT_MS)
+  end
+  if run.started ~= '' then
+    redis.call('HINCRBY', key, 'ms', fmt(now_ms - tonumber(run.started)))
+  end
 end
 
 -- Ends a run for good: runtime_terminal behind everything, record, retention. o: status, error, result, truncated, seq, t (0: the script decides).
@@ -50,10 +100,28 @@ local function run_end(run, o, rid, retention_ms)
     fields[#fields + 1] = 'error'
     fields[#fields + 1] = o.error
   end
+  if o.status == 'error' then
+    fields[#fields + 1] = 'deadLetter'
+    fields[#fields + 1] = '1'
+    redis.call('ZADD', k.dead(run.ws), run.createdUs, run.id)
+  end
+  local grown = before.z + size + #(o.result or '')
+  fields[#fields + 1] = 'size'
+  fields[#fields + 1] = fmt((tonumber(run.size) or 0) + grown)
+  redis.call('HINCRBY', k.use(run.ws), 'bytes', fmt(grown))
   redis.call('HSET', k.run(run.id), unpack(fields))
   run_move(run, o.status)
-  redis.call('ZADD', k.retain, fmt(now_ms + retention_ms), run.id)
+  if run.startBy ~= '' then
+    redis.call('ZREM', k.expiry, run.id)
+  end
+  run_retain(run, o, retention_ms)
+  run_throughput(run, o.status)
+  if run.dependents ~= '' then
+    redis.call('HSET', k.depq, run.id, o.status)
+    redis.call('PUBLISH', k.due, '0')
+  end
   wake(run.id)
+  gates_leave(run)
 end
 
 -- Closes an attempt that another one follows, with the stream_error that announces it, and makes the run wait: delay_ms, or at the front of its queue.
@@ -68,6 +136,7 @@ local function run_again(run, err, seq, t, delay_ms, rid)
   redis.call('HDEL', k.run(run.id), unpack(CLAIM_FIELDS))
   run_move(run, to)
   if delay_ms > 0 then
+    gates_leave(run) -- others may go while it waits
     delay_add(run, now_ms + delay_ms)
   else
     lane_add(run, 'again')
@@ -90,21 +159,44 @@ local function outcome_of(run, o)
     return {status = 'stopped', seq = o.seq, t = o.t}
   end
   if run.claimStatus ~= '' then
-    return {status = run.claimStatus, error = run.claimError, result = run.claimResult, seq = tonumber(run.claimSeq), t = tonumber(run.claimT), claimed = true}
+    return {status = run.claimStatus, error = run.claimError, result = run.claimResult, seq = tonumber(run.claimSeq), t = tonumber(run.claimT), retry = run.claimRetry}
   end
   return o
 end
 
--- Ends an attempt by its outcome: terminal, or back for a retry after retry_ms. by: the script that closes it.
-local function attempt_end(run, o, by, retryable, retry_ms, exit_code, rid, retention_ms)
+-- Whether a failure of this class may be tried again: what the agent's definition says of it, and the agent itself (retry: `no`, or a delay in ms, or '').
+local function may_retry(run, o)
+  local class = string.match(o.error or '', '^{"class":"([%w_]+)"') or ''
+  local function names(list)
+    return string.find(' ' .. list .. ' ', ' ' .. class .. ' ', 1, true) ~= nil
+  end
+  return o.retry ~= 'no' and not names(run.noRetryOn) and (run.retryOn == '' or names(run.retryOn))
+end
+
+-- How long the next attempt waits (ms): what the agent asked for; else fixed, or exponential with full jitter (the microsecond is the die: the clock of Redis decides, and no two runs end in the same one).
+local function retry_delay(run, o)
+  if o.retry and o.retry ~= '' then
+    return tonumber(o.retry)
+  end
+  local base, cap = tonumber(run.backoffBaseMs) or 0, tonumber(run.backoffCapMs) or 0
+  if run.backoffType == 'fixed' then
+    return base
+  end
+  local bound = math.min(base * 2 ^ math.min(tonumber(run.failures), 40), cap)
+  return bound > 0 and (now_us * 7919) % (math.floor(bound) + 1) or 0
+end
+
+-- Ends an attempt by its outcome: terminal, or back for a retry. by: the script that closes it.
+local function attempt_end(run, o, by, exit_code, rid, retention_ms)
   o = outcome_of(run, o)
   local failures = tonumber(run.failures) + (o.status == 'error' and 1 or 0)
-  local again = o.status == 'error' and retryable == 1 and run.atMostOnce ~= '1' and failures < tonumber(run.maxAttempts)
-  check_edge(run, again and (retry_ms > 0 and 'scheduled' or 'queued') or o.status)
+  local again = o.status == 'error' and run.atMostOnce ~= '1' and failures < tonumber(run.maxAttempts) and may_retry(run, o)
+  local delay_ms = again and retry_delay(run, o) or 0
+  check_edge(run, again and (delay_ms > 0 and 'scheduled' or 'queued') or o.status)
   attempt_close(run, o.status, by, o.error, exit_code)
   redis.call('HSET', k.run(run.id), 'failures', failures)
   if again then
-    run_again(run, o.error, o.seq or 0, o.t or 0, retry_ms, rid)
+    run_again(run, o.error, o.seq or 0, o.t or 0, delay_ms, rid)
   else
     run_end(run, o, rid, retention_ms)
   end
@@ -113,7 +205,7 @@ end
 -- Takes a run back whose attempt was lost together with its runner, or given up by it: executed again (not one that asked for atMostOnce, nor too often). A stop, or an accepted claim, ends it instead.
 local function take_back(run, by, max_losses, rid, retention_ms)
   if run.stopAt ~= '' or run.claimStatus ~= '' then
-    attempt_end(run, {status = 'stopped'}, by, 1, 0, '', rid, retention_ms)
+    attempt_end(run, {status = 'stopped'}, by, '', rid, retention_ms)
     return
   end
   local LOST = '{"class":"runner_lost","message":"the runner that executed it was lost"}'
@@ -125,4 +217,29 @@ local function take_back(run, by, max_losses, rid, retention_ms)
   else
     run_again(run, LOST, 0, 0, 0, rid)
   end
+end
+
+-- Takes a waiting run out of where it waits: its lane (a gate's line is left with the gates), its due time, its dependencies.
+local function run_leave(run)
+  if run.lane ~= '' then
+    lane_remove(run)
+  end
+  if run.due ~= '' then
+    delay_remove(run)
+  end
+  if run.depsLeft ~= '' then
+    for _, dep in ipairs(split(run.deps)) do
+      redis.call('SREM', k.dependents(dep), run.id)
+    end
+    redis.call('HDEL', k.run(run.id), 'depsLeft')
+  end
+end
+
+-- Ends a waiting run that will never start.
+local function run_give_up(run, class, message, rid, retention_ms)
+  run_leave(run)
+  if run.status == 'scheduled' then
+    run_move(run, 'queued')
+  end
+  run_end(run, {status = 'error', error = '{"class":"' .. class .. '","message":"' .. message .. '"}'}, rid, retention_ms)
 end

@@ -4,23 +4,47 @@ local k = {
   events = function(id) return P .. 'run:' .. id .. ':events' end,
   wake = function(id) return P .. 'run:' .. id .. ':wake' end,
   children = function(id) return P .. 'run:' .. id .. ':children' end,
+  dependents = function(id) return P .. 'run:' .. id .. ':dependents' end,
   logs = function(id) return P .. 'run:' .. id .. ':logs' end,
   def = function(digest) return P .. 'def:' .. digest end,
   agent = function(workspace, name) return P .. 'agent:' .. workspace .. ':' .. name end,
   agents = function(workspace) return P .. 'agents:' .. workspace end,
-  lane = function(queue, lane) return P .. 'lane:' .. queue .. ':' .. lane end,
-  lanes = function(queue) return P .. 'lanes:' .. queue end,
-  vt = function(queue) return P .. 'vt:' .. queue end,
+  ws = function(workspace) return P .. 'ws:' .. workspace end,
+  use = function(workspace) return P .. 'use:' .. workspace end,
+  queue = function(queue) return P .. 'queue:' .. queue end,
+  lane = function(queue, req, workspace, prio) return P .. 'lane:' .. queue .. ':' .. req .. ':' .. workspace .. ':' .. prio end,
+  prios = function(queue, req, workspace) return P .. 'prios:' .. queue .. ':' .. req .. ':' .. workspace end,
+  lanes = function(queue, req) return P .. 'lanes:' .. queue .. ':' .. req end,
+  vt = function(queue, req) return P .. 'vt:' .. queue .. ':' .. req end,
+  hold = function(queue, req) return P .. 'hold:' .. queue .. ':' .. req end,
   bell = function(queue) return P .. 'bell:' .. queue end,
+  gate = function(workspace, gate) return P .. 'gate:' .. workspace .. ':' .. gate end,
+  wait = function(workspace, gate) return P .. 'wait:' .. workspace .. ':' .. gate end,
+  rate = function(workspace, gate) return P .. 'rate:' .. workspace .. ':' .. gate end,
+  limits = function(workspace) return P .. 'limits:' .. workspace end,
   runner = function(inc) return P .. 'runner:' .. inc end,
   held = function(inc) return P .. 'held:' .. inc end,
   ctl = function(inc) return P .. 'ctl:' .. inc end,
   idx = function(workspace, agent) return P .. 'idx:' .. workspace .. (agent ~= '' and ':agent:' .. agent or '') end,
+  dead = function(workspace) return P .. 'dead:' .. workspace end,
+  kept = function(workspace, agent) return P .. 'kept:' .. workspace .. (agent ~= '' and ':agent:' .. agent or '') end,
   idem = function(workspace, key) return P .. 'idem:' .. workspace .. ':' .. key end,
+  tput = function(queue, minute) return P .. 'tput:' .. queue .. ':' .. minute end,
+  schedule = function(workspace, name) return P .. 'schedule:' .. workspace .. ':' .. name end,
+  schedules = function(workspace) return P .. 'schedules:' .. workspace end,
+  ticks = P .. 'ticks',
+  workspaces = P .. 'workspaces',
   queued = P .. 'queued',
   scheduled = P .. 'scheduled',
+  active = P .. 'active',
+  reqs = P .. 'reqs',
+  reqn = P .. 'reqn',
+  told = P .. 'told',
   delayed = P .. 'delayed',
   due = P .. 'due',
+  throttled = P .. 'throttled',
+  expiry = P .. 'expiry',
+  depq = P .. 'depq',
   leases = P .. 'leases',
   reap = P .. 'reap',
   stopq = P .. 'stopq',
@@ -30,4 +54,19 @@ local k = {
 -- Numbers beyond 2^31 as Redis wants them: no exponent, no rounding up to 2^53.
 local function fmt(n)
   return string.format('%.0f', n)
+end
+
+-- Adds to a counter that is a field of a hash; one that comes to nothing is removed.
+local function add_count(key, field, by)
+  if redis.call('HINCRBY', key, field, by) <= 0 then
+    redis.call('HDEL', key, field)
+  end
+end
+
+local function split(text)
+  local words = {}
+  for word in string.gmatch(text, '%S+') do
+    words[#words + 1] = word
+  end
+  return words
 end

@@ -1,7 +1,10 @@
--- Waiting runs: a stream a lane, the non-empty lanes of a queue by virtual time (stride scheduling: the lowest is served next, and moves on by its stride).
+-- Waiting runs. A lane is a stream: the runs of one queue, requirement, workspace and priority. Two levels of stride scheduling choose the next one: of a queue's workspaces the one with the lowest
+-- virtual time (it then moves on by 100 / weight), of its priorities likewise (by STRIDE). So no workspace gets more by having more lanes, and low always moves.
 -- `again` lanes (runs taken back) stay in front of all: there are few, because losses and hand-backs are bounded.
-local STRIDE = {high = 1, normal = 4, low = 16, again = 0}
+local STRIDE = {high = 1, normal = 4, low = 16}
+local WS_STRIDE = 100
 local BELL_MAX = 64
+local due_told = false -- true in promote, whose caller hears of the next due time by its reply
 
 local function bell_ring(queue)
   if redis.call('LPUSH', k.bell(queue), '1') > BELL_MAX then
@@ -9,42 +12,90 @@ local function bell_ring(queue)
   end
 end
 
--- Puts a run at the end of its lane. A lane that was empty begins one stride behind what is served now, so that idle time saves up no credit.
+local function weight_of(ws)
+  return tonumber(redis.call('HGET', k.ws(ws), 'weight') or '1')
+end
+
+-- A requirement is known by name for as long as a lane has it.
+local function req_ref(req, text)
+  if redis.call('HINCRBY', k.reqn, req, 1) == 1 then
+    redis.call('HSET', k.reqs, req, text, '#', fmt(now_us))
+  end
+end
+
+local function req_unref(req)
+  if redis.call('HINCRBY', k.reqn, req, -1) <= 0 then
+    redis.call('HDEL', k.reqn, req)
+    redis.call('HDEL', k.reqs, req)
+    if redis.call('HLEN', k.reqs) == 1 then
+      redis.call('DEL', k.reqs)
+    else
+      redis.call('HSET', k.reqs, '#', fmt(now_us))
+    end
+  end
+end
+
+-- Puts a lane that has become non-empty among those that are served; one stride behind what is served now, so that idle time saves up no credit.
+local function lane_open(run, prio)
+  local queue, req, ws = run.queue, run.req, run.ws
+  if prio == 'again' then
+    redis.call('ZADD', k.lanes(queue, req), -1, '!' .. ws)
+  else
+    local first = redis.call('ZRANGE', k.prios(queue, req, ws), 0, 0, 'WITHSCORES')
+    local now = first[1] and tonumber(first[2]) - STRIDE[first[1]] or 0
+    redis.call('ZADD', k.prios(queue, req, ws), now + STRIDE[prio], prio)
+    if not first[1] then
+      local vt = tonumber(redis.call('GET', k.vt(queue, req)) or '0')
+      redis.call('ZADD', k.lanes(queue, req), vt + WS_STRIDE / weight_of(ws), ws)
+    end
+  end
+  if req ~= '-' then
+    req_ref(req, run.reqText)
+  end
+end
+
+-- Puts a run (ws, queue, req, reqText) at the end of its lane.
 local function lane_add(run, prio)
-  local lane = run.ws .. ':' .. prio .. ':' .. run.req
-  local key = k.lane(run.queue, lane)
+  local key = k.lane(run.queue, run.req, run.ws, prio)
   if redis.call('EXISTS', key) == 0 then
-    local vt = tonumber(redis.call('GET', k.vt(run.queue)) or '0')
-    redis.call('ZADD', k.lanes(run.queue), prio == 'again' and -1 or fmt(vt + STRIDE[prio]), lane)
+    lane_open(run, prio)
   end
   local entry = redis.call('XADD', key, '*', 'r', run.id)
-  redis.call('HSET', k.run(run.id), 'lane', lane, 'laneId', entry)
-  redis.call('HINCRBY', k.queued, run.queue, 1)
+  redis.call('HSET', k.run(run.id), 'lane', prio, 'laneId', entry)
   bell_ring(run.queue)
 end
 
--- Forgets an entry of a lane, and the lane when it was the last one.
-local function lane_drop(queue, lane, entry)
-  local key = k.lane(queue, lane)
+-- Forgets an entry of a lane, and the lane when it was the last one. Returns how many are left.
+local function lane_drop(queue, req, ws, prio, entry)
+  local key = k.lane(queue, req, ws, prio)
   redis.call('XDEL', key, entry)
   local left = redis.call('XLEN', key)
-  if left == 0 then
-    redis.call('DEL', key)
-    redis.call('ZREM', k.lanes(queue), lane)
+  if left > 0 then
+    return left
   end
-  if redis.call('HINCRBY', k.queued, queue, -1) <= 0 then
-    redis.call('HDEL', k.queued, queue)
+  redis.call('DEL', key)
+  redis.call('HDEL', k.told, queue .. ':' .. req .. ':' .. ws .. ':' .. prio)
+  if prio == 'again' then
+    redis.call('ZREM', k.lanes(queue, req), '!' .. ws)
+  else
+    redis.call('ZREM', k.prios(queue, req, ws), prio)
+    if redis.call('EXISTS', k.prios(queue, req, ws)) == 0 then
+      redis.call('ZREM', k.lanes(queue, req), ws)
+    end
   end
-  if redis.call('EXISTS', k.lanes(queue)) == 0 then
-    redis.call('DEL', k.vt(queue)) -- nobody waits: virtual time begins anew
+  if req ~= '-' then
+    req_unref(req)
   end
-  return left
+  if redis.call('EXISTS', k.lanes(queue, req)) == 0 then
+    redis.call('DEL', k.vt(queue, req)) -- nobody waits: virtual time begins anew
+  end
+  return 0
 end
 
--- Takes a queued run (fields queue, lane, laneId) out of its lane.
+-- Takes a queued run (fields queue, req, ws, lane, laneId) out of its lane.
 local function lane_remove(run)
-  lane_drop(run.queue, run.lane, run.laneId)
-  redis.call('HDEL', k.run(run.id), 'lane', 'laneId')
+  lane_drop(run.queue, run.req, run.ws, run.lane, run.laneId)
+  redis.call('HDEL', k.run(run.id), 'lane', 'laneId', 'waitingFor')
 end
 
 -- Makes a run wait for its due time, and says so where it is the first.
@@ -52,8 +103,7 @@ local function delay_add(run, due)
   local first = redis.call('ZRANGE', k.delayed, 0, 0, 'WITHSCORES')
   redis.call('ZADD', k.delayed, fmt(due), run.id)
   redis.call('HSET', k.run(run.id), 'due', fmt(due))
-  redis.call('HINCRBY', k.scheduled, run.queue, 1)
-  if not first[2] or tonumber(first[2]) > due then
+  if not due_told and (not first[2] or tonumber(first[2]) > due) then
     redis.call('PUBLISH', k.due, fmt(due))
   end
 end
@@ -62,7 +112,4 @@ end
 local function delay_remove(run)
   redis.call('ZREM', k.delayed, run.id)
   redis.call('HDEL', k.run(run.id), 'due')
-  if redis.call('HINCRBY', k.scheduled, run.queue, -1) <= 0 then
-    redis.call('HDEL', k.scheduled, run.queue)
-  end
 end

@@ -11,8 +11,18 @@ local function run_remove(run)
   if run.parent ~= '' then
     redis.call('ZREM', k.children(run.parent), run.id)
   end
-  redis.call('ZREM', k.retain, run.id)
+  if run.deadLetter ~= '' then
+    redis.call('ZREM', k.dead(run.ws), run.id)
+  end
+  if run.kept ~= '' then
+    redis.call('ZREM', k.kept(run.ws, ''), run.id)
+    redis.call('ZREM', k.kept(run.ws, run.agent), run.id)
+  end
+  redis.call('ZREM', k.retain, run.id, 'e:' .. run.id, 'r:' .. run.id)
+  if run.size ~= '' then
+    add_count(k.use(run.ws), 'bytes', fmt(-tonumber(run.size)))
+  end
   def_unref(run.def)
   wake(run.id, 'gone')
 end
-local REMOVE_FIELDS = {'ws', 'agent', 'parent', 'def'}
+local REMOVE_FIELDS = {'ws', 'agent', 'parent', 'def', 'deadLetter', 'kept', 'size', 'eventBytes', 'lastSeq', 'result'}

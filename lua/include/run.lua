@@ -7,6 +7,9 @@ local EDGES = {
   stopping = {stopped = true},
 }
 local TERMINAL = {success = true, error = true, stopped = true}
+-- What a status counts as, by queue.
+local CLASS = {scheduled = 'scheduled', queued = 'queued', provisioning = 'active', running = 'active', stopping = 'active'}
+local WAITS = {scheduled = 1, queued = 1}
 local KEPT_ATTEMPTS = 100
 
 -- Some fields of a run as a table, missing ones as ''; nil when there is no such run.
@@ -29,9 +32,29 @@ local function check_edge(run, to)
   end
 end
 
+-- Counts a run (ws, queue) that comes from one status to another; '' is none.
+local function run_count(run, from, to)
+  local before, after = CLASS[from], CLASS[to]
+  if before == after then
+    return
+  end
+  if before then
+    add_count(k[before], run.queue, -1)
+  end
+  if after then
+    add_count(k[after], run.queue, 1)
+  end
+  local waiting = (WAITS[to] or 0) - (WAITS[from] or 0)
+  if waiting ~= 0 then
+    add_count(k.use(run.ws), 'waiting', waiting)
+  end
+end
+
+-- Wants the fields ws and queue, but between two statuses of one class.
 local function run_move(run, to)
   check_edge(run, to)
   redis.call('HSET', k.run(run.id), 'status', to)
+  run_count(run, run.status, to)
   run.status = to
 end
 

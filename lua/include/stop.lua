@@ -8,11 +8,8 @@ local function stop_one(run, rid, retention_ms)
   if run.stopAt == '' then
     redis.call('HSET', k.run(run.id), 'stopAt', fmt(now_ms))
   end
-  if run.status == 'queued' then
-    lane_remove(run)
-    run_end(run, {status = 'stopped'}, rid, retention_ms)
-  elseif run.status == 'scheduled' then
-    delay_remove(run)
+  if run.status == 'queued' or run.status == 'scheduled' then
+    run_leave(run)
     run_end(run, {status = 'stopped'}, rid, retention_ms)
   else
     if run.status ~= 'stopping' then

@@ -134,6 +134,7 @@ def test_wrong_source(stack, api, runner):
     folder = stack.folder
     run_id = api.submit(agents.shell(f'printf "%s" "$ERRAND_RUNNER_TOKEN" > {folder}/t.tmp; mv {folder}/t.tmp {folder}/t; while [ ! -e {folder}/go ]; do sleep 0.02; done', name="own"))
     wait_until(lambda: os.path.exists(f"{folder}/t"), 10)
+    wait_until(lambda: api.get(f"/v1/runs/{run_id}").json()["status"] == "running", 10)  # its token is known with its start
     with open(f"{folder}/t", encoding="ascii") as f:
         token = f.read()
     answer = http_client.request(api.port, "POST", f"/v1/runs/{run_id}/runner/events", {"v": 1, "runId": run_id, "events": [event(9, 1)]}, {"Authorization": f"Bearer {token}"})

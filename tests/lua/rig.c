@@ -17,39 +17,66 @@ const char *rig_try_submit(struct harness *h, const struct rig_run *o, enum err 
     static const struct rig_run none;
     o = o ? o : &none;
     struct id id = id_new_run(0);
-    const struct str def[] = {S("json"),          S("{\"name\":\"t\"}"),
-                              S("queue"),         S("default"),
-                              S("timeoutMs"),     S("1000"),
-                              S("graceMs"),       S("100"),
-                              S("maxAttempts"),   S("1"),
-                              S("atMostOnce"),    S(o->at_most_once ? "1" : "0"),
-                              S("backoffType"),   S("fixed"),
-                              S("backoffBaseMs"), S("10"),
-                              S("backoffCapMs"),  S("10"),
-                              S("source"),        S(or_else(o->source, "stdout")),
-                              S("executor"),      S("process"),
-                              S("req"),           S("-")};
+    const char *base = or_else(o->backoff_base, "10");
+    const struct str def[] = {S("json"),           S("{\"name\":\"t\"}"),
+                              S("queue"),          S("default"),
+                              S("timeoutMs"),      S("1000"),
+                              S("graceMs"),        S("100"),
+                              S("maxAttempts"),    S("1"),
+                              S("atMostOnce"),     S(o->at_most_once ? "1" : "0"),
+                              S("backoffType"),    S(or_else(o->backoff_type, "fixed")),
+                              S("backoffBaseMs"),  S(base),
+                              S("backoffCapMs"),   S(harness_printf(h, "%s00", base)),
+                              S("source"),         S(or_else(o->source, "stdout")),
+                              S("executor"),       S("process"),
+                              S("concurrency"),    S(or_else(o->concurrency, "")),
+                              S("rate"),           S(or_else(o->rate, "")),
+                              S("slots"),          S(or_else(o->slots, "")),
+                              S("retryOn"),        S(or_else(o->retry_on, "")),
+                              S("noRetryOn"),      S(or_else(o->no_retry_on, "")),
+                              S("retainCount"),    S(or_else(o->retain_count, "")),
+                              S("retainEventsMs"), S(or_else(o->retain_events, ""))};
+    const char *digest = harness_printf(h, "digest-%d-%s", o->at_most_once, or_else(o->source, "stdout"));
+    for (size_t i = 12; i < ARRAY_LEN(def); i += 2)
+        if (i != 18 && i != 20 && def[i + 1].len > 0 && !str_eqz(def[i + 1], "fixed") && !str_eqz(def[i + 1], "10") &&
+            !str_eqz(def[i + 1], "1000"))
+            digest = harness_printf(h, "%s-%zu%.*s", digest, i, STR_ARG(def[i + 1]));
+    const struct str gates[] = {S(o->key_gate ? o->key_gate : o->rate_gate), S(o->rate_gate)}, tag = S(o->requires);
+    struct str depends[4];
+    size_t depends_len = 0;
+    while (depends_len < 4 && o->depends[depends_len]) {
+        depends[depends_len] = S(o->depends[depends_len]);
+        depends_len++;
+    }
     const struct str fields[] = {S("input"), S("{\"a\":1}"), S("createdBy"),
                                  S("root"),  S("labels"),    S("{\"team\":\"x\"}")};
-    struct script_submit_args args = {
-        .run = S(id.s),
-        .ws = S(or_else(o->ws, "default")),
-        .idem_key = S(or_else(o->idem_key, "")),
-        .idem_digest = S(or_else(o->idem_digest, "d1")),
-        .agent = S(or_else(o->agent, "t")),
-        .def_digest =
-            o->agent ? S("") : S(harness_printf(h, "digest-%d-%s", o->at_most_once, or_else(o->source, "stdout"))),
-        .def_fields = o->agent ? NULL : def,
-        .def_fields_len = o->agent ? 0 : ARRAY_LEN(def),
-        .queue = S(or_else(o->queue, "")),
-        .priority = S(or_else(o->priority, "normal")),
-        .delay_ms = o->delay_ms,
-        .max_attempts = o->max_attempts,
-        .parent = S(or_else(o->parent, "")),
-        .fields = fields,
-        .fields_len = ARRAY_LEN(fields),
-        .queue_max = o->queue_max ? o->queue_max : 1000000,
-        .rid = S(RID)};
+    struct script_submit_args args = {.run = S(id.s),
+                                      .ws = S(or_else(o->ws, "default")),
+                                      .idem_key = S(or_else(o->idem_key, "")),
+                                      .idem_digest = S(or_else(o->idem_digest, "d1")),
+                                      .agent = S(or_else(o->agent, "t")),
+                                      .def_digest = o->agent ? S("") : S(digest),
+                                      .def_fields = o->agent ? NULL : def,
+                                      .def_fields_len = o->agent ? 0 : ARRAY_LEN(def),
+                                      .queue = S(or_else(o->queue, "")),
+                                      .priority = S(or_else(o->priority, "normal")),
+                                      .delay_ms = o->delay_ms,
+                                      .max_attempts = o->max_attempts,
+                                      .parent = S(or_else(o->parent, "")),
+                                      .on_limit = S(or_else(o->on_limit, "queue")),
+                                      .on_dep_fail = S(or_else(o->on_dep_fail, "fail")),
+                                      .start_within_ms = o->start_within_ms,
+                                      .gates = gates,
+                                      .gates_len = (size_t)(o->key_gate != NULL) + (size_t)(o->rate_gate != NULL),
+                                      .depends = depends,
+                                      .depends_len = depends_len,
+                                      .requires = &tag,
+                                      .requires_len = o->requires != NULL,
+                                      .retention_ms = RETAIN,
+                                      .fields = fields,
+                                      .fields_len = ARRAY_LEN(fields),
+                                      .queue_max = o->queue_max ? o->queue_max : 1000000,
+                                      .rid = S(RID)};
     const struct script_submit_reply *reply;
     *ret_err = sync_submit(h, &args, &reply);
     return *ret_err ? NULL : harness_printf(h, "%.*s", STR_ARG(reply->run));
@@ -65,7 +92,8 @@ const char *rig_submit(struct harness *h, const struct rig_run *o)
 
 void rig_register(struct harness *h, const char *inc)
 {
-    const struct str fields[] = {S("name"), S(inc), S("slots"), S("8"), S("queues"), S("default")};
+    const struct str fields[] = {S("name"),   S(inc),       S("slots"),     S("8"),
+                                 S("queues"), S("default"), S("executors"), S("process")};
     struct script_register_args args = {
         .inc = S(inc), .fields = fields, .fields_len = ARRAY_LEN(fields), .lease_ms = LEASE};
     harness_assert_err(sync_register(h, &args, NULL), ERR_OK);
@@ -74,15 +102,9 @@ void rig_register(struct harness *h, const char *inc)
 enum err rig_try_claim(struct harness *h, const char *inc, int64_t number, int64_t max,
                        const struct script_claim_reply **ret_reply)
 {
-    const struct str queues[] = {S("default")}, reqs[] = {S("-")};
-    struct script_claim_args args = {.inc = S(inc),
-                                     .claim_no = number,
-                                     .max = max,
-                                     .rid = S(RID),
-                                     .queues = queues,
-                                     .queues_len = 1,
-                                     .reqs = reqs,
-                                     .reqs_len = 1};
+    const struct str queues[] = {S("default")};
+    struct script_claim_args args = {
+        .inc = S(inc), .claim_no = number, .max = max, .rid = S(RID), .queues = queues, .queues_len = 1};
     return sync_claim(h, &args, ret_reply);
 }
 
@@ -139,8 +161,7 @@ enum err rig_finish(struct harness *h, const char *inc, const struct script_clai
         .error_json = error ? S("{\"class\":\"exit_nonzero\",\"message\":\"exit status 1\"}") : S(""),
         .result = error ? S("") : S("42"),
         .exit_code = error ? S("1") : S("0"),
-        .retryable = 1,
-        .retry_ms = retry_ms,
+        .retry = error ? S(harness_printf(h, "%lld", (long long)retry_ms)) : S(""),
         .rid = S(RID),
         .retention_ms = RETAIN};
     return sync_finish(h, &args, ret_reply);

@@ -13,8 +13,16 @@
 
 struct rig_run {
     const char *queue, *priority, *parent, *ws, *agent, *idem_key, *idem_digest, *source;
-    int64_t delay_ms, max_attempts, queue_max;
+    int64_t delay_ms, max_attempts, queue_max, start_within_ms;
     bool at_most_once;
+    const char *requires;                     /* one tag */
+    const char *key_gate, *rate_gate;         /* `k:x=1`, `rk:x=10/1000/1` */
+    const char *on_limit, *on_dep_fail;       /* queue, fail */
+    const char *depends[4];                   /* run ids */
+    const char *concurrency, *rate, *slots;   /* of the definition, as text */
+    const char *retry_on, *no_retry_on;       /* of the definition */
+    const char *backoff_type, *backoff_base;  /* fixed, 10; the cap is 100 times that */
+    const char *retain_count, *retain_events; /* of the definition */
 };
 /* Submits an inline definition (or a named agent) with what o says; NULL for the defaults. The id; on an error NULL and *ret_err. */
 const char *rig_try_submit(struct harness *h, const struct rig_run *o, enum err *ret_err);

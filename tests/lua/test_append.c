@@ -159,7 +159,8 @@ static void test_an_attempt_that_is_over(void **state)
     assert_refused(h, &(struct post){.run = run, .seq = 9, .t = 10, .n = 1},
                    ERR_FENCED); /* closed while the run goes on */
     harness_do(h, "ZADD %s 1 %s", harness_key(h, "delayed"), run);
-    harness_assert_err(sync_promote(h, &(struct script_promote_args){.max = 1}, NULL), ERR_OK);
+    harness_assert_err(
+        sync_promote(h, &(struct script_promote_args){.max = 1, .rid = S(RID), .retention_ms = RETAIN}, NULL), ERR_OK);
     rig_execute(h, "r1", 2);
     assert_refused(h, &(struct post){.run = run, .seq = 9, .t = 10, .n = 1}, ERR_FENCED); /* no longer the last one */
 }

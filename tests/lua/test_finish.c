@@ -11,6 +11,7 @@ static struct script_finish_args args_of(const struct script_claim_runs *row, co
 {
     bool error = strcmp(outcome, "error") == 0;
     return (struct script_finish_args){.inc = S("r1"),
+                                       .retry = S("0"),
                                        .run = row->run,
                                        .epoch = row->epoch,
                                        .attempt = row->attempt,
@@ -19,7 +20,6 @@ static struct script_finish_args args_of(const struct script_claim_runs *row, co
                                        .error_json = error ? S(FAILURE) : S(""),
                                        .result = error ? S("") : S("{\"n\":9007199254740993}"),
                                        .exit_code = error ? S("1") : S("0"),
-                                       .retryable = 1,
                                        .rid = S(RID),
                                        .retention_ms = RETAIN};
 }
@@ -133,7 +133,7 @@ static void test_a_retry_closes_behind_what_is_stored(void **state)
         struct script_finish_args args = args_of(row, "error");
         args.seq = given[i];
         args.t_ms = 2;
-        args.retry_ms = 60000;
+        args.retry = S("60000");
         harness_assert_err(sync_finish(h, &args, NULL), ERR_OK);
         assert_string_equal(audit_event(h, run, -1, "last"), wanted[i]);
         assert_string_equal(audit_event(h, run, -1, "t"), audit_event(h, run, 1, "t"));
@@ -184,7 +184,7 @@ static void test_a_retry_waits_its_time(void **state)
     const struct script_claim_runs *row = audit_running(h, "r1", &(struct rig_run){.max_attempts = 3});
     const char *run = audit_id(h, row);
     struct script_finish_args args = args_of(row, "error");
-    args.retry_ms = 5000;
+    args.retry = S("5000");
     redisContext *ear = audit_listen(h, "*");
     const struct script_finish_reply *reply;
     int64_t before = harness_now_ms(h);
@@ -213,7 +213,7 @@ static void test_a_later_retry_wakes_nobody(void **state)
     rig_submit(h, &(struct rig_run){.delay_ms = 1000});
     const struct script_claim_runs *row = audit_running(h, "r1", &(struct rig_run){.max_attempts = 3});
     struct script_finish_args args = args_of(row, "error");
-    args.retry_ms = 60000;
+    args.retry = S("60000");
     redisContext *ear = audit_listen(h, "due");
     harness_assert_err(sync_finish(h, &args, NULL), ERR_OK);
     assert_string_equal(audit_heard(h, ear), "");
@@ -227,10 +227,10 @@ static void test_a_retry_without_delay_goes_to_the_front(void **state)
     rig_submit(h, &(struct rig_run){.priority = "high"});
     struct script_finish_args args = args_of(row, "error");
     harness_assert_err(sync_finish(h, &args, NULL), ERR_OK);
-    assert_string_equal(rig_field(h, audit_id(h, row), "lane"), "default:again:-");
+    assert_string_equal(rig_field(h, audit_id(h, row), "lane"), "again");
     audit_check(h);
     const struct script_claim_runs *two = rig_execute(h, "r1", 2);
-    assert_true(str_eq(two->run, row->run) && two->attempt == 2 && two->failures == 1 && two->first_seq == 3);
+    assert_true(str_eq(two->run, row->run) && two->attempt == 2 && two->first_seq == 3);
     args = args_of(two, "error");
     harness_assert_err(sync_finish(h, &args, NULL), ERR_OK);
     rig_assert_status(h, audit_id(h, row), "error"); /* both are used up */
@@ -243,8 +243,7 @@ static void test_what_is_never_tried_again(void **state)
     struct harness *h = *state;
     const struct script_claim_runs *row = audit_running(h, "r1", &(struct rig_run){.max_attempts = 5});
     struct script_finish_args args = args_of(row, "error");
-    args.retryable = 0;
-    args.retry_ms = 10;
+    args.retry = S("no");
     harness_assert_err(sync_finish(h, &args, NULL), ERR_OK);
     rig_assert_status(h, audit_id(h, row), "error");
     row = audit_running(h, "r1", &(struct rig_run){.max_attempts = 5, .at_most_once = true});
@@ -311,13 +310,16 @@ static void test_a_claimed_error_with_attempts_left_is_tried_again(void **state)
     const char *run = audit_id(h, row);
     struct script_finish_args args = args_of(row, "success");
     harness_assert_err(sync_finish(h, &args, NULL), ERR_OK);
-    rig_assert_status(h, run, "queued");
+    rig_assert_status(h, run, "scheduled");
     assert_string_equal(last_event(h, run),
                         "\"kind\":\"stream_error\",\"data\":{\"willRetry\":true,\"attempt\":1,\"error\":{\"class\":"
                         "\"agent_error\",\"message\":\"no\"}}}");
     static const char *const gone[] = {"claimLine", "claimSeq", "claimT", "claimStatus", "claimResult", "claimError"};
     for (size_t i = 0; i < ARRAY_LEN(gone); i++)
         assert_string_equal(rig_field(h, run, gone[i]), "");
+    audit_due(h, run); /* by the definition's backoff: a claim waits as any failure */
+    harness_assert_err(
+        sync_promote(h, &(struct script_promote_args){.max = 1, .rid = S(RID), .retention_ms = RETAIN}, NULL), ERR_OK);
     const struct script_claim_runs *two = rig_execute(h, "r1", 2);
     assert_int_equal(two->first_seq, 10);
     harness_assert_err(audit_batch(h, two, 11, 12, two->last_t_ms + 1, "success", NULL), ERR_OK);

@@ -36,18 +36,14 @@ static void test_an_accepted_run_is_all_of_this(void **state)
     struct harness *h = *state;
     const struct rig_run o = {.idem_key = "k", .queue = "q", .priority = "high", .agent = NULL};
     const char *run = rig_submit(h, &o), *names = harness_keys(h, "*");
-    static const char *const wanted[] = {"bell:q",
-                                         "def:digest-0-stdout",
-                                         "idem:default:k",
-                                         "idx:default",
-                                         "idx:default:agent:t",
-                                         "lane:q:default:high:-",
-                                         "lanes:q",
-                                         "queued"};
+    static const char *const wanted[] = {"bell:q",      "def:digest-0-stdout", "idem:default:k",
+                                         "idx:default", "idx:default:agent:t", "lane:q:-:default:high",
+                                         "lanes:q:-",   "prios:q:-:default",   "queued"};
     const char *all = "";
     for (size_t i = 0; i < ARRAY_LEN(wanted); i++)
         all = harness_printf(h, "%s%s\n", all, harness_key(h, "%s", wanted[i]));
-    all = harness_printf(h, "%s%s\n%s\n", all, harness_key(h, "run:%s", run), harness_key(h, "run:%s:events", run));
+    all = harness_printf(h, "%s%s\n%s\n%s\n", all, harness_key(h, "run:%s", run), harness_key(h, "run:%s:events", run),
+                         harness_key(h, "use:default"));
     assert_string_equal(names, all); /* these keys and no other */
     static const char *const fields[][2] = {{"ws", "default"},
                                             {"agent", "t"},
@@ -63,7 +59,7 @@ static void test_an_accepted_run_is_all_of_this(void **state)
                                             {"atMostOnce", "0"},
                                             {"backoffType", "fixed"},
                                             {"backoffBaseMs", "10"},
-                                            {"backoffCapMs", "10"},
+                                            {"backoffCapMs", "1000"},
                                             {"source", "stdout"},
                                             {"executor", "process"},
                                             {"req", "-"},
@@ -75,7 +71,8 @@ static void test_an_accepted_run_is_all_of_this(void **state)
                                             {"createdBy", "root"},
                                             {"labels", "{\"team\":\"x\"}"},
                                             {"input", "{\"a\":1}"},
-                                            {"lane", "default:high:-"}};
+                                            {"size", "23"},
+                                            {"lane", "high"}};
     for (size_t i = 0; i < ARRAY_LEN(fields); i++)
         harness_assert_hget(h, harness_key(h, "run:%s", run), fields[i][0], fields[i][1]);
     assert_int_equal(harness_int(h, "HLEN %s", harness_key(h, "run:%s", run)),
@@ -167,7 +164,7 @@ static void test_a_stop_takes_a_run_from_the_middle_of_its_lane(void **state)
     for (int i = 0; i < 3; i++)
         runs[i] = rig_submit(h, NULL);
     harness_assert_err(rig_stop(h, runs[1]), ERR_OK);
-    assert_int_equal(harness_xlen(h, harness_key(h, "lane:default:default:normal:-")), 2);
+    assert_int_equal(harness_xlen(h, harness_key(h, "lane:default:-:default:normal")), 2);
     assert_string_equal(next(h, 1), runs[0]);
     assert_string_equal(next(h, 2), runs[2]);
     assert_null(next(h, 3));
@@ -182,17 +179,11 @@ static void test_bells_are_bounded(void **state)
     audit_check(h);
 }
 
-static enum err claim(struct harness *h, const struct str *queues, size_t queues_len, const struct str *reqs,
-                      size_t reqs_len, int64_t number, int64_t max, const struct script_claim_reply **ret_reply)
+static enum err claim(struct harness *h, const struct str *queues, size_t queues_len, int64_t number, int64_t max,
+                      const struct script_claim_reply **ret_reply)
 {
-    struct script_claim_args args = {.inc = S("r1"),
-                                     .claim_no = number,
-                                     .max = max,
-                                     .rid = S(RID),
-                                     .queues = queues,
-                                     .queues_len = queues_len,
-                                     .reqs = reqs,
-                                     .reqs_len = reqs_len};
+    struct script_claim_args args = {
+        .inc = S("r1"), .claim_no = number, .max = max, .rid = S(RID), .queues = queues, .queues_len = queues_len};
     return sync_claim(h, &args, ret_reply);
 }
 
@@ -203,11 +194,11 @@ static void test_queues_take_turns(void **state)
     submit_many(h, 10, &(struct rig_run){.queue = "a"});
     submit_many(h, 10, &(struct rig_run){.queue = "b"});
     submit_many(h, 3, &(struct rig_run){.queue = "c"});
-    const struct str queues[] = {S("a"), S("b")}, reqs[] = {S("-")};
+    const struct str queues[] = {S("a"), S("b")};
     int first_of[2] = {0, 0};
     for (int i = 1; i <= 4; i++) {
         const struct script_claim_reply *reply;
-        harness_assert_err(claim(h, queues, 2, reqs, 1, i, 2, &reply), ERR_OK);
+        harness_assert_err(claim(h, queues, 2, i, 2, &reply), ERR_OK);
         assert_true(reply->runs_len == 2 && reply->more == 1);
         const char *one = rig_field(h, audit_id(h, &reply->runs[0]), "queue"),
                    *two = rig_field(h, audit_id(h, &reply->runs[1]), "queue");
@@ -223,16 +214,13 @@ static void test_a_runner_takes_only_what_it_can_serve(void **state)
 {
     struct harness *h = *state;
     rig_register(h, "r1");
-    rig_submit(h, NULL);
-    const struct str queues[] = {S("default")}, others[] = {S("abc")};
+    rig_submit(h, &(struct rig_run){.requires = "gpu"});
+    rig_submit(h, &(struct rig_run){.queue = "other"});
+    const struct str queues[] = {S("default")};
     const struct script_claim_reply *reply;
-    harness_assert_err(claim(h, queues, 1, others, 1, 1, 5, &reply), ERR_OK);
+    harness_assert_err(claim(h, queues, 1, 1, 5, &reply), ERR_OK);
     assert_true(reply->runs_len == 0 && reply->more == 0);
-    harness_assert_err(claim(h, queues, 1, NULL, 0, 2, 5, &reply), ERR_OK);
-    assert_int_equal(reply->runs_len, 0);
-    harness_assert_err(claim(h, NULL, 0, others, 1, 3, 5, &reply), ERR_OK);
-    assert_int_equal(reply->runs_len, 0);
-    harness_assert_err(claim(h, queues, 1, others, 1, 4, 0, &reply), ERR_OK);
+    harness_assert_err(claim(h, queues, 1, 2, 0, &reply), ERR_OK);
     assert_int_equal(reply->runs_len, 0);
     audit_check(h);
 }

@@ -90,7 +90,8 @@ static void test_a_closed_attempt_has_no_handle_any_more(void **state)
     harness_assert_err(rig_finish(h, "r1", two, "error", 60000, NULL), ERR_OK);
     audit_refuses(h, audit_handle(h, two, "{}", "{}"), ERR_FENCED); /* waits for its retry */
     audit_due(h, audit_id(h, two));
-    harness_assert_err(sync_promote(h, &(struct script_promote_args){.max = 1}, NULL), ERR_OK);
+    harness_assert_err(
+        sync_promote(h, &(struct script_promote_args){.max = 1, .rid = S(RID), .retention_ms = RETAIN}, NULL), ERR_OK);
     three = rig_execute(h, "r1", 3);
     harness_assert_err(rig_finish(h, "r1", three, "success", 0, NULL), ERR_OK);
     audit_refuses(h, audit_handle(h, three, "{}", "{}"), ERR_FENCED); /* ended */

@@ -7,7 +7,9 @@
 static const struct script_promote_reply *promote(struct harness *h, int64_t max)
 {
     const struct script_promote_reply *reply;
-    harness_assert_err(sync_promote(h, &(struct script_promote_args){.max = max}, &reply), ERR_OK);
+    harness_assert_err(
+        sync_promote(h, &(struct script_promote_args){.max = max, .rid = S(RID), .retention_ms = RETAIN}, &reply),
+        ERR_OK);
     return reply;
 }
 
@@ -19,14 +21,15 @@ static void test_a_run_that_is_due_waits_in_its_own_lane(void **state)
     const struct script_promote_reply *reply = promote(h, 10);
     assert_true(reply->promoted == 1 && reply->next_ms == -1);
     rig_assert_status(h, run, "queued");
-    assert_string_equal(rig_field(h, run, "lane"), "default:low:-");
-    assert_int_equal(harness_xlen(h, harness_key(h, "lane:q:default:low:-")), 1);
+    assert_string_equal(rig_field(h, run, "lane"), "low");
+    assert_int_equal(harness_xlen(h, harness_key(h, "lane:q:-:default:low")), 1);
     assert_int_equal(harness_int(h, "HGET %s q", harness_key(h, "queued")), 1);
     assert_int_equal(harness_int(h, "LLEN %s", harness_key(h, "bell:q")), 1);
     assert_false(harness_exists(h, harness_key(h, "delayed")));
     audit_check(h);
-    audit_refuses(h, sync_promote(h, &(struct script_promote_args){.max = 10}, NULL),
-                  ERR_OK); /* by two nodes at once */
+    audit_refuses(
+        h, sync_promote(h, &(struct script_promote_args){.max = 10, .rid = S(RID), .retention_ms = RETAIN}, NULL),
+        ERR_OK); /* by two nodes at once */
 }
 
 static void test_the_first_due_goes_first(void **state)
@@ -85,7 +88,7 @@ static void test_a_retry_comes_back_with_its_priority(void **state)
     harness_assert_err(rig_finish(h, "r1", row, "error", 60000, NULL), ERR_OK);
     audit_due(h, audit_id(h, row));
     assert_int_equal(promote(h, 10)->promoted, 1);
-    assert_string_equal(rig_field(h, audit_id(h, row), "lane"), "default:high:-");
+    assert_string_equal(rig_field(h, audit_id(h, row), "lane"), "high");
     audit_check(h);
 }
 
@@ -95,7 +98,8 @@ static void test_it_works_while_redis_is_full(void **state)
     const char *run = rig_submit(h, &(struct rig_run){.delay_ms = 60000});
     audit_due(h, run);
     harness_do(h, "CONFIG SET maxmemory 1");
-    enum err err = sync_promote(h, &(struct script_promote_args){.max = 1}, NULL);
+    enum err err =
+        sync_promote(h, &(struct script_promote_args){.max = 1, .rid = S(RID), .retention_ms = RETAIN}, NULL);
     harness_do(h, "CONFIG SET maxmemory 0");
     harness_assert_err(err, ERR_OK);
     rig_assert_status(h, run, "queued");

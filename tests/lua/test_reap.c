@@ -15,7 +15,7 @@ static void test_a_run_that_is_taken_back(void **state)
     assert_string_equal(audit_heard(h, ear), harness_printf(h, "run:%s:wake \n", run));
     assert_true(reply->taken == 1 && reply->more == 0);
     rig_assert_status(h, run, "queued");
-    assert_string_equal(rig_field(h, run, "lane"), "default:again:-");
+    assert_string_equal(rig_field(h, run, "lane"), "again");
     assert_string_equal(rig_field(h, run, "losses"), "1");
     assert_string_equal(rig_field(h, run, "failures"), "0");
     assert_string_equal(rig_field(h, run, "a1:by"), "reap");

@@ -13,7 +13,7 @@ static void test_an_accepted_run(void **state)
     assert_string_equal(rig_field(h, run, "rid"), RID);
     assert_int_equal(harness_xlen(h, harness_key(h, "run:%s:events", run)), 0);
     assert_true(harness_exists(h, harness_key(h, "run:%s:events", run)));
-    assert_int_equal(harness_xlen(h, harness_key(h, "lane:default:default:normal:-")), 1);
+    assert_int_equal(harness_xlen(h, harness_key(h, "lane:default:-:default:normal")), 1);
     assert_int_equal(harness_int(h, "LLEN %s", harness_key(h, "bell:default")), 1);
     assert_int_equal(harness_int(h, "HGET %s default", harness_key(h, "queued")), 1);
     audit_check(h);
@@ -98,7 +98,7 @@ static void test_promote_takes_what_is_due(void **state)
     struct harness *h = *state;
     const char *now = rig_submit(h, &(struct rig_run){.delay_ms = 1}),
                *later = rig_submit(h, &(struct rig_run){.delay_ms = 60000});
-    struct script_promote_args args = {.max = 10};
+    struct script_promote_args args = {.max = 10, .rid = S(RID), .retention_ms = RETAIN};
     const struct script_promote_reply *reply;
     do
         harness_assert_err(sync_promote(h, &args, &reply), ERR_OK);
@@ -115,7 +115,7 @@ static void test_promote_is_bounded(void **state)
     struct harness *h = *state;
     for (int i = 0; i < 5; i++)
         harness_do(h, "ZADD %s 1 %s", harness_key(h, "delayed"), rig_submit(h, &(struct rig_run){.delay_ms = 60000}));
-    struct script_promote_args args = {.max = 2};
+    struct script_promote_args args = {.max = 2, .rid = S(RID), .retention_ms = RETAIN};
     const struct script_promote_reply *reply;
     int64_t sum = 0;
     for (int i = 0; i < 3; i++) {

@@ -37,7 +37,8 @@ static void test_what_is_the_callers_fault_is_not_retryable(void **state)
     (void)state;
     for (int e = 0; e < ERR_COUNT; e++) {
         int status = err_status((enum err)e);
-        bool may_help = status == 408 || status == 429 || status == 503 || status == 504 || e == ERR_IO;
+        bool may_help =
+            status == 408 || status == 429 || status == 503 || status == 504 || status == 507 || e == ERR_IO;
         assert_int_equal(err_retryable((enum err)e), may_help);
     }
 }

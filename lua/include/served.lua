@@ -1,0 +1,27 @@
+-- What a runner can serve. A requirement is sorted words: `@executor=NAME` where it is not process, `@slots=N` where one run takes more than one, and tags.
+
+-- Whether a runner (executors and tags as comma lists, slots) has what a requirement asks for.
+local function req_met(text, executors, tags, slots)
+  local function has(list, word)
+    return string.find(',' .. string.gsub(list, '%s', '') .. ',', ',' .. word .. ',', 1, true) ~= nil
+  end
+  local executor = 'process'
+  for _, word in ipairs(split(text)) do
+    local name, value = string.match(word, '^@(%a+)=(.*)$')
+    if name == 'executor' then
+      executor = value
+    elseif name == 'slots' then
+      if tonumber(value) > slots then
+        return false
+      end
+    elseif not has(tags, word) then
+      return false
+    end
+  end
+  return has(executors, executor)
+end
+
+-- How many slots one run of a requirement takes.
+local function req_slots(text)
+  return tonumber(string.match(text, '@slots=(%d+)') or '1')
+end

@@ -1,0 +1,300 @@
+-- Accepting a run: for the submit of a request and the tick of a schedule.
+local DEF_FIELDS = {'queue', 'timeoutMs', 'graceMs', 'maxAttempts', 'atMostOnce', 'backoffType', 'backoffBaseMs', 'backoffCapMs', 'source', 'executor', 'tags', 'slots', 'startWithinMs', 'stallMs',
+  'retryOn', 'noRetryOn', 'concurrency', 'rate', 'retainMs', 'retainCount', 'retainEventsMs', 'retainResultMs'}
+local COPIED = {'stallMs', 'retryOn', 'noRetryOn', 'retainMs', 'retainCount', 'retainEventsMs', 'retainResultMs'} -- kept in the run where the definition says anything
+local REQS_MAX, GRAPH_MAX, ANCESTORS_MAX = 256, 256, 64
+
+-- The definition: inline, by digest (a rerun), or the named agent's newest. nil: there is none.
+local function submit_definition(o)
+  if o.def_digest == '' then
+    o.version = redis.call('HGET', k.agent(o.ws, o.agent), 'latest')
+    if not o.version then
+      return nil
+    end
+    o.def_digest = redis.call('HGET', k.agent(o.ws, o.agent), 'v' .. o.version)
+  elseif #o.def_fields == 0 and redis.call('EXISTS', k.def(o.def_digest)) == 0 then
+    return nil
+  elseif o.version == '' then
+    o.version = '0'
+  end
+  local def = {}
+  if #o.def_fields > 0 then
+    for i = 1, #o.def_fields, 2 do
+      def[o.def_fields[i]] = o.def_fields[i + 1]
+    end
+  else
+    local values = redis.call('HMGET', k.def(o.def_digest), unpack(DEF_FIELDS))
+    for i, name in ipairs(DEF_FIELDS) do
+      def[name] = values[i]
+    end
+  end
+  for _, name in ipairs(DEF_FIELDS) do
+    def[name] = def[name] or ''
+  end
+  return def
+end
+
+-- What a runner must have: its text (sorted words; '' for the plain one) and its short name.
+local function submit_requirement(o, def)
+  local words, seen = {}, {}
+  local function add(word)
+    if not seen[word] then
+      seen[word] = true
+      words[#words + 1] = word
+    end
+  end
+  if def.executor ~= 'process' then
+    add('@executor=' .. def.executor)
+  end
+  if def.slots ~= '' and def.slots ~= '1' then
+    add('@slots=' .. def.slots)
+  end
+  for _, tag in ipairs(split(def.tags)) do
+    add(tag)
+  end
+  for _, tag in ipairs(o.requires) do
+    add(tag)
+  end
+  if #words == 0 then
+    return '', '-'
+  end
+  table.sort(words)
+  local text = table.concat(words, ' ')
+  return text, string.sub(redis.sha1hex(text), 1, 16)
+end
+
+-- The runs that this one waits for. Returns an error code, or the unfinished ones and the first that ended without success.
+local function submit_dependencies(o)
+  local open, failed = {}, nil
+  for _, id in ipairs(o.depends) do
+    local dep = run_get(id, {'ws'})
+    if not dep or dep.ws ~= o.ws then
+      return 'dependency_not_found'
+    end
+    if not TERMINAL[dep.status] then
+      open[#open + 1] = id
+    elseif dep.status ~= 'success' then
+      failed = failed or {id = id, status = dep.status}
+    end
+  end
+  if #open > 0 and o.parent ~= '' then
+    -- A child that waits for its own ancestor, which may wait for the child.
+    local above, at = {}, o.parent
+    for _ = 1, ANCESTORS_MAX do
+      above[at] = true
+      at = redis.call('HGET', k.run(at), 'parent')
+      if not at or at == '' then
+        break
+      end
+    end
+    local todo, seen = {unpack(open)}, 0
+    while #todo > 0 do
+      local id = table.remove(todo)
+      seen = seen + 1
+      if above[id] or seen > GRAPH_MAX then
+        return 'dependency_cycle'
+      end
+      for _, further in ipairs(split(redis.call('HGET', k.run(id), 'deps') or '')) do
+        todo[#todo + 1] = further
+      end
+    end
+  end
+  return nil, open, failed
+end
+
+-- The gates that the run must pass, in the one order that all runs keep.
+local function submit_gates(o, def)
+  local words, rates = {}, {}
+  for _, word in ipairs(o.gates) do
+    local into = string.sub(word, 1, 1) == 'r' and rates or words
+    into[#into + 1] = word
+  end
+  if o.agent ~= '' and def.concurrency ~= '' then
+    words[#words + 1] = 'a:' .. o.agent .. '=' .. def.concurrency
+  end
+  local ws_limit = redis.call('HGET', k.limits(o.ws), 'w')
+  if ws_limit then
+    words[#words + 1] = 'w=' .. ws_limit
+  end
+  for _, word in ipairs(rates) do
+    words[#words + 1] = word
+  end
+  if o.agent ~= '' and def.rate ~= '' then
+    words[#words + 1] = 'ra:' .. o.agent .. '=' .. def.rate
+  end
+  return words
+end
+
+-- Whether there is room for one more run: a code, or nil.
+local function submit_room(o, queue, req, bytes)
+  local settings = redis.call('HMGET', k.queue(queue), 'draining', 'maxWaiting')
+  if settings[1] then
+    return 'queue_draining'
+  end
+  local ws = redis.call('HMGET', k.ws(o.ws), 'queueMax', 'bytesMax')
+  local use = redis.call('HMGET', k.use(o.ws), 'waiting', 'bytes')
+  if tonumber(use[1] or '0') >= math.min(o.queue_max, tonumber(ws[1]) or o.queue_max) then
+    return 'queue_full'
+  end
+  if settings[2] then
+    local waiting = tonumber(redis.call('HGET', k.queued, queue) or '0') + tonumber(redis.call('HGET', k.scheduled, queue) or '0')
+    if waiting >= tonumber(settings[2]) then
+      return 'queue_full'
+    end
+  end
+  if ws[2] and tonumber(use[2] or '0') + bytes > tonumber(ws[2]) then
+    return 'quota_exceeded'
+  end
+  if req ~= '-' and redis.call('HEXISTS', k.reqs, req) == 0 and redis.call('HLEN', k.reqs) > REQS_MAX then
+    return 'limit_exceeded'
+  end
+end
+
+-- o: the arguments of submit by name. Returns a reply: {'ok', run, status, replayed}, or an error's code; then nothing was written.
+local function run_submit(o)
+  if o.idem_key ~= '' then
+    local known = redis.call('GET', k.idem(o.ws, o.idem_key))
+    if known then
+      local digest, first, status = string.match(known, '^(%S+) (%S+) (%S+)$')
+      if digest ~= o.idem_digest then
+        return {'idempotency_mismatch'}
+      end
+      return {'ok', first, status, 1}
+    end
+  end
+  local def = submit_definition(o)
+  if not def then
+    return {'agent_not_found'}
+  end
+  if o.parent ~= '' then
+    local above = run_get(o.parent, {'ws', 'stopAt'})
+    if not above or above.ws ~= o.ws then
+      return {'run_not_found'}
+    end
+    if above.stopAt ~= '' then
+      return {'parent_stopped'}
+    end
+  end
+  local code, open, failed = nil, {}, nil
+  if #o.depends > 0 then
+    code, open, failed = submit_dependencies(o)
+    if code then
+      return {code}
+    end
+  end
+  local bytes = 0
+  for i = 2, #o.fields, 2 do
+    bytes = bytes + #o.fields[i]
+  end
+  local req_text, req = submit_requirement(o, def)
+  local queue = o.queue ~= '' and o.queue or def.queue
+  code = submit_room(o, queue, req, bytes)
+  if code then
+    return {code}
+  end
+  local gates = submit_gates(o, def)
+  if o.on_limit == 'reject' and #gates > 0 then
+    local g = gate_parse(gates[1])
+    if redis.call('ZCARD', k.gate(o.ws, g.name)) + redis.call('ZCARD', k.wait(o.ws, g.name)) >= g.limit then
+      return {'concurrency_limit'}
+    end
+  end
+  if redis.call('EXISTS', k.run(o.run)) == 1 then
+    return {'internal'}
+  end
+
+  -- Nothing is refused from here on.
+  local due = 0
+  if o.delay_ms > 0 then
+    due = now_ms + o.delay_ms
+  elseif o.scheduled_ms > now_ms then
+    due = o.scheduled_ms
+  end
+  local status = (due > 0 or #open > 0) and 'scheduled' or 'queued'
+  def_ref(o.def_digest, o.def_fields)
+  local f = {'ws', o.ws, 'agent', o.agent, 'agentVersion', o.version, 'def', o.def_digest, 'status', status, 'queue', queue, 'priority', o.priority,
+    'created', fmt(now_ms), 'createdUs', fmt(now_us), 'parent', o.parent,
+    'timeoutMs', o.timeout_ms > 0 and fmt(o.timeout_ms) or def.timeoutMs, 'graceMs', def.graceMs,
+    'maxAttempts', o.max_attempts > 0 and fmt(o.max_attempts) or def.maxAttempts, 'atMostOnce', def.atMostOnce,
+    'backoffType', def.backoffType, 'backoffBaseMs', def.backoffBaseMs, 'backoffCapMs', def.backoffCapMs,
+    'source', def.source, 'executor', def.executor, 'req', req, 'attempt', '0', 'failures', '0', 'losses', '0', 'epoch', '0', 'rid', o.rid, 'size', bytes}
+  local function set(name, value)
+    f[#f + 1] = name
+    f[#f + 1] = value
+  end
+  if o.stall_ms > 0 then
+    def.stallMs = fmt(o.stall_ms)
+  end
+  for _, name in ipairs(COPIED) do
+    if def[name] ~= '' then
+      set(name, def[name])
+    end
+  end
+  if req_text ~= '' then
+    set('reqText', req_text)
+  end
+  if def.slots ~= '' and def.slots ~= '1' then
+    set('slots', def.slots)
+  end
+  if #gates > 0 then
+    set('gates', table.concat(gates, ' '))
+    set('gated', '0')
+  end
+  if o.on_limit == 'replace' then
+    set('onLimit', o.on_limit)
+  end
+  local start_within = o.start_within_ms > 0 and o.start_within_ms or tonumber(def.startWithinMs) or 0
+  local start_by = ''
+  if start_within > 0 then
+    start_by = fmt((due > 0 and due or now_ms) + start_within)
+    set('startBy', start_by)
+    set('startWithinMs', fmt(start_within))
+  end
+  if #o.depends > 0 then
+    set('deps', table.concat(o.depends, ' '))
+    if o.on_dep_fail ~= '' then
+      set('onDepFail', o.on_dep_fail)
+    end
+    if #open > 0 then
+      set('depsLeft', #open)
+    end
+  end
+  if due > 0 then
+    set('scheduled', fmt(due))
+  end
+  for _, value in ipairs(o.fields) do
+    f[#f + 1] = value
+  end
+  redis.call('HSET', k.run(o.run), unpack(f))
+  redis.call('XADD', k.events(o.run), 'MAXLEN', 0, '0-1', 'x', '') -- an empty stream: NOMKSTREAM tells it from a run that is gone
+  redis.call('ZADD', k.idx(o.ws, ''), fmt(now_us), o.run)
+  if o.agent ~= '' then
+    redis.call('ZADD', k.idx(o.ws, o.agent), fmt(now_us), o.run)
+  end
+  if o.parent ~= '' then
+    redis.call('ZADD', k.children(o.parent), fmt(now_us), o.run)
+  end
+  if start_by ~= '' then
+    redis.call('ZADD', k.expiry, start_by, o.run)
+  end
+  redis.call('HINCRBY', k.use(o.ws), 'bytes', bytes)
+  run_count({queue = queue, ws = o.ws}, '', status)
+  for _, dep in ipairs(open) do
+    redis.call('HSET', k.run(dep), 'dependents', '1')
+    redis.call('SADD', k.dependents(dep), o.run)
+  end
+  if failed and o.on_dep_fail ~= 'run' then
+    run_give_up(run_get(o.run, CLOSE_FIELDS), 'start_failed', 'its dependency ' .. failed.id .. ' ended as ' .. failed.status, o.rid, o.retention_ms)
+    status = 'error'
+  elseif #open == 0 and due > 0 then
+    delay_add({id = o.run}, due)
+  elseif #open == 0 then
+    local run = {id = o.run, ws = o.ws, queue = queue, req = req, reqText = req_text, priority = o.priority, gates = table.concat(gates, ' '), gated = '0', createdUs = fmt(now_us), onLimit = o.on_limit}
+    replace_others(run, o.rid, o.retention_ms)
+    run_admit(run)
+  end
+  if o.idem_key ~= '' then
+    redis.call('SET', k.idem(o.ws, o.idem_key), o.idem_digest .. ' ' .. o.run .. ' ' .. status, 'PX', 86400000)
+  end
+  return {'ok', o.run, status, 0}
+end
