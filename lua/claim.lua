@@ -137,19 +137,24 @@ for _, queue in ipairs(open) do
     lines[#lines + 1] = {queue = queue, req = req, slots = req_slots(texts[req] or '')}
   end
 end
-local runs, free, idle = {}, max, 0
+-- One runner at a time takes nothing else until a large run fits; else small ones would never leave it room.
 local turn = claim_no -- several lines take turns in going first
+for i, line in ipairs(lines) do
+  if line.slots > 1 and redis.call('GET', k.hold(line.queue, line.req)) == inc then
+    if line.slots > max and redis.call('EXISTS', k.lanes(line.queue, line.req)) == 1 then
+      return {'ok', {}, 0, now_ms}
+    end
+    turn = i - 1
+  end
+end
+local runs, free, idle = {}, max, 0
 while free > 0 and #runs < MAX_CLAIM and idle < #lines do
   local line = lines[turn % #lines + 1]
   turn = turn + 1
   idle = idle + 1
   local fits = line.slots <= free
-  if not fits and redis.call('EXISTS', k.lanes(line.queue, line.req)) == 1 then
-    -- One runner at a time takes nothing else until the large one fits; else small ones would never leave it room.
-    local key = k.hold(line.queue, line.req)
-    if redis.call('SET', key, inc, 'NX', 'PX', HOLD_MS) or redis.call('GET', key) == inc then
-      return {'ok', runs, 0, now_ms}
-    end
+  if not fits and redis.call('EXISTS', k.lanes(line.queue, line.req)) == 1 and redis.call('SET', k.hold(line.queue, line.req), inc, 'NX', 'PX', HOLD_MS) then
+    return {'ok', runs, 0, now_ms}
   end
   local id = fits and pop(line.queue, line.req)
   local row, cost

@@ -38,7 +38,7 @@ local function run_retain(run, o, retention_ms)
     redis.call('ZADD', k.retain, fmt(now_ms + result), 'r:' .. run.id)
   end
   local function keep_newest(key, n)
-    redis.call('ZADD', key, fmt(now_ms), run.id)
+    redis.call('ZADD', key, fmt(now_us), run.id)
     local over = redis.call('ZCARD', key) - n
     if over > 0 then
       for _, old in ipairs(redis.call('ZRANGE', key, 0, math.min(over, KEPT_STEP) - 1)) do
@@ -183,7 +183,7 @@ local function retry_delay(run, o)
     return base
   end
   local bound = math.min(base * 2 ^ math.min(tonumber(run.failures), 40), cap)
-  return bound > 0 and (now_us * 7919) % (math.floor(bound) + 1) or 0
+  return bound > 0 and (now_us % 1000003) * 7919 % (math.floor(bound) + 1) or 0
 end
 
 -- Ends an attempt by its outcome: terminal, or back for a retry. by: the script that closes it.

@@ -46,7 +46,7 @@ static bool scored(struct harness *h, const char *key, const char *member, const
 /* ---- from a run to its structures ---- */
 
 struct totals {
-    int runs, with_agent, with_parent, queued, scheduled, active, ended;
+    int delayed, runs, with_agent, with_parent, queued, scheduled, active, ended;
 };
 
 static void check_queued(struct harness *h, const char *run)
@@ -136,14 +136,18 @@ static void check_run(struct harness *h, const char *run, void *ctx)
     bool queued = strcmp(status, "queued") == 0, scheduled = strcmp(status, "scheduled") == 0,
          active = is_one_of(status, actives), ended = is_one_of(status, ends);
     expect(queued + scheduled + active + ended == 1, "has a status that is none", run);
-    expect((*rig_field(h, run, "lane") != '\0') == queued && (*rig_field(h, run, "laneId") != '\0') == queued,
+    bool parked = *rig_field(h, run, "waitGate") != '\0', depends = *rig_field(h, run, "depsLeft") != '\0';
+    expect((*rig_field(h, run, "lane") != '\0') == (queued && !parked) &&
+               (*rig_field(h, run, "laneId") != '\0') == (queued && !parked),
            "has a lane and does not wait, or the other way round", run);
-    expect((*due != '\0') == scheduled, "has a due time and is not scheduled, or the other way round", run);
+    expect((*due != '\0') == (scheduled && !depends), "has a due time and is not scheduled, or the other way round",
+           run);
     expect((*rig_field(h, run, "completed") != '\0') == ended, "has an end time and has not ended, or other way", run);
     expect(strcmp(status, "stopping") != 0 || *rig_field(h, run, "stopAt"), "stops without having been told", run);
-    if (queued)
+    if (queued && !parked)
         check_queued(h, run);
-    expect(!scheduled || scored(h, harness_key(h, "delayed"), run, due), "is not in delayed with its due time", run);
+    expect(!scheduled || depends || scored(h, harness_key(h, "delayed"), run, due),
+           "is not in delayed with its due time", run);
     expect(!active || scored(h, harness_key(h, "held:%s", inc), run, rig_field(h, run, "epoch")),
            "is not held with its epoch", run);
     expect(!ended || harness_zscore(h, harness_key(h, "retain"), run, NULL), "has no retention", run);
@@ -153,6 +157,7 @@ static void check_run(struct harness *h, const char *run, void *ctx)
     sum->runs++;
     sum->queued += queued;
     sum->scheduled += scheduled;
+    sum->delayed += scheduled && !depends;
     sum->active += active;
     sum->ended += ended;
 }
@@ -282,7 +287,7 @@ void audit_check(struct harness *h)
     expect(held == sum.active, "hold other runs than those that execute", "held:*");
     expect(children == sum.with_parent, "name runs that are gone", "run:*:children");
     expect(indexed[0] == sum.runs && indexed[1] == sum.with_agent, "name runs that are gone", "idx:*");
-    expect(harness_int(h, "ZCARD %s", harness_key(h, "delayed")) == sum.scheduled, "names others", "delayed");
+    expect(harness_int(h, "ZCARD %s", harness_key(h, "delayed")) == sum.delayed, "names others", "delayed");
     expect(harness_int(h, "ZCARD %s", harness_key(h, "retain")) == sum.ended, "names others", "retain");
     expect(harness_int(h, "ZCARD %s", harness_key(h, "leases")) == runners, "has a lease of nobody", "leases");
     expect(agents == listed, "names agents that are gone", "agents:*");

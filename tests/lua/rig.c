@@ -268,6 +268,7 @@ const char *rig_dump(struct harness *h)
                               : strcmp(type, "zset") == 0   ? "ZRANGE %s 0 -1 WITHSCORES"
                               : strcmp(type, "stream") == 0 ? "XRANGE %s - +"
                               : strcmp(type, "list") == 0   ? "LRANGE %s 0 -1"
+                              : strcmp(type, "set") == 0    ? "SMEMBERS %s"
                                                             : "GET %s";
         dump_reply(&out, harness_do(h, command, key));
         if (strcmp(type, "stream") == 0)

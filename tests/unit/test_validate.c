@@ -231,7 +231,6 @@ static const struct refusal_case submissions[] = {
     {"an empty tag", RUN("\"requires\":[\"\"]"), ERR_INVALID_FIELD, "requires"},
     {"webhook comes later", RUN("\"webhook\":\"x\""), ERR_UNKNOWN_FIELD, "webhook"},
     {"webhook comes later", RUN("\"webhook\":{}"), ERR_UNKNOWN_FIELD, "webhook"},
-    {"startWithinMs comes later", RUN("\"startWithinMs\":1"), ERR_UNKNOWN_FIELD, "startWithinMs"},
     {"tags come later", RUN("\"tags\":[]"), ERR_UNKNOWN_FIELD, "tags"},
     {"an alias where there is none", "{\"agentId\":\"a\"}", ERR_UNKNOWN_FIELD, "agentId"},
     {"a field twice", RUN("\"agent\":\"a\""), BAD "a field stands twice"},
