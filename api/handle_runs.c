@@ -250,7 +250,7 @@ static void on_rerun_source(void *ctx, enum err err, const struct script_show_re
     sub->input = arena_str(a, record_field(f, "input"));
     sub->env = arena_str(a, record_field(f, "env"));
     sub->queue = arena_str(a, record_field(f, "queue"));
-    sub->priority = arena_str(a, record_field(f, "priority"));
+    sub->priority = record_field(f, "priority").len ? arena_str(a, record_field(f, "priority")) : STR("normal");
     sub->labels = arena_str(a, record_field(f, "labels"));
     sub->session = arena_str(a, record_field(f, "sessionId"));
     sub->on_limit = STR("queue");

@@ -171,8 +171,8 @@ void record_write(struct json_writer *w, const struct record *r, enum record_for
     json_kv_int(w, "agentVersion", number(f, "agentVersion"));
     json_kv_str(w, "status", record_field(f, "status"));
     json_kv_str(w, "queue", record_field(f, "queue"));
-    json_kv_str(w, "priority", record_field(f, "priority"));
-    json_kv_time(w, "createdAt", number(f, "created"));
+    json_kv_str(w, "priority", record_field(f, "priority").len ? record_field(f, "priority") : STR("normal"));
+    json_kv_time(w, "createdAt", number(f, "createdUs") / 1000);
     json_kv_time(w, "scheduledAt", number(f, "scheduled"));
     json_kv_time(w, "startedAt", number(f, "started"));
     json_kv_time(w, "completedAt", number(f, "completed"));

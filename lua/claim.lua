@@ -86,17 +86,19 @@ end
 
 -- A new attempt with its epoch: `queued` to `provisioning`.
 local function attempt_begin(id)
-  local run = run_get(id, {'ws', 'queue', 'agent', 'def', 'input', 'env', 'traceparent', 'epoch', 'attempt', 'timeoutMs', 'stallMs', 'graceMs', 'source', 'executor', 'rid', 'gates', 'deps', 'slots'})
+  local run = run_get(id, {'ws', 'queue', 'agent', 'def', 'input', 'env', 'traceparent', 'epoch', 'attempt', 'timeoutMs', 'stallMs', 'source', 'executor', 'rid', 'gates', 'deps', 'slots'})
   if not run or run.status ~= 'queued' then
     return nil
   end
+  run_policy(run, {'json', 'timeoutMs', 'stallMs', 'graceMs'})
+  stream_make(id)
   local before = tail(id)
   local n = tonumber(run.attempt) + 1
   local epoch = math.max(tonumber(run.epoch) + 1, now_ms)
   local first = seq_after(before.last, run.rid, rid)
   run_move(run, 'provisioning')
   redis.call('HDEL', k.run(id), 'lane', 'laneId', 'waitingFor')
-  redis.call('HSET', k.run(id), 'attempt', n, 'epoch', fmt(epoch), 'inc', inc, 'claimNo', fmt(claim_no), 'rid', rid,
+  redis.call('HSET', k.run(id), 'attempt', n, 'epoch', fmt(epoch), 'inc', inc, 'claimNo', fmt(claim_no), 'rid', rid_short(rid),
     af(n, 'epoch'), fmt(epoch), af(n, 'first'), fmt(first), af(n, 'runner'), runner[3] or '', af(n, 'inc'), inc, af(n, 'executor'), run.executor,
     af(n, 'status'), 'provisioning', af(n, 'claimed'), fmt(now_ms), af(n, 'by'), '')
   local old = n - KEPT_ATTEMPTS
@@ -109,8 +111,9 @@ local function attempt_begin(id)
     gates_started(run)
   end
   local slots = tonumber(run.slots) or 1
+  local input, env = run_input(run)
   return {id, run.ws, run.agent, n, epoch, first, before.t, before.c, before.z, run.timeoutMs, tonumber(run.stallMs) or 0, run.graceMs, slots,
-    run.source, run.executor, redis.call('HGET', k.def(run.def), 'json') or '', run.input, run.env, run.traceparent, run.deps ~= '' and dependencies_of(run.deps) or ''}, slots
+    run.source, run.executor, run.json, input, env, run.traceparent, run.deps ~= '' and dependencies_of(run.deps) or ''}, slots
 end
 
 -- Queues where something waits and that are not paused.

@@ -24,6 +24,7 @@ local state = redis.call('HGET', k.runner(inc), 'state')
 if tonumber(mine[1] or '0') ~= epoch or mine[2] ~= '' or r.inc ~= inc or tonumber(r.epoch) ~= epoch or not state or state == 'dead' then
   return {'fenced'}
 end
+run_policy(r, CLOSE_POLICY)
 if r.stopAt ~= '' or r.claimStatus ~= '' then
   attempt_end(r, {status = 'stopped'}, 'hand_back', '', rid, retention_ms)
 elseif r.atMostOnce == '1' and redis.call('HGET', k.run(run), af(attempt, 'status')) ~= 'provisioning' then

@@ -53,6 +53,7 @@ for id in pairs(in_redis) do
   if not r then
     redis.call('ZREM', k.held(inc), id)
   elseif claim_no <= answered then
+    run_policy(r, CLOSE_POLICY)
     if r.stopAt ~= '' or r.claimStatus ~= '' or r.atMostOnce == '1' or redis.call('HGET', k.run(id), af(r.attempt, 'status')) ~= 'provisioning' then
       -- It was executed: the runner was cut off and gave it up, or Redis lost its end. That is a loss. (Its start may not have been told: with atMostOnce that decides.)
       take_back(r, 'heartbeat', max_losses, rid, retention_ms)

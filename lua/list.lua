@@ -18,9 +18,10 @@
 -- ERRORS
 
 local CHUNK = 100
-local SHOWN = {'ws', 'agent', 'agentVersion', 'status', 'queue', 'priority', 'created', 'scheduled', 'started', 'completed', 'attempt', 'failures', 'maxAttempts', 'error',
+local SHOWN = {'ws', 'agent', 'agentVersion', 'status', 'queue', 'priority', 'createdUs', 'scheduled', 'started', 'completed', 'attempt', 'failures', 'maxAttempts', 'error',
   'createdBy', 'sessionId', 'parent', 'labels', 'traceparent', 'stopAt', 'lastSeq', 'eventCount', 'eventBytes', 'resultTruncated', 'droppedTo', 'rerunOf',
   'waitGate', 'waitingFor', 'deps', 'depsLeft', 'reqText', 'slots', 'gates', 'startBy', 'schedule', 'deadLetter', 'redrivenAs', 'resultDropped'}
+local FETCHED = {'def', unpack(SHOWN)}
 local wanted = #statuses > 0 and {} or nil
 for _, status in ipairs(statuses) do
   wanted[status] = true
@@ -45,7 +46,12 @@ local function fits(r)
   return true
 end
 
+local attempts = {} -- maxAttempts by definition: many runs share one
 local function row(id, score, r)
+  if r.maxAttempts == '' then
+    attempts[r.def] = attempts[r.def] or redis.call('HGET', k.def(r.def), 'maxAttempts') or '1'
+    r.maxAttempts = attempts[r.def]
+  end
   local flat = {}
   for _, field in ipairs(SHOWN) do
     if r[field] ~= '' then
@@ -68,7 +74,7 @@ while true do
       end
       examined = examined + 1
       next_cursor = score .. ':' .. id
-      local r = run_get(id, SHOWN)
+      local r = run_get(id, FETCHED)
       if r and fits(r) then
         runs[#runs + 1] = row(id, score, r)
       end

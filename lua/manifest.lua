@@ -14,7 +14,7 @@
 --   dependencies str  JSON array, '' when it has none
 -- ERRORS run_not_found fenced
 
-local r = run_get(run, {'attempt', 'def', 'deps', 'stopAt', 'claimSeq', 'claimT', af(attempt, 'tok'), af(attempt, 'by'), af(attempt, 'first')})
+local r = run_get(run, {'attempt', 'def', 'input', 'env', 'maxAttempts', 'timeoutMs', 'deps', 'stopAt', 'claimSeq', 'claimT', af(attempt, 'tok'), af(attempt, 'by'), af(attempt, 'first')})
 if not r then
   return {'run_not_found'}
 end
@@ -24,10 +24,16 @@ end
 if attempt ~= tonumber(r.attempt) or r[af(attempt, 'by')] ~= '' then
   return {'fenced'}
 end
+local record = redis.call('HGETALL', k.run(run))
+run_complete(r, record)
+if r.timeoutMs == '' then
+  record[#record + 1] = 'timeoutMs'
+  record[#record + 1] = redis.call('HGET', k.def(r.def), 'timeoutMs')
+end
 local now = tail(run)
 local next_seq, last_t = math.max(now.last + 1, tonumber(r[af(attempt, 'first')])), now.t
 if r.claimSeq ~= '' then
   next_seq, last_t = tonumber(r.claimSeq) + 1, tonumber(r.claimT)
 end
-return {'ok', redis.call('HGETALL', k.run(run)), redis.call('HGET', k.def(r.def), 'json') or '', next_seq, last_t, r.stopAt ~= '' and 1 or 0,
+return {'ok', record, redis.call('HGET', k.def(r.def), 'json') or '', next_seq, last_t, r.stopAt ~= '' and 1 or 0,
   r.deps ~= '' and dependencies_of(r.deps) or ''}

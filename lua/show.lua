@@ -14,7 +14,7 @@
 --   start       str   exclusive stream id to read after
 -- ERRORS run_not_found
 
-local r = run_get(run, {'ws', 'attempt', 'lastSeq', 'lastT', 'eventCount', 'eventBytes'})
+local r = run_get(run, {'ws', 'def', 'input', 'env', 'maxAttempts', 'timeoutMs', 'attempt', 'lastSeq', 'lastT', 'eventCount', 'eventBytes'})
 if not r or r.ws ~= ws then
   return {'run_not_found'}
 end
@@ -37,4 +37,7 @@ if after >= 0 then
     end
   end
 end
-return {'ok', redis.call('HGETALL', k.run(run)), now.last, now.t, now.c, now.z, start}
+-- The record says what it takes from its definition, and has its input, wherever that is.
+local record = redis.call('HGETALL', k.run(run))
+run_complete(r, record)
+return {'ok', record, now.last, now.t, now.c, now.z, start}

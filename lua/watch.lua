@@ -52,7 +52,7 @@ local function tell(id, queue, text)
   local waiting_for = '{"runner":{"queue":"' .. queue .. '","requires":[' .. table.concat(words, ',') .. ']}}'
   local before = tail(id)
   local epoch, seq = fmt(tonumber(run.epoch) + 1), seq_after(before.last, run.rid, rid)
-  redis.call('HSET', k.run(id), 'epoch', epoch, 'rid', rid, 'waitingFor', waiting_for)
+  redis.call('HSET', k.run(id), 'epoch', epoch, 'rid', rid_short(rid), 'waitingFor', waiting_for)
   event_add(id, epoch .. '-' .. fmt(seq), seq, math.max(now_ms, before.t), 'notification',
     '{"message":"no living runner serves this: it waits for one","waitingFor":' .. waiting_for .. '}', before)
   wake(id)

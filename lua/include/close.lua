@@ -1,7 +1,7 @@
 -- The ends of attempts and of runs. Fields that these functions want of a run:
-local CLOSE_FIELDS = {'ws', 'queue', 'req', 'reqText', 'agent', 'priority', 'createdUs', 'started', 'epoch', 'inc', 'attempt', 'failures', 'losses', 'maxAttempts', 'atMostOnce', 'stopAt', 'rid', 'source',
-  'claimSeq', 'claimT', 'claimStatus', 'claimResult', 'claimError', 'claimRetry', 'lane', 'laneId', 'due', 'gates', 'gated', 'waitGate', 'deps', 'depsLeft', 'dependents', 'startBy', 'size',
-  'backoffType', 'backoffBaseMs', 'backoffCapMs', 'retryOn', 'noRetryOn', 'retainMs', 'retainCount', 'retainEventsMs', 'retainResultMs'}
+local CLOSE_FIELDS = {'ws', 'queue', 'req', 'reqText', 'agent', 'def', 'priority', 'createdUs', 'started', 'epoch', 'inc', 'attempt', 'failures', 'losses', 'maxAttempts', 'stopAt', 'rid',
+  'claimSeq', 'claimT', 'claimStatus', 'claimResult', 'claimError', 'claimRetry', 'lane', 'laneId', 'due', 'gates', 'gated', 'waitGate', 'deps', 'depsLeft', 'dependents', 'startBy', 'size'}
+local CLOSE_POLICY = {'maxAttempts', 'atMostOnce', 'backoffType', 'backoffBaseMs', 'backoffCapMs', 'retryOn', 'noRetryOn', 'retainMs', 'retainCount', 'retainEventsMs', 'retainResultMs'}
 local CLAIM_FIELDS = {'claimLine', 'claimSeq', 'claimT', 'claimStatus', 'claimResult', 'claimError', 'claimRetry'}
 local KEPT_STEP = 10 -- most runs given up by a count when one ends
 local TPUT_MS = 900000
@@ -24,6 +24,9 @@ end
 
 -- How long an ended run is kept: what its agent says, else its workspace, else the caller. Its result and events may go earlier; a count keeps the newest ones.
 local function run_retain(run, o, retention_ms)
+  if not run.retainMs then
+    run_policy(run, CLOSE_POLICY)
+  end
   local ws = redis.call('HMGET', k.ws(run.ws), 'retentionMs', 'eventsRetentionMs', 'resultRetentionMs', 'retentionCount')
   local function keep(own, theirs, otherwise)
     return own ~= '' and tonumber(own) or tonumber(theirs or '') or otherwise
@@ -189,6 +192,7 @@ end
 -- Ends an attempt by its outcome: terminal, or back for a retry. by: the script that closes it.
 local function attempt_end(run, o, by, exit_code, rid, retention_ms)
   o = outcome_of(run, o)
+  run_policy(run, CLOSE_POLICY)
   local failures = tonumber(run.failures) + (o.status == 'error' and 1 or 0)
   local again = o.status == 'error' and run.atMostOnce ~= '1' and failures < tonumber(run.maxAttempts) and may_retry(run, o)
   local delay_ms = again and retry_delay(run, o) or 0
@@ -209,6 +213,7 @@ local function take_back(run, by, max_losses, rid, retention_ms)
     return
   end
   local LOST = '{"class":"runner_lost","message":"the runner that executed it was lost"}'
+  run_policy(run, CLOSE_POLICY)
   local losses = tonumber(run.losses) + 1
   redis.call('HSET', k.run(run.id), 'losses', losses)
   attempt_close(run, 'lost', by, LOST)

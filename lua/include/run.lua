@@ -11,8 +11,11 @@ local TERMINAL = {success = true, error = true, stopped = true}
 local CLASS = {scheduled = 'scheduled', queued = 'queued', provisioning = 'active', running = 'active', stopping = 'active'}
 local WAITS = {scheduled = 1, queued = 1}
 local KEPT_ATTEMPTS = 100
+-- Fields that a run has only where they are not this (a queued run is to be small).
+local DEFAULTS = {attempt = '0', failures = '0', losses = '0', epoch = '0', req = '-', source = 'stdout', executor = 'process', priority = 'normal'}
+local INLINE_MAX = 64 -- a longer input or environment has a key of its own: with short values only Redis keeps a hash packed
 
--- Some fields of a run as a table, missing ones as ''; nil when there is no such run.
+-- Some fields of a run as a table, missing ones by DEFAULTS or as ''; nil when there is no such run.
 local function run_get(id, fields)
   local values = redis.call('HMGET', k.run(id), 'status', unpack(fields))
   if not values[1] then
@@ -20,7 +23,7 @@ local function run_get(id, fields)
   end
   local run = {id = id, status = values[1]}
   for i, field in ipairs(fields) do
-    run[field] = values[i + 1] or ''
+    run[field] = values[i + 1] or DEFAULTS[field] or ''
   end
   return run
 end
@@ -65,4 +68,42 @@ end
 
 local function wake(id, message)
   redis.call('PUBLISH', k.wake(id), message or '')
+end
+
+-- A restart of Redis since something was written shows in the beginning of its run id.
+local function rid_short(rid)
+  return string.sub(rid, 1, 8)
+end
+
+-- What the run's definition says that it does not say itself (fields of both; wants def and those names). The definition lives as long as its runs.
+local function run_policy(run, names)
+  local values = redis.call('HMGET', k.def(run.def), unpack(names))
+  for i, name in ipairs(names) do
+    if not run[name] or run[name] == '' then
+      run[name] = values[i] or ''
+    end
+  end
+end
+
+-- A run's input and environment, wherever they are.
+local function run_input(run)
+  return run.input ~= '' and run.input or redis.call('GET', k.input(run.id)) or '', run.env ~= '' and run.env or redis.call('GET', k.env(run.id)) or ''
+end
+
+-- Puts what is not in the run hash itself behind its fields: input, env, and what the definition says. run: def, input, env, maxAttempts, timeoutMs.
+local function run_complete(run, record)
+  local input, env = run_input(run)
+  local function put(name, value)
+    record[#record + 1] = name
+    record[#record + 1] = value
+  end
+  if run.input == '' then
+    put('input', input)
+  end
+  if run.env == '' and env ~= '' then
+    put('env', env)
+  end
+  if run.maxAttempts == '' then
+    put('maxAttempts', redis.call('HGET', k.def(run.def), 'maxAttempts') or '1')
+  end
 end

@@ -14,14 +14,21 @@ end
 
 -- The seq that follows what is stored. After a restart of Redis readers may have seen events that it lost, hence the gap.
 local function seq_after(last, stored_rid, rid)
-  local lost = stored_rid ~= '' and stored_rid ~= rid
+  local lost = stored_rid ~= '' and stored_rid ~= rid_short(rid)
   return last + 1 + (lost and RESTART_GAP or 0)
 end
 
--- Writes one event of our own at the given id.
+-- A run has no stream until it is claimed, or something is said of it: an empty one then tells NOMKSTREAM ("no event yet") from a run that is gone.
+local function stream_make(id)
+  if redis.call('EXISTS', k.events(id)) == 0 then
+    redis.call('XADD', k.events(id), 'MAXLEN', 0, '0-1', 'x', '')
+  end
+end
+
+-- Writes one event of our own at the given id, behind what `before` says.
 local function event_add(id, entry_id, seq, t, kind, data, before)
   local line = '{"seq":' .. fmt(seq) .. ',"tMs":' .. fmt(t) .. ',"kind":"' .. kind .. '","data":' .. data .. '}'
-  redis.call('XADD', k.events(id), 'NOMKSTREAM', entry_id, 'first', fmt(seq), 'last', fmt(seq), 't', fmt(t), 'n', 1,
+  redis.call('XADD', k.events(id), entry_id, 'first', fmt(seq), 'last', fmt(seq), 't', fmt(t), 'n', 1,
     'c', fmt(before.c + 1), 'z', fmt(before.z + #line), 'b', line)
   return #line
 end

@@ -1,7 +1,5 @@
 -- Accepting a run: for the submit of a request and the tick of a schedule.
-local DEF_FIELDS = {'queue', 'timeoutMs', 'graceMs', 'maxAttempts', 'atMostOnce', 'backoffType', 'backoffBaseMs', 'backoffCapMs', 'source', 'executor', 'tags', 'slots', 'startWithinMs', 'stallMs',
-  'retryOn', 'noRetryOn', 'concurrency', 'rate', 'retainMs', 'retainCount', 'retainEventsMs', 'retainResultMs'}
-local COPIED = {'stallMs', 'retryOn', 'noRetryOn', 'retainMs', 'retainCount', 'retainEventsMs', 'retainResultMs'} -- kept in the run where the definition says anything
+local DEF_FIELDS = {'queue', 'source', 'executor', 'tags', 'slots', 'startWithinMs', 'concurrency', 'rate'} -- what is decided at submission; the rest is read when it is needed
 local REQS_MAX, GRAPH_MAX, ANCESTORS_MAX = 256, 256, 64
 
 -- The definition: inline, by digest (a rerun), or the named agent's newest. nil: there is none.
@@ -212,24 +210,26 @@ local function run_submit(o)
   end
   local status = (due > 0 or #open > 0) and 'scheduled' or 'queued'
   def_ref(o.def_digest, o.def_fields)
-  local f = {'ws', o.ws, 'agent', o.agent, 'agentVersion', o.version, 'def', o.def_digest, 'status', status, 'queue', queue, 'priority', o.priority,
-    'created', fmt(now_ms), 'createdUs', fmt(now_us), 'parent', o.parent,
-    'timeoutMs', o.timeout_ms > 0 and fmt(o.timeout_ms) or def.timeoutMs, 'graceMs', def.graceMs,
-    'maxAttempts', o.max_attempts > 0 and fmt(o.max_attempts) or def.maxAttempts, 'atMostOnce', def.atMostOnce,
-    'backoffType', def.backoffType, 'backoffBaseMs', def.backoffBaseMs, 'backoffCapMs', def.backoffCapMs,
-    'source', def.source, 'executor', def.executor, 'req', req, 'attempt', '0', 'failures', '0', 'losses', '0', 'epoch', '0', 'rid', o.rid, 'size', bytes}
+  local f = {'ws', o.ws, 'def', o.def_digest, 'status', status, 'queue', queue, 'createdUs', fmt(now_us), 'rid', rid_short(o.rid), 'size', bytes}
   local function set(name, value)
     f[#f + 1] = name
     f[#f + 1] = value
   end
-  if o.stall_ms > 0 then
-    def.stallMs = fmt(o.stall_ms)
-  end
-  for _, name in ipairs(COPIED) do
-    if def[name] ~= '' then
-      set(name, def[name])
+  local function set_unless(name, value, default)
+    if value ~= default then
+      set(name, value)
     end
   end
+  set_unless('agent', o.agent, '')
+  set_unless('agentVersion', o.version, '0')
+  set_unless('priority', o.priority, DEFAULTS.priority)
+  set_unless('parent', o.parent, '')
+  set_unless('req', req, DEFAULTS.req)
+  set_unless('source', def.source, DEFAULTS.source)
+  set_unless('executor', def.executor, DEFAULTS.executor)
+  set_unless('timeoutMs', fmt(o.timeout_ms), '0')
+  set_unless('maxAttempts', fmt(o.max_attempts), '0')
+  set_unless('stallMs', fmt(o.stall_ms), '0')
   if req_text ~= '' then
     set('reqText', req_text)
   end
@@ -262,11 +262,15 @@ local function run_submit(o)
   if due > 0 then
     set('scheduled', fmt(due))
   end
-  for _, value in ipairs(o.fields) do
-    f[#f + 1] = value
+  for i = 1, #o.fields, 2 do
+    local name, value = o.fields[i], o.fields[i + 1]
+    if #value > INLINE_MAX and (name == 'input' or name == 'env') then
+      redis.call('SET', k[name](o.run), value)
+    else
+      set(name, value)
+    end
   end
   redis.call('HSET', k.run(o.run), unpack(f))
-  redis.call('XADD', k.events(o.run), 'MAXLEN', 0, '0-1', 'x', '') -- an empty stream: NOMKSTREAM tells it from a run that is gone
   redis.call('ZADD', k.idx(o.ws, ''), fmt(now_us), o.run)
   if o.agent ~= '' then
     redis.call('ZADD', k.idx(o.ws, o.agent), fmt(now_us), o.run)

@@ -221,7 +221,13 @@ const struct script_reap_reply *rig_reap(struct harness *h, int64_t max)
 
 const char *rig_field(struct harness *h, const char *run, const char *field)
 {
+    static const char *const absent[][2] = {/* lua/include/run.lua: DEFAULTS */
+                                            {"attempt", "0"},     {"failures", "0"},      {"losses", "0"},
+                                            {"epoch", "0"},       {"req", "-"},           {"priority", "normal"},
+                                            {"source", "stdout"}, {"executor", "process"}};
     const char *value = harness_hget(h, harness_key(h, "run:%s", run), field);
+    for (size_t i = 0; i < ARRAY_LEN(absent) && !value; i++)
+        value = strcmp(absent[i][0], field) == 0 ? absent[i][1] : NULL;
     return value ? value : "";
 }
 
@@ -243,6 +249,28 @@ const char *rig_kinds(struct harness *h, const char *run)
     const char *text = harness_printf(h, "%.*s", (int)out.len, out.len ? out.ptr : "");
     strbuf_done(&out);
     return text;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const redisReply *const *x = a, *const *y = b;
+    return strcmp((*x)->str, (*y)->str);
+}
+
+/* A hash has no order of its own. */
+static void dump_hash(struct strbuf *out, const redisReply *r)
+{
+    struct {
+        const redisReply *name, *value;
+    } pairs[512];
+    size_t n = r->elements / 2 < 512 ? r->elements / 2 : 512;
+    for (size_t i = 0; i < n; i++) {
+        pairs[i].name = r->element[2 * i];
+        pairs[i].value = r->element[2 * i + 1];
+    }
+    qsort(pairs, n, sizeof pairs[0], by_name);
+    for (size_t i = 0; i < n; i++)
+        strbuf_addf(out, "%s %.*s ", pairs[i].name->str, (int)pairs[i].value->len, pairs[i].value->str);
 }
 
 static void dump_reply(struct strbuf *out, const redisReply *r)
@@ -270,7 +298,10 @@ const char *rig_dump(struct harness *h)
                               : strcmp(type, "list") == 0   ? "LRANGE %s 0 -1"
                               : strcmp(type, "set") == 0    ? "SMEMBERS %s"
                                                             : "GET %s";
-        dump_reply(&out, harness_do(h, command, key));
+        if (strcmp(type, "hash") == 0)
+            dump_hash(&out, harness_do(h, command, key));
+        else
+            dump_reply(&out, harness_do(h, command, key));
         if (strcmp(type, "stream") == 0)
             dump_reply(&out, harness_do(h, "XINFO STREAM %s", key)); /* the last id, too */
         strbuf_addc(&out, '\n');

@@ -42,41 +42,17 @@ static void test_an_accepted_run_is_all_of_this(void **state)
     const char *all = "";
     for (size_t i = 0; i < ARRAY_LEN(wanted); i++)
         all = harness_printf(h, "%s%s\n", all, harness_key(h, "%s", wanted[i]));
-    all = harness_printf(h, "%s%s\n%s\n%s\n", all, harness_key(h, "run:%s", run), harness_key(h, "run:%s:events", run),
-                         harness_key(h, "use:default"));
+    all = harness_printf(h, "%s%s\n%s\n", all, harness_key(h, "run:%s", run), harness_key(h, "use:default"));
     assert_string_equal(names, all); /* these keys and no other */
-    static const char *const fields[][2] = {{"ws", "default"},
-                                            {"agent", "t"},
-                                            {"agentVersion", "0"},
-                                            {"def", "digest-0-stdout"},
-                                            {"status", "queued"},
-                                            {"queue", "q"},
-                                            {"priority", "high"},
-                                            {"parent", ""},
-                                            {"timeoutMs", "1000"},
-                                            {"graceMs", "100"},
-                                            {"maxAttempts", "1"},
-                                            {"atMostOnce", "0"},
-                                            {"backoffType", "fixed"},
-                                            {"backoffBaseMs", "10"},
-                                            {"backoffCapMs", "1000"},
-                                            {"source", "stdout"},
-                                            {"executor", "process"},
-                                            {"req", "-"},
-                                            {"attempt", "0"},
-                                            {"failures", "0"},
-                                            {"losses", "0"},
-                                            {"epoch", "0"},
-                                            {"rid", RID},
-                                            {"createdBy", "root"},
-                                            {"labels", "{\"team\":\"x\"}"},
-                                            {"input", "{\"a\":1}"},
-                                            {"size", "23"},
-                                            {"lane", "high"}};
+    static const char *const fields[][2] = {
+        {"ws", "default"},      {"agent", "t"},        {"def", "digest-0-stdout"},
+        {"status", "queued"},   {"queue", "q"},        {"priority", "high"},
+        {"rid", RID},           {"createdBy", "root"}, {"labels", "{\"team\":\"x\"}"},
+        {"input", "{\"a\":1}"}, {"size", "23"},        {"lane", "high"}};
     for (size_t i = 0; i < ARRAY_LEN(fields); i++)
         harness_assert_hget(h, harness_key(h, "run:%s", run), fields[i][0], fields[i][1]);
     assert_int_equal(harness_int(h, "HLEN %s", harness_key(h, "run:%s", run)),
-                     ARRAY_LEN(fields) + 3); /* and created, createdUs, laneId */
+                     ARRAY_LEN(fields) + 2); /* and createdUs, laneId */
     assert_string_equal(harness_get(h, harness_key(h, "idem:default:k")), harness_printf(h, "d1 %s queued", run));
     audit_check(h);
 }

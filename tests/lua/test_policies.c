@@ -399,6 +399,7 @@ static void test_nobody_listens_for_a_dead_process(void **state)
     assert_in_range(reply->next_ms, 1, 1500);                               /* it is not put off */
     harness_assert_err(rig_heartbeat(h, "gone", 0, NULL, 0, NULL), ERR_OK); /* it only reconnected */
     assert_true(lease_left(h, "gone") > 1600);
+    redisFree(ear);
     audit_check(h);
 }
 

@@ -84,7 +84,7 @@ static void submitted(const char *status)
     field("status", status);
     field("queue", "default");
     field("priority", "high");
-    field("created", "1767322984005");
+    field("createdUs", "1767322984005678");
     field("input", "{\"a\": 1}");
     field("attempt", "0");
     field("failures", "0");
@@ -259,7 +259,7 @@ static void test_a_hash_of_another_shape_is_still_valid_json(void **state)
     assert_raw(o, "status", "\"\"");
     assert_raw(o, "input", "null");
     field("ws", "\xff\x01\"");
-    field("created", "soon");
+    field("createdUs", "soon");
     field("attempt", "99999999999999999999");
     push("odd");
     o = parsed(RECORD_WHOLE);
