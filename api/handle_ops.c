@@ -1,6 +1,7 @@
 #include "api/handlers.h"
 #include "api/openapi.h"
 #include "api/problem.h"
+#include "api/settings.h"
 #include "common/json.h"
 #include "common/metrics.h"
 
@@ -45,7 +46,6 @@ struct gather {
     enum err err;
     struct strbuf out;
     struct json_writer w;
-    int64_t delayed;
 };
 
 static struct gather *gather_begin(struct call *c, const char *key)
@@ -105,7 +105,7 @@ static void write_runner(struct json_writer *w, const struct script_runners_runn
     struct str capabilities = redis_str(redis_field(f, "capabilities"));
     json_kv_raw(w, "capabilities", capabilities.len ? capabilities : STR("[]"));
     json_kv_time(w, "startedAt", redis_int(redis_field(f, "registered"), 0));
-    json_kv_bool(w, "draining", str_eqz(redis_str(redis_field(f, "state")), "draining"));
+    json_kv_bool(w, "draining", str_eqz(redis_str(redis_field(f, "state")), "draining") || redis_field(f, "drain"));
     json_kv_int(w, "leaseMs", row->lease_ms);
     json_object_end(w);
 }
@@ -133,31 +133,50 @@ void handle_runners(struct call *c)
         script_call_runners(c->node->shards[i].commands, shard_prefix(&c->node->shards[i]), &args, on_runners, g);
 }
 
-static void on_queues(void *ctx, enum err err, const struct script_queues_reply *reply)
+/* ---- draining a runner ---- */
+
+struct drain {
+    struct call *call;
+    unsigned open;
+    enum err err;
+    int64_t found;
+};
+
+static void on_drained(void *ctx, enum err err, const struct script_runner_drain_reply *reply)
 {
-    struct gather *g = ctx;
-    for (size_t i = 0; !err && i < reply->queues_len; i++) {
-        json_object_begin(&g->w);
-        json_kv_str(&g->w, "name", reply->queues[i].name);
-        json_kv_int(&g->w, "waiting", reply->queues[i].waiting);
-        json_object_end(&g->w);
+    struct drain *d = ctx;
+    struct call *c = d->call;
+    d->err = err ? err : d->err;
+    d->found += err ? 0 : reply->found;
+    if (--d->open > 0)
+        return;
+    if (d->found == 0) { /* one shard that asked it is enough: it is one process */
+        call_problem(c, d->err ? d->err : ERR_RUNNER_NOT_FOUND, NULL);
+        return;
     }
-    g->delayed += err ? 0 : reply->delayed;
-    if (gather_end(g, err)) {
-        json_kv_int(&g->w, "scheduled", g->delayed);
-        json_object_end(&g->w);
-        call_json(g->call, 200, &g->out);
-    }
+    struct strbuf out;
+    struct json_writer w;
+    strbuf_init(&out, 65536);
+    json_writer_init(&w, &out);
+    json_object_begin(&w);
+    json_kv_str(&w, "id", call_param(c, 0));
+    json_kv_bool(&w, "draining", true);
+    json_object_end(&w);
+    call_json(c, 202, &out);
 }
 
-void handle_queues(struct call *c)
+void handle_runner_drain(struct call *c)
 {
-    struct gather *g = gather_begin(c, "queues");
-    if (!g) {
+    if (!settings_none(c))
+        return;
+    struct drain *d = arena_zalloc(&c->req->arena, sizeof *d);
+    if (!d) {
         call_problem(c, ERR_NO_MEMORY, NULL);
         return;
     }
-    struct script_queues_args args = {.limit = SHARD_ROWS};
+    d->call = c;
+    d->open = c->node->shard_count;
+    struct script_runner_drain_args args = {.id = call_param(c, 0), .limit = SHARD_ROWS};
     for (unsigned i = 0; i < c->node->shard_count; i++)
-        script_call_queues(c->node->shards[i].commands, shard_prefix(&c->node->shards[i]), &args, on_queues, g);
+        script_call_runner_drain(c->node->shards[i].commands, shard_prefix(&c->node->shards[i]), &args, on_drained, d);
 }

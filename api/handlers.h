@@ -32,7 +32,19 @@ void handle_readyz(struct call *c);
 void handle_metrics(struct call *c);
 void handle_openapi(struct call *c);
 void handle_runners(struct call *c);
+void handle_runner_drain(struct call *c);
+/* handle_queues.c */
 void handle_queues(struct call *c);
+void handle_queue_get(struct call *c);
+void handle_queue_put(struct call *c);
+void handle_queue_pause(struct call *c);
+void handle_queue_resume(struct call *c);
+void handle_queue_drain(struct call *c);
+/* handle_workspaces.c */
+void handle_workspace_list(struct call *c);
+void handle_workspace_get(struct call *c);
+void handle_workspace_put(struct call *c);
+void handle_workspace_delete(struct call *c);
 /* sse.c */
 void handle_stream(struct call *c);
 void handle_events(struct call *c);

@@ -34,7 +34,17 @@ static const struct {
     {"deleteAgent", 204, NULL, NULL, "Deleted", NULL},
     {"listAgents", 200, "application/json", "Object", "The agents by name", NULL},
     {"listRunners", 200, "application/json", "Object", "The runners", NULL},
-    {"listQueues", 200, "application/json", "Object", "The queues", NULL},
+    {"drainRunner", 202, "application/json", "Object", "It was asked", NULL},
+    {"listQueues", 200, "application/json", "QueueList", "The queues by name", NULL},
+    {"getQueue", 200, "application/json", "Queue", "The queue", NULL},
+    {"putQueue", 200, "application/json", "QueueSettings", "The settings now", "QueueSettings"},
+    {"pauseQueue", 200, "application/json", "QueueSettings", "The settings now", NULL},
+    {"resumeQueue", 200, "application/json", "QueueSettings", "The settings now", NULL},
+    {"drainQueue", 200, "application/json", "QueueSettings", "The settings now", NULL},
+    {"listWorkspaces", 200, "application/json", "WorkspaceList", "The workspaces by name", NULL},
+    {"getWorkspace", 200, "application/json", "Workspace", "The settings and the usage", NULL},
+    {"putWorkspace", 200, "application/json", "Workspace", "The settings now", "WorkspaceSettings"},
+    {"deleteWorkspace", 204, NULL, NULL, "Forgotten", NULL},
     {"getHealth", 200, "application/json", "Object", "The process lives", NULL},
     {"getReadiness", 200, "application/json", "Object", "The node can serve", NULL},
     {"getMetrics", 200, "text/plain", NULL, "Prometheus text", NULL},
@@ -106,6 +116,34 @@ static const char schemas[] =
     "\"duplicate\":{\"type\":\"boolean\"}}},"
     "\"AgentVersion\":{\"type\":\"object\",\"required\":[\"name\",\"version\"],\"properties\":{\"name\":{\"type\":"
     "\"string\"},\"version\":{\"type\":\"integer\"}}},"
+    "\"WorkspaceSettings\":{\"type\":\"object\",\"properties\":{\"weight\":{\"type\":[\"integer\",\"null\"],"
+    "\"minimum\":1},\"concurrency\":{\"type\":[\"integer\",\"null\"],\"minimum\":1},\"queueMax\":{\"type\":["
+    "\"integer\",\"null\"],\"minimum\":1},\"bytesMax\":{\"type\":[\"integer\",\"null\"],\"minimum\":1},\"retentionMs\":"
+    "{\"type\":[\"integer\",\"null\"],\"minimum\":1},\"retentionCount\":{\"type\":[\"integer\",\"null\"],\"minimum\":1}"
+    ",\"eventsRetentionMs\":{\"type\":[\"integer\",\"null\"],\"minimum\":1},\"resultRetentionMs\":{\"type\":["
+    "\"integer\",\"null\"],\"minimum\":1}}},"
+    "\"Workspace\":{\"type\":\"object\",\"required\":[\"name\",\"weight\",\"usage\"],\"properties\":{\"name\":{"
+    "\"type\":\"string\"},\"weight\":{\"type\":\"integer\",\"minimum\":1},\"concurrency\":{\"type\":\"integer\","
+    "\"minimum\":1},\"queueMax\":{\"type\":\"integer\",\"minimum\":1},\"bytesMax\":{\"type\":\"integer\",\"minimum\":1}"
+    ",\"retentionMs\":{\"type\":\"integer\",\"minimum\":1},\"retentionCount\":{\"type\":\"integer\",\"minimum\":1},"
+    "\"eventsRetentionMs\":{\"type\":\"integer\",\"minimum\":1},\"resultRetentionMs\":{\"type\":\"integer\","
+    "\"minimum\":1},\"createdAt\":{\"type\":\"string\"},\"usage\":{\"type\":\"object\",\"properties\":{\"waiting\":{"
+    "\"type\":\"integer\"},\"bytes\":{\"type\":\"integer\"}}}}},"
+    "\"WorkspaceList\":{\"type\":\"object\",\"required\":[\"workspaces\",\"cursor\"],\"properties\":{\"workspaces\":{"
+    "\"type\":\"array\",\"items\":{\"$ref\":\"#/components/schemas/"
+    "Workspace\"}},\"cursor\":{\"type\":[\"string\",\"null\"]}}},"
+    "\"QueueSettings\":{\"type\":\"object\",\"properties\":{\"paused\":{\"type\":\"boolean\"},\"draining\":{\"type\":"
+    "\"boolean\"},\"maxWaiting\":{\"type\":[\"integer\",\"null\"],\"minimum\":1}}},"
+    "\"Queue\":{\"type\":\"object\",\"required\":[\"name\",\"waiting\",\"scheduled\",\"running\",\"paused\","
+    "\"draining\",\"slots\",\"busySlots\",\"desiredSlots\"],\"properties\":{\"name\":{\"type\":\"string\"},\"waiting\":"
+    "{\"type\":\"integer\"},\"scheduled\":{\"type\":\"integer\"},\"running\":{\"type\":\"integer\"},\"paused\":{"
+    "\"type\":\"boolean\"},\"draining\":{\"type\":\"boolean\"},\"maxWaiting\":{\"type\":\"integer\"},"
+    "\"oldestWaitingMs\":{\"type\":\"integer\"},\"perMinute\":{\"type\":\"object\",\"properties\":{\"success\":{"
+    "\"type\":\"number\"},\"error\":{\"type\":\"number\"},\"stopped\":{\"type\":\"number\"}}},\"averageRunMs\":{"
+    "\"type\":\"integer\"},\"slots\":{\"type\":\"integer\"},\"busySlots\":{\"type\":\"integer\"},\"desiredSlots\":{"
+    "\"type\":\"integer\"}}},"
+    "\"QueueList\":{\"type\":\"object\",\"required\":[\"queues\",\"scheduled\"],\"properties\":{\"queues\":{\"type\":"
+    "\"array\",\"items\":{\"$ref\":\"#/components/schemas/Queue\"}},\"scheduled\":{\"type\":\"integer\"}}},"
     "\"Logs\":{\"type\":\"object\",\"required\":[\"lines\"],\"properties\":{\"lines\":{\"type\":\"array\",\"items\":{"
     "\"type\":\"object\"}}}}}";
 

@@ -63,8 +63,31 @@ const struct command cli_commands[] = {
      "  errand agents show hello --json\n"
      "  errand agents delete hello\n",
      cmd_agents},
-    {"runners", "", "list the runner nodes", "Examples:\n  errand runners\n", cmd_runners},
-    {"queues", "", "list the queues and what waits in them", "Examples:\n  errand queues\n", cmd_queues},
+    {"runners", "list | drain ID", "the runner nodes",
+     "drain lets a runner finish its runs and end, as SIGTERM does; ID is its id or its name.\n\n"
+     "Examples:\n"
+     "  errand runners\n"
+     "  errand runners drain build-7\n",
+     cmd_runners},
+    {"queues", "list | show NAME | pause NAME | resume NAME | drain NAME | set NAME",
+     "the queues: what waits in them, and pausing them",
+     "Of a paused queue nothing is executed, and runs may be submitted; a draining one takes no new runs, and what\n"
+     "waits is executed. resume ends both. WANTED is how many slots would start all that waits within a minute.\n\n"
+     "Examples:\n"
+     "  errand queues\n"
+     "  errand queues show default --json\n"
+     "  errand queues pause default\n"
+     "  errand queues set default --max-waiting 10000\n",
+     cmd_queues},
+    {"workspaces", "list | show NAME | set NAME | delete NAME", "the settings of workspaces, and what they use",
+     "set changes what is given and keeps the rest. A workspace needs no making: without settings it has weight 1 and\n"
+     "no bounds of its own.\n\n"
+     "Examples:\n"
+     "  errand workspaces\n"
+     "  errand workspaces set team-a --weight 4 --concurrency 50\n"
+     "  errand workspaces set team-a --concurrency 0 --retention 2d\n"
+     "  errand workspaces show team-a --json\n",
+     cmd_workspaces},
     {"limits", "", "list every bound on what is accepted", "Examples:\n  errand limits\n  errand limits --json\n",
      cmd_limits},
     {"doctor", "", "check a deployment and say what to do",
@@ -236,7 +259,7 @@ static void print_help(void)
     printf("usage: errand COMMAND [options]\n\nErrand runs agents: submit a run, watch it live from any node, stop it "
            "from anywhere.\n\ncommands:\n");
     for (const struct command *c = cli_commands; c->name; c++)
-        printf("  %-9s %s\n", c->name, c->summary);
+        printf("  %-10s %s\n", c->name, c->summary);
     printf("\n'errand COMMAND --help' explains a command and shows examples.\n\n"
            "  ERRAND_URL   where the API is; several addresses separated by commas (default %s)\n"
            "  ERRAND_KEY   the key to it\n"

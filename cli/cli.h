@@ -76,6 +76,7 @@ int cmd_logs(struct cli *cli, const struct command *command, int argc, char **ar
 int cmd_agents(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_runners(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_queues(struct cli *cli, const struct command *command, int argc, char **argv);
+int cmd_workspaces(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_limits(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_doctor(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_keygen(struct cli *cli, const struct command *command, int argc, char **argv);

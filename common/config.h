@@ -40,6 +40,8 @@ enum { FOR_API = 1, FOR_RUNNER = 2, FOR_BOTH = 3 };
     X(slots, int, "slots", FOR_RUNNER, "8", 1, LIMIT_SLOTS, "runs executed at a time")                                 \
     X(executors, str, "executors", FOR_RUNNER, "", 0, 0,                                                               \
       "comma list of executors this runner may use (process executes what a caller sends)")                            \
+    X(tags, str, "tags", FOR_RUNNER, "", 0, 0,                                                                         \
+      "comma list of what this runner offers, for runs that require it (gpu, zone=a)")                                 \
     X(api_base, str, "api-base", FOR_RUNNER, "http://127.0.0.1:7070", 0, 0, "what agents are told as ERRAND_API_BASE") \
     X(work_dir, str, "work-dir", FOR_RUNNER, "", 0, 0,                                                                 \
       "where attempts get their private directories (default: the system's temporary folder)")                         \

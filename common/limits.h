@@ -31,6 +31,8 @@
     X(LIMIT_COMMAND, 256, "words", "an agent's command")                                                               \
     X(LIMIT_AGENT_VERSIONS, 100, "versions", "kept versions of an agent")                                              \
     X(LIMIT_AGENTS, 1000, "agents", "agents of a workspace")                                                           \
+    X(LIMIT_WORKSPACES, 10000, "workspaces", "workspaces with settings, in one shard")                                 \
+    X(LIMIT_QUEUES, 1000, "queues", "queues with settings, and those of a list")                                       \
     X(LIMIT_PAGE, 200, "records", "a page of a list")                                                                  \
     X(LIMIT_PAGE_EXAMINED, 1000, "records", "records examined for one page")                                           \
     X(LIMIT_ATTEMPTS, 100, "attempts", "maxAttempts, and attempts kept in a record")                                   \

@@ -171,6 +171,33 @@ static enum err read_queues(struct worker *w, struct strbuf *msg)
     return w->queue_count ? ERR_OK : ERR_CONFIG;
 }
 
+static bool tag_valid(struct str tag)
+{
+    for (size_t i = 0; i < tag.len; i++) {
+        char c = tag.ptr[i];
+        bool letter = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (!letter && !strchr("._-=:", c))
+            return false;
+    }
+    return tag.len > 0 && tag.len <= LIMIT_TAG;
+}
+
+static enum err check_tags(const struct config *config, struct strbuf *msg)
+{
+    struct str list = str_of(config->tags), word;
+    size_t count = 0;
+    while (str_next_word(&list, &word)) {
+        if (++count <= WORKER_TAGS_MAX && tag_valid(word))
+            continue;
+        strbuf_addf(msg,
+                    "tags: \"%.*s\": a comma list of at most %d words of at most %d letters, digits, '.', '_', '-', "
+                    "'=', ':'",
+                    (int)(word.len > 64 ? 64 : word.len), word.ptr, WORKER_TAGS_MAX, LIMIT_TAG);
+        return ERR_CONFIG;
+    }
+    return ERR_OK;
+}
+
 static enum err check_executors(const struct worker *w, struct strbuf *msg)
 {
     struct str list = str_of(w->config->executors), word;
@@ -189,6 +216,8 @@ enum err worker_start(struct worker *w, const struct config *config, struct strb
     enum err err = read_queues(w, ret_message);
     if (!err)
         err = check_executors(w, ret_message);
+    if (!err)
+        err = check_tags(config, ret_message);
     if (!err && worker_may_execute(w, "process"))
         err = spec_check_workdirs(config, ret_message);
     if (err)

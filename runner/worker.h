@@ -12,7 +12,7 @@
 struct attempt;
 struct http_server;
 
-enum { WORKER_QUEUES_MAX = 64 };
+enum { WORKER_QUEUES_MAX = 64, WORKER_TAGS_MAX = 64 };
 
 /* One shard as this runner sees it. Each has an incarnation of its own: a new one when the old was declared dead. */
 struct worker_shard {

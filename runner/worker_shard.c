@@ -171,6 +171,11 @@ static void on_ctl(void *ctx, bool confirmed, struct str message)
 {
     struct worker_shard *s = ctx;
     struct attempt *a;
+    if (!confirmed && str_eqz(message, "drain")) { /* each shard may say so, and a second drain hands back */
+        if (!s->worker->draining)
+            worker_drain(s->worker);
+        return;
+    }
     const char *space = message.len ? memchr(message.ptr, ' ', message.len) : NULL;
     if (confirmed)
         s->ctl_heard = true;
@@ -238,14 +243,11 @@ static void do_register(struct worker_shard *s)
     snprintf(slots, sizeof slots, "%lld", (long long)w->slots);
     strbuf_init(&capabilities, 1024);
     add_capabilities(w, &capabilities);
-    const struct str fields[] = {STR("name"),         str_of(w->config->node),
-                                 STR("host"),         str_of(host),
-                                 STR("version"),      STR(ERRAND_VERSION),
-                                 STR("slots"),        str_of(slots),
-                                 STR("queues"),       str_of(w->config->queues),
-                                 STR("executors"),    str_of(w->config->executors),
-                                 STR("tags"),         STR(""),
-                                 STR("capabilities"), strbuf_str(&capabilities)};
+    const struct str fields[] = {
+        STR("name"),    str_of(w->config->node),   STR("host"),         str_of(host),
+        STR("version"), STR(ERRAND_VERSION),       STR("slots"),        str_of(slots),
+        STR("queues"),  str_of(w->config->queues), STR("executors"),    str_of(w->config->executors),
+        STR("tags"),    str_of(w->config->tags),   STR("capabilities"), strbuf_str(&capabilities)};
     struct script_register_args args = {.inc = str_of(s->incarnation.s),
                                         .fields = fields,
                                         .fields_len = ARRAY_LEN(fields),

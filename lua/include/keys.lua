@@ -36,6 +36,7 @@ local k = {
   schedules = function(workspace) return P .. 'schedules:' .. workspace end,
   ticks = P .. 'ticks',
   workspaces = P .. 'workspaces',
+  queues = P .. 'queues',
   queued = P .. 'queued',
   scheduled = P .. 'scheduled',
   active = P .. 'active',

@@ -19,7 +19,7 @@ from harness.wait import wait_until
 ERRAND = os.path.join(build_dir(), "errand")
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # what is ignored is inherited; so the tests may run in the background of a shell
-COMMANDS = ["run", "follow", "show", "list", "stop", "rerun", "delete", "logs", "agents", "runners", "queues", "limits", "doctor", "keygen", "dev"]
+COMMANDS = ["run", "follow", "show", "list", "stop", "rerun", "delete", "logs", "agents", "runners", "queues", "workspaces", "limits", "doctor", "keygen", "dev"]
 NOBODY = "http://127.0.0.1:1"
 UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 # Quick ends, one for each outcome.
@@ -392,7 +392,7 @@ def test_runners_and_queues(cli, api):
     assert re.search(r" EXECUTORS .*\n.* process ", cli("runners").stdout)
     run_id = submit(cli, "good", "--queue", "elsewhere")
     assert {q["name"]: q["waiting"] for q in cli.json("queues")}["elsewhere"] == 1
-    assert re.search(r"^elsewhere +1$", cli("queues").stdout, re.M)
+    assert re.search(r"^elsewhere +1 ", cli("queues").stdout, re.M)
     assert cli("stop", run_id).stdout == f"{run_id} stopped\n"
 
 

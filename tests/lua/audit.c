@@ -261,11 +261,12 @@ static void check_holder(struct harness *h, const char *inc, void *ctx)
 
 static void check_name(struct harness *h, const char *path, void *ctx)
 {
-    static const char *const known[] = {
-        "run",       "def",       "agent",  "agents", "lane",  "lanes", "vt",     "prios", "reqs", "reqn",
-        "queued",    "scheduled", "active", "use",    "ws",    "queue", "limits", "gate",  "wait", "rate",
-        "throttled", "expiry",    "depq",   "dead",   "kept",  "tput",  "told",   "hold",  "bell", "delayed",
-        "held",      "runner",    "leases", "reap",   "stopq", "idx",   "retain", "idem",  NULL};
+    static const char *const known[] = {"run",   "def",       "agent",  "agents",     "lane",      "lanes",  "vt",
+                                        "prios", "reqs",      "reqn",   "queued",     "scheduled", "active", "use",
+                                        "ws",    "queue",     "queues", "workspaces", "limits",    "gate",   "wait",
+                                        "rate",  "throttled", "expiry", "depq",       "dead",      "kept",   "tput",
+                                        "told",  "hold",      "bell",   "delayed",    "held",      "runner", "leases",
+                                        "reap",  "stopq",     "idx",    "retain",     "idem",      NULL};
     (void)ctx;
     expect(is_one_of(harness_printf(h, "%.*s", (int)strcspn(path, ":"), path), known), "is a key of no kind", path);
 }
