@@ -270,7 +270,9 @@ static void start(struct opening *o, const struct script_show_reply *reply)
     loop_timer_init(&s->heartbeat, n->loop, on_heartbeat, s);
     loop_timer_set(&s->heartbeat, HEARTBEAT_MS);
     first_frames(s, &saved, reply);
-    if (live_attach(n->live, s->shard, str_of(s->run_id.s), reply->start, &sse_fns, &s->reader) != ERR_OK)
+    if (record_ended(reply->record) && s->after >= reply->last_seq)
+        ask_done(s); /* nothing more will come; its events may even be dropped */
+    else if (live_attach(n->live, s->shard, str_of(s->run_id.s), reply->start, &sse_fns, &s->reader) != ERR_OK)
         sse_cut(s);
 }
 

@@ -6,7 +6,7 @@
 #include "common/metrics.h"
 #include "lua/scripts.h"
 
-enum { TICK_MS = 1000, REAP_BATCH = 64, PROMOTE_BATCH = 100, SWEEP_BATCH = 100, WATCH_BATCH = 50 };
+enum { TICK_MS = 1000, REAP_MS = 500, REAP_BATCH = 64, PROMOTE_BATCH = 100, SWEEP_BATCH = 100, WATCH_BATCH = 50 };
 
 static void on_reaped(void *ctx, enum err err, const struct script_reap_reply *reply);
 static void on_swept(void *ctx, enum err err, const struct script_sweep_reply *reply);
@@ -35,7 +35,7 @@ static void on_reaped(void *ctx, enum err err, const struct script_reap_reply *r
     metric_add(METRIC_REAPED, reply->taken);
     if (reply->more)
         reap(c);
-    else if (reply->next_ms > 0 && reply->next_ms < TICK_MS)
+    else if (reply->next_ms > 0 && reply->next_ms < REAP_MS)
         loop_timer_set(&c->reap, reply->next_ms + 1); /* a runner that looks dead */
 }
 
@@ -71,7 +71,7 @@ static void on_swept(void *ctx, enum err err, const struct script_sweep_reply *r
 static void on_reap_timer(void *ctx)
 {
     struct chores *c = ctx;
-    loop_timer_set(&c->reap, TICK_MS);
+    loop_timer_set(&c->reap, REAP_MS);
     reap(c);
     sweep(c);
     watch(c);
@@ -119,7 +119,7 @@ void chores_start(struct chores *c, struct loop *l, const struct config *config,
         c->due = redis_subscribe(subscriptions, key_str(&due), on_due, c);
     }
     loop_timer_set(&c->promote, 0);
-    loop_timer_set(&c->reap, TICK_MS / 2 + (int64_t)crypto_uniform(TICK_MS / 2)); /* spread over the nodes */
+    loop_timer_set(&c->reap, REAP_MS / 2 + (int64_t)crypto_uniform(REAP_MS / 2)); /* spread over the nodes */
 }
 
 void chores_stop(struct chores *c)

@@ -180,6 +180,8 @@ def test_retention_of_events_and_results(api, runner):
     assert "result" not in record and record["droppedTo"] == record["lastSeq"]
     with api.stream(run_id) as stream:
         assert [f.event for f in stream.until("done")][-2:] == ["gap", "done"]
+    page = api.get(f"/v1/runs/{run_id}/events").json()
+    assert page["events"] == [] and page["terminal"] is True and page["next"] is None
 
 
 def test_one_run_beside_a_hundred_thousand(stack, apis):
