@@ -93,8 +93,15 @@ const struct command cli_commands[] = {
     {"doctor", "", "check a deployment and say what to do",
      "Looks at Redis (ERRAND_REDIS_URL, or that of 'errand dev'), at the API, and at this machine.\n"
      "Ends with 1 when something is wrong.\n\n"
+     "With --audit it reads Redis alone, and proves that every run is in exactly the structures that its status\n"
+     "says, and that no lane, held entry, lease, counter, index entry, gate or key is there without its reason.\n"
+     "It is safe while runs go on: what it finds was wrong in two looks. Redis is looked for as above, prefix and\n"
+     "shards in ERRAND_PREFIX and ERRAND_SHARDS. Ends with 0 when nothing is found, with 1 when something is, with\n"
+     "4 when Redis can't be read.\n\n"
      "Examples:\n"
      "  errand doctor\n"
+     "  errand doctor --audit\n"
+     "  errand doctor --audit --redis-url redis://10.0.0.5:6379/0 --shards 4 --json\n"
      "  ERRAND_REDIS_URL=redis://10.0.0.5:6379/0 errand doctor\n",
      cmd_doctor},
     {"keygen", "", "make a root key",

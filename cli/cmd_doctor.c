@@ -6,15 +6,19 @@
 
 #include "cli/cli.h"
 #include "cli/client.h"
+#include "cli/doctor_audit.h"
 #include "cli/output.h"
 #include "cli/redis_sync.h"
 #include "cli/where.h"
 #include "common/clock.h"
 #include "common/json.h"
+#include "common/keys.h"
 
 #define REDIS_DEFAULT_URL "redis://127.0.0.1:6379/0"
 #define FILES_WANTED      4096
 #define CLOCK_WARN_MS     1000
+#define PREFIX_DEFAULT    "errand:"
+#define SHARDS_MAX        256
 
 enum verdict { FINE, WARN, BAD };
 
@@ -154,14 +158,13 @@ static void check_clients(struct doctor *d, redisContext *c)
             "each node keeps a few connections: raise 'maxclients' and the file limit of Redis");
 }
 
-/* The URL of Redis; returns where it is from. */
+/* The URL of Redis (or a list of them); returns where it is from. */
 static const char *find_redis_url(char *ret_url, size_t cap)
 {
     char folder[PATH_MAX];
     const char *given = getenv("ERRAND_REDIS_URL");
     if (given && *given) {
-        /* Of a list each shard would have to be looked at; the first holds what is global. */
-        snprintf(ret_url, cap, "%.*s", (int)strcspn(given, ","), given);
+        snprintf(ret_url, cap, "%s", given);
         return "ERRAND_REDIS_URL";
     }
     if (where_dev_folder(folder) && where_read_line(folder, "redis-url", ret_url, cap))
@@ -193,8 +196,9 @@ static bool find_redis_password(struct doctor *d, char *ret_password, size_t cap
 /* Connects, and says whether that went well; NULL when it did not. */
 static redisContext *reach_redis(struct doctor *d)
 {
-    char url[1024] = "", password[1024], found[1400];
+    char url[4096] = "", password[1024], found[4600];
     const char *from = find_redis_url(url, sizeof(url));
+    url[strcspn(url, ",")] = '\0'; /* the first holds what is global */
     if (!find_redis_password(d, password, sizeof(password)))
         return NULL;
     struct strbuf why;
@@ -332,13 +336,75 @@ static void check_api(struct doctor *d)
     client_free(client);
 }
 
+/* ---- the audit ---- */
+
+/* A variable's number, between min and max; `otherwise` where there is none. */
+static int64_t number_from(const char *variable, int64_t min, int64_t max, int64_t otherwise)
+{
+    const char *given = getenv(variable);
+    int64_t n = given ? strtoll(given, NULL, 10) : otherwise;
+    return n < min || n > max ? otherwise : n;
+}
+
+static int audit(struct doctor *d, const char *urls, const char *prefix, int64_t shards, bool events)
+{
+    char found[4096], password[1024];
+    const char *from_env = getenv("ERRAND_PREFIX");
+    if (!find_redis_password(d, password, sizeof(password)))
+        return EXIT_UNREACHABLE;
+    if (!urls) {
+        (void)find_redis_url(found, sizeof(found));
+        urls = found;
+    }
+    struct doctor_audit o = {.urls = urls,
+                             .password = password,
+                             .prefix = prefix     ? prefix
+                                       : from_env ? from_env
+                                                  : PREFIX_DEFAULT,
+                             .shards = (unsigned)(shards ? shards : number_from("ERRAND_SHARDS", 1, SHARDS_MAX, 1)),
+                             .events = events};
+    int status = strlen(o.prefix) > KEYS_PREFIX_MAX ? EXIT_USAGE : doctor_audit(d->cli, &o);
+    explicit_bzero(password, sizeof(password));
+    return status;
+}
+
 int cmd_doctor(struct cli *cli, const struct command *command, int argc, char **argv)
 {
-    struct options o = {0};
+    bool audits = false, events = false;
+    const char *urls = NULL, *prefix = NULL;
+    int64_t shards = 0;
+    const struct option table[] = {
+        {.name = "audit", .type = OPTION_FLAG, .target = &audits, .help = "look at every run and key in Redis instead"},
+        {.name = "events", .type = OPTION_FLAG, .target = &events, .help = "with --audit: read every event, too"},
+        {.name = "redis-url",
+         .type = OPTION_STRING,
+         .target = &urls,
+         .value = "URL",
+         .help = "of --audit: where Redis is"},
+        {.name = "prefix",
+         .type = OPTION_STRING,
+         .target = &prefix,
+         .value = "TEXT",
+         .help = "of --audit: what every key begins with (default errand:)"},
+        {.name = "shards",
+         .type = OPTION_INT,
+         .target = &shards,
+         .value = "N",
+         .help = "of --audit: shards of the deployment (default 1)",
+         .min = 1,
+         .max = SHARDS_MAX},
+    };
+    struct options o = {.table = table, .count = ARRAY_LEN(table)};
     int status;
     if (!cli_options(cli, command, &o, 0, argc, argv, &status))
         return status;
     struct doctor d = {.cli = cli};
+    if (!audits && (events || urls || prefix || shards))
+        return cli_usage_error(command, "--events, --redis-url, --prefix and --shards go with --audit");
+    if (prefix && strlen(prefix) > KEYS_PREFIX_MAX)
+        return cli_usage_error(command, "--prefix is longer than %d bytes", KEYS_PREFIX_MAX);
+    if (audits)
+        return audit(&d, urls, prefix, shards, events);
     check_redis(&d);
     check_api(&d);
     check_machine(&d);

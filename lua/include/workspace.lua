@@ -5,7 +5,8 @@ local NO_BOUND, LET_IN = 1000000, 100
 -- still be there, a bound that is gone is one that nobody reaches.
 local function ws_bound(ws, concurrency)
   local key = k.limits(ws)
-  if concurrency == 0 and redis.call('HEXISTS', key, 'w') == 0 then
+  local before = redis.call('HGET', key, 'w')
+  if concurrency == 0 and not before then
     return
   end
   local known = redis.call('EXISTS', k.gate(ws, 'w'), k.wait(ws, 'w')) > 0 or redis.call('HEXISTS', k.use(ws), 'waiting') == 1
@@ -14,7 +15,11 @@ local function ws_bound(ws, concurrency)
   elseif known then
     redis.call('HSET', key, 'w', NO_BOUND)
   else
-    redis.call('HDEL', key, 'w')
+    redis.call('HDEL', key, 'w', 'w@')
+  end
+  local now = redis.call('HGET', key, 'w')
+  if now and now ~= before then
+    redis.call('HSET', key, 'w@', fmt(now_ms)) -- since when: who was let in before is not judged by it
   end
   if gate_pump(ws, 'w', LET_IN) then
     throttle(ws, 'w', now_ms) -- promote goes on

@@ -133,6 +133,7 @@ def test_stays_up_serves_heals_and_ends(dev):
     assert done.returncode == 0 and "Hello, Ada!" in done.stdout, done
     assert d.errand("run", "log-triage", "--wait").returncode == 0
     assert d.errand("doctor").returncode == 0
+    assert re.fullmatch(r"audit: 3 runs, 0 findings\n", d.errand("doctor", "--audit").stdout)
     assert d.errand("list", "--url", f"http://localhost:{d.ports()[0]}").returncode == 0
     assert d.errand("list").stdout.count("success") == 3
     # No secret stands on a command line.

@@ -9,10 +9,12 @@
 #define NOBODY "00000000-0000-4000-8000-000000000000"
 #define TOKEN  "sha" /* what rig_started stores as the attempt's token */
 
-/* Fails at the first structure that disagrees, naming its key. */
+/* What the audit of `errand doctor` (cli/audit.h) finds, a line "key: what" each. */
+const char *audit_findings(struct harness *h);
+/* Fails unless that is nothing. */
 void audit_check(struct harness *h);
 /* Fails unless all that is left is what runs may leave behind: bells, runners and their leases, the reaper's tick,
- * Idempotency-Keys. */
+ * Idempotency-Keys, statistics, the pace of a rate. */
 void audit_nothing_left(struct harness *h);
 
 /* That a call answers with that code and leaves every key as it was. */

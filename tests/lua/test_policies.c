@@ -410,6 +410,7 @@ static void test_a_weight_is_a_share(void **state)
     struct harness *h = *state;
     rig_register(h, "r1");
     harness_do(h, "HSET %s weight 3", harness_key(h, "ws:big"));
+    harness_do(h, "ZADD %s 0 big", harness_key(h, "workspaces"));
     for (int i = 0; i < 60; i++) {
         rig_submit(h, &(struct rig_run){.ws = "big", .priority = i % 2 ? "high" : "low"});
         rig_submit(h, &(struct rig_run){.ws = "small"});
@@ -495,6 +496,7 @@ static void test_bounds_of_a_workspace_and_a_queue(void **state)
     struct harness *h = *state;
     enum err err;
     harness_do(h, "HSET %s queueMax 2", harness_key(h, "ws:small"));
+    harness_do(h, "ZADD %s 0 small", harness_key(h, "workspaces"));
     rig_submit(h, &(struct rig_run){.ws = "small"});
     rig_submit(h, &(struct rig_run){.ws = "small", .delay_ms = 50000});
     assert_null(rig_try_submit(h, &(struct rig_run){.ws = "small"}, &err));
@@ -509,6 +511,7 @@ static void test_bounds_of_a_workspace_and_a_queue(void **state)
     harness_assert_err(err, ERR_QUEUE_DRAINING);
     harness_do(h, "DEL %s", harness_key(h, "queue:default"));
     harness_do(h, "HSET %s bytesMax 50", harness_key(h, "ws:default"));
+    harness_do(h, "ZADD %s 0 default", harness_key(h, "workspaces"));
     rig_submit(h, NULL); /* 23 bytes each */
     assert_null(rig_try_submit(h, NULL, &err));
     harness_assert_err(err, ERR_QUOTA_EXCEEDED);
