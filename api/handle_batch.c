@@ -1,14 +1,29 @@
-/* POST /v1/runs/batch: each item is a submit of its own, sent together; one bad item refuses only itself. An Idempotency-Key is taken for the whole batch first, so that another body under it
+/* POST /v1/runs/batch: each item is a submit of its own, sent together; one bad item refuses only itself, and what depends on it. An item that depends on others ("#N" in its dependsOn) goes when those were
+ * answered, with their ids. An Idempotency-Key is taken for the whole batch first, so that another body under it
  * is refused before anything of it is submitted; item i then has a key of its own under it, so that a repeated batch gives each item's first answer. */
 #include "api/handlers.h"
 #include "api/submit.h"
 
+/* An item that names another of its batch. */
+struct batch_ref {
+    struct batch_item *from, *to;
+    size_t slot; /* in from's depends */
+    struct batch_ref *next_of_from, *next_to;
+};
+
+/* refused or accepted: `ended`. Before that: `sent`, or waiting for `pending` others. */
 struct batch_item {
     struct batch *batch;
     struct submission sub;
     struct fault fault;
     struct submitted result;
     char status[16];
+    struct batch_ref *refs, *dependents;
+    size_t pending; /* refs that were not answered yet */
+    size_t left;    /* for finding cycles */
+    bool clear;     /* on no cycle */
+    bool sent, ended;
+    struct batch_item *next; /* of those that ended just now */
 };
 
 struct batch {
@@ -62,11 +77,100 @@ static void answer(struct batch *b)
     call_json(b->call, 200, &out);
 }
 
-static void item_done(struct batch *b)
+/* ---- items that depend on each other ---- */
+
+static bool refuse_ref(struct batch_item *item, struct str ref, enum err err, const char *what)
 {
-    if (--b->open == 0)
-        answer(b);
+    struct batch *b = item->batch;
+    const char *detail =
+        call_text(b->call, "runs[%zu].dependsOn: %.*s %s", (size_t)(item - b->items), STR_ARG(ref), what);
+    item->fault = (struct fault){err, detail};
+    return false;
 }
+
+/* Notes what of the item's dependsOn are runs of this batch. False (and its fault) when one can't be. */
+static bool link_item(struct batch_item *item)
+{
+    struct batch *b = item->batch;
+    for (size_t slot = 0; slot < item->sub.depends_len; slot++) {
+        struct str ref = item->sub.depends[slot];
+        if (ref.len < 2 || ref.ptr[0] != '#')
+            continue;
+        size_t n = 0;
+        for (size_t i = 1; i < ref.len && n < b->count; i++)
+            n = n * 10 + (size_t)(ref.ptr[i] - '0');
+        if (n >= b->count)
+            return refuse_ref(item, ref, ERR_INVALID_FIELD, "is no run of this batch");
+        if (&b->items[n] == item)
+            return refuse_ref(item, ref, ERR_DEPENDENCY_CYCLE, "is the run itself");
+        for (struct batch_ref *r = item->refs; r; r = r->next_of_from)
+            if (r->to == &b->items[n]) /* "#1" and "#01" */
+                return refuse_ref(item, ref, ERR_INVALID_FIELD, "stands twice");
+        struct batch_ref *r = arena_zalloc(&b->call->req->arena, sizeof *r);
+        if (!r)
+            return refuse_ref(item, ref, ERR_NO_MEMORY, "has no room");
+        *r = (struct batch_ref){item, &b->items[n], slot, item->refs, b->items[n].dependents};
+        item->refs = b->items[n].dependents = r;
+        item->pending++;
+    }
+    return true;
+}
+
+/* Takes away what depends on nothing that is left, over and over: cycles stay, and what is behind them. */
+static void clear_forwards(struct batch *b, struct batch_item **stack)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < b->count; i++) {
+        b->items[i].left = b->items[i].pending;
+        b->items[i].clear = b->items[i].pending == 0;
+        if (b->items[i].clear)
+            stack[n++] = &b->items[i];
+    }
+    while (n > 0)
+        for (struct batch_ref *r = stack[--n]->dependents; r; r = r->next_to)
+            if (--r->from->left == 0) {
+                r->from->clear = true;
+                stack[n++] = r->from;
+            }
+}
+
+/* The same from the other end: what nothing that is left depends on. Only cycles stay, and what is between two of them. */
+static void clear_backwards(struct batch *b, struct batch_item **stack)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < b->count; i++) {
+        b->items[i].left = 0;
+        for (struct batch_ref *r = b->items[i].dependents; r; r = r->next_to)
+            b->items[i].left += r->from->clear ? 0 : 1;
+    }
+    for (size_t i = 0; i < b->count; i++)
+        if (!b->items[i].clear && b->items[i].left == 0)
+            stack[n++] = &b->items[i];
+    while (n > 0) {
+        struct batch_item *item = stack[--n];
+        item->clear = true;
+        for (struct batch_ref *r = item->refs; r; r = r->next_of_from)
+            if (!r->to->clear && --r->to->left == 0)
+                stack[n++] = r->to;
+    }
+}
+
+static void refuse_cycles(struct batch *b)
+{
+    struct batch_item **stack = arena_alloc(&b->call->req->arena, b->count * sizeof(struct batch_item *));
+    if (stack) {
+        clear_forwards(b, stack);
+        clear_backwards(b, stack);
+    }
+    for (size_t i = 0; i < b->count; i++)
+        if (!b->items[i].clear && !b->items[i].fault.err)
+            b->items[i].fault = (struct fault){stack ? ERR_DEPENDENCY_CYCLE : ERR_NO_MEMORY,
+                                               "dependsOn leads back to this run over others of the batch"};
+}
+
+/* ---- submitting ---- */
+
+static void item_end(struct batch_item *item);
 
 static void on_item(void *ctx, enum err err, const struct submitted *s)
 {
@@ -78,29 +182,80 @@ static void on_item(void *ctx, enum err err, const struct submitted *s)
         memcpy(item->status, s->status.ptr, s->status.len + 1);
         item->batch->replayed = item->batch->replayed || s->replayed;
     }
-    item_done(item->batch);
+    item_end(item);
+}
+
+static void item_send(struct batch_item *item)
+{
+    struct batch *b = item->batch;
+    struct submit_order order = {
+        .call = b->call, .sub = &item->sub, .idem_digest = b->digest, .fn = on_item, .ctx = item};
+    item->sent = true;
+    if (b->key.len > 0) /* no header value holds a newline: such a key is no client's */
+        order.idem_key = str_of(call_text(b->call, "%.*s\n%zu", STR_ARG(b->key), (size_t)(item - b->items)));
+    submit_run(&order);
+}
+
+/* One of those that r->from waits for has ended: it goes when it was the last, or is refused too (true). */
+static bool ref_end(const struct batch_ref *r)
+{
+    struct batch_item *item = r->from;
+    if (item->ended)
+        return false;
+    if (r->to->fault.err) {
+        if (!item->fault.err)
+            (void)refuse_ref(item, item->sub.depends[r->slot], ERR_DEPENDENCY_REFUSED, "was refused");
+        return true;
+    }
+    item->sub.depends[r->slot] = str_of(r->to->result.run_id.s);
+    if (--item->pending == 0 && !item->fault.err)
+        item_send(item);
+    return false;
+}
+
+/* An item was accepted or refused. What is refused with it ends here too, one after the other. */
+static void item_end(struct batch_item *item)
+{
+    struct batch *b = item->batch;
+    item->ended = true;
+    item->next = NULL;
+    while (item) {
+        struct batch_item *ended = item;
+        item = ended->next;
+        b->open--;
+        for (struct batch_ref *r = ended->dependents; r; r = r->next_to)
+            if (ref_end(r)) {
+                r->from->ended = true;
+                r->from->next = item;
+                item = r->from;
+            }
+    }
+    if (b->open == 0)
+        answer(b);
 }
 
 static void submit_items(struct batch *b)
 {
     struct call *c = b->call;
     size_t i = 0;
-    b->open = b->count + 1; /* this walk itself holds one */
     for (const struct json *run = b->runs->child; run; run = run->next, i++) {
-        struct batch_item *item = &b->items[i];
-        item->batch = b;
         const char *at = call_text(c, "runs[%zu].", i);
-        if (!validate_submission(&c->req->arena, run, at, false, &item->sub, &item->fault)) {
-            b->open--;
-            continue;
-        }
-        struct submit_order order = {
-            .call = c, .sub = &item->sub, .idem_digest = b->digest, .fn = on_item, .ctx = item};
-        if (b->key.len > 0) /* no header value holds a newline: such a key is no client's */
-            order.idem_key = str_of(call_text(c, "%.*s\n%zu", STR_ARG(b->key), i));
-        submit_run(&order);
+        b->items[i].batch = b;
+        if (!validate_submission(&c->req->arena, run, at, SUBMISSION_REFS, &b->items[i].sub, &b->items[i].fault))
+            b->items[i].sub.depends_len = 0;
     }
-    item_done(b);
+    for (i = 0; i < b->count; i++)
+        (void)link_item(&b->items[i]);
+    refuse_cycles(b);
+    b->open = b->count + 1; /* this walk itself holds one */
+    for (i = 0; i < b->count; i++)
+        if (b->items[i].fault.err && !b->items[i].ended)
+            item_end(&b->items[i]);
+    for (i = 0; i < b->count; i++)
+        if (!b->items[i].ended && !b->items[i].sent && b->items[i].pending == 0)
+            item_send(&b->items[i]);
+    if (--b->open == 0)
+        answer(b);
 }
 
 static void on_key(void *ctx, enum err err, const struct script_batch_reply *reply)

@@ -3,13 +3,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "api/record.h"
+#include "api/rerun.h"
 #include "api/sse.h"
 #include "api/submit.h"
 #include "api/wait.h"
-#include "common/clock.h"
 
-enum { STOP_TREE = LIMIT_STOP_TREE, WAIT_DEFAULT_S = 50, EXAMINE_STEP = 250 };
+enum { STOP_TREE = LIMIT_STOP_TREE, WAIT_DEFAULT_S = 50 };
 
 /* ---- submit, and what may follow it ---- */
 
@@ -224,54 +223,37 @@ void handle_delete(struct call *c)
     script_call_delete(shard->commands, shard_prefix(shard), &args, on_deleted, c);
 }
 
-/* ---- rerun ---- */
+/* ---- rerun, redrive ---- */
 
-static void on_rerun_source(void *ctx, enum err err, const struct script_show_reply *reply)
+static void submit_again(struct call *c, const char *kind, bool redrive)
 {
-    struct call *c = ctx;
-    struct arena *a = &c->req->arena;
-    if (err) {
-        call_problem(c, err, NULL);
-        return;
-    }
-    const redisReply *f = reply->record;
-    struct submission *sub = arena_zalloc(a, sizeof *sub);
-    struct submit_call *sc = arena_zalloc(a, sizeof *sc);
-    struct fault fault;
+    struct submit_call *sc = arena_zalloc(&c->req->arena, sizeof *sc);
     char digest[65];
-    struct submit_order order = {
-        .call = c, .sub = sub, .idem_digest = digest, .fn = on_submitted, .ctx = sc, .rerun_of = call_param(c, 0)};
-    if (!sub || !sc) {
+    struct fault fault;
+    struct rerun_order order = {
+        .call = c, .run_id = call_param(c, 0), .redrive = redrive, .fn = on_submitted, .ctx = sc};
+    if (!sc) {
         call_problem(c, ERR_NO_MEMORY, NULL);
+    } else if (!body_empty(c)) {
         return;
-    }
-    *sc = (struct submit_call){c, THEN_ANSWER, 0};
-    sub->agent = arena_str(a, record_field(f, "agent"));
-    sub->input = arena_str(a, record_field(f, "input"));
-    sub->env = arena_str(a, record_field(f, "env"));
-    sub->queue = arena_str(a, record_field(f, "queue"));
-    sub->priority = record_field(f, "priority").len ? arena_str(a, record_field(f, "priority")) : STR("normal");
-    sub->labels = arena_str(a, record_field(f, "labels"));
-    sub->session = arena_str(a, record_field(f, "sessionId"));
-    sub->on_limit = STR("queue");
-    sub->on_dep_fail = STR("fail");
-    sub->timeout_ms = redis_int(redis_field(f, "timeoutMs"), 0);
-    sub->max_attempts = redis_int(redis_field(f, "maxAttempts"), 0);
-    order.def_digest = arena_str(a, record_field(f, "def"));
-    order.agent_version = arena_str(a, record_field(f, "agentVersion"));
-    if (!submit_idempotency(c, call_text(c, "rerun %.*s", STR_ARG(call_param(c, 0))), &order.idem_key, digest, &fault))
+    } else if (!submit_idempotency(c, call_text(c, "%s %.*s", kind, STR_ARG(order.run_id)), &order.idem_key, digest,
+                                   &fault)) {
         call_problem(c, fault.err, fault.detail);
-    else
-        submit_run(&order);
+    } else {
+        *sc = (struct submit_call){c, THEN_ANSWER, 0};
+        order.idem_digest = call_text(c, "%s", digest);
+        rerun_run(&order);
+    }
 }
 
 void handle_rerun(struct call *c)
 {
-    struct shard *shard;
-    if (!body_empty(c) || !(shard = shard_of_call(c)))
-        return;
-    struct script_show_args args = {.ws = c->workspace, .run = call_param(c, 0), .after = -1};
-    script_call_show(shard->commands, shard_prefix(shard), &args, on_rerun_source, c);
+    submit_again(c, "rerun", false);
+}
+
+void handle_redrive(struct call *c)
+{
+    submit_again(c, "redrive", true);
 }
 
 /* ---- logs ---- */
@@ -333,179 +315,4 @@ void handle_logs(struct call *c)
         return;
     struct script_show_args args = {.ws = c->workspace, .run = call_param(c, 0), .after = -1};
     script_call_show(l->shard->commands, shard_prefix(l->shard), &args, on_logs_run, l);
-}
-
-/* ---- list ---- */
-
-static const char *const status_names[] = {"scheduled", "queued",  "provisioning", "running",
-                                           "stopping",  "success", "error",        "stopped"};
-enum { LIST_MAX = 32, LIST_BYTES = 8 << 20 };
-
-/* A list under way: pages of the script are put together until the limit, the examined bound, or the end. */
-struct list_call {
-    struct call *call;
-    struct shard *shard;
-    struct str agent, created_by, cursor;
-    struct str statuses[LIST_MAX], labels[LIST_MAX];
-    size_t status_count, label_count;
-    int64_t since_ms, until_ms, limit, found, examined;
-    struct strbuf out;
-    struct json_writer w;
-};
-
-static void list_step(struct list_call *l);
-
-static void list_end(struct list_call *l, struct str next)
-{
-    json_array_end(&l->w);
-    json_key(&l->w, "cursor");
-    if (next.len > 0)
-        json_str(&l->w, next);
-    else
-        json_null(&l->w);
-    json_object_end(&l->w);
-    call_json(l->call, 200, &l->out);
-}
-
-static void on_list(void *ctx, enum err err, const struct script_list_reply *reply)
-{
-    struct list_call *l = ctx;
-    if (err) {
-        strbuf_done(&l->out);
-        call_problem(l->call, err, NULL);
-        return;
-    }
-    for (size_t i = 0; i < reply->runs_len; i++) {
-        const struct script_list_runs *row = &reply->runs[i];
-        struct record r = {row->run, row->record, row->last_seq, row->event_count, row->event_bytes};
-        record_write(&l->w, &r, RECORD_SUMMARY);
-        if (l->out.len > LIST_BYTES && (i + 1 < reply->runs_len || reply->next.len > 0)) { /* a short page */
-            list_end(l, str_of(call_text(l->call, "%lld:%.*s", (long long)row->created_us, STR_ARG(row->run))));
-            return;
-        }
-    }
-    l->found += (int64_t)reply->runs_len;
-    l->examined += EXAMINE_STEP;
-    if (reply->next.len == 0 || l->found >= l->limit || l->examined >= LIMIT_PAGE_EXAMINED) {
-        list_end(l, reply->next);
-        return;
-    }
-    l->cursor = arena_str(&l->call->req->arena, reply->next);
-    list_step(l);
-}
-
-static void list_step(struct list_call *l)
-{
-    struct script_list_args args = {
-        .ws = l->call->workspace,
-        .agent = l->agent,
-        .statuses = l->statuses,
-        .statuses_len = l->status_count,
-        .labels = l->labels,
-        .labels_len = l->label_count,
-        .created_by = l->created_by,
-        .since_ms = l->since_ms,
-        .until_ms = l->until_ms,
-        .cursor = l->cursor,
-        .limit = l->limit - l->found,
-        .examine = EXAMINE_STEP,
-    };
-    script_call_list(l->shard->commands, shard_prefix(l->shard), &args, on_list, l);
-}
-
-static bool refuse_parameter(struct call *c, const char *detail)
-{
-    call_problem(c, ERR_INVALID_PARAMETER, detail);
-    return false;
-}
-
-static bool read_statuses(struct list_call *l)
-{
-    struct str v;
-    for (size_t i = 0; http_query(l->call->req, "status", i, &v); i++) {
-        bool known = false;
-        for (size_t k = 0; k < ARRAY_LEN(status_names); k++)
-            known = known || str_eqz(v, status_names[k]);
-        if (!known || l->status_count >= LIST_MAX)
-            return refuse_parameter(
-                l->call,
-                "status must be scheduled, queued, provisioning, running, stopping, success, error or stopped");
-        l->statuses[l->status_count++] = v;
-    }
-    return true;
-}
-
-/* `label=key:value` → how it is stored: `"key":"value"`. */
-static bool read_labels(struct list_call *l)
-{
-    struct str v;
-    for (size_t i = 0; http_query(l->call->req, "label", i, &v); i++) {
-        const char *colon = v.len ? memchr(v.ptr, ':', v.len) : NULL;
-        if (!colon || l->label_count >= LIST_MAX)
-            return refuse_parameter(l->call, "label must be key:value");
-        struct strbuf needle;
-        strbuf_init(&needle, 8192);
-        json_quote(&needle, (struct str){v.ptr, (size_t)(colon - v.ptr)});
-        strbuf_addc(&needle, ':');
-        json_quote(&needle, (struct str){colon + 1, v.len - (size_t)(colon + 1 - v.ptr)});
-        l->labels[l->label_count++] = arena_str(&l->call->req->arena, strbuf_str(&needle));
-        strbuf_done(&needle);
-    }
-    return true;
-}
-
-static bool read_time(struct call *c, const char *name, int64_t *ret_ms)
-{
-    struct str v;
-    if (http_query(c->req, name, 0, &v) && !clock_parse_iso(v, ret_ms))
-        return refuse_parameter(c, call_text(c, "%s must be a time like 2026-01-02T03:04:05.678Z", name));
-    return true;
-}
-
-static bool cursor_valid(struct str s)
-{
-    const char *colon = s.len ? memchr(s.ptr, ':', s.len) : NULL;
-    struct id id;
-    if (!colon || colon == s.ptr || colon - s.ptr > 17)
-        return false;
-    for (const char *p = s.ptr; p < colon; p++)
-        if (*p < '0' || *p > '9')
-            return false;
-    return id_parse((struct str){colon + 1, s.len - (size_t)(colon + 1 - s.ptr)}, &id);
-}
-
-static bool read_list(struct list_call *l)
-{
-    struct call *c = l->call;
-    struct str v;
-    if (http_query(c->req, "agent", 0, &v) || http_query(c->req, "agent_id", 0, &v))
-        l->agent = v;
-    if (http_query(c->req, "createdBy", 0, &v))
-        l->created_by = str_eqz(v, "me") ? c->created_by : v;
-    if (http_query(c->req, "cursor", 0, &v)) {
-        if (!cursor_valid(v))
-            return refuse_parameter(c, "cursor must be what an earlier page gave");
-        l->cursor = v;
-    }
-    return call_query_int(c, "limit", 1, LIMIT_PAGE, 50, &l->limit) && read_statuses(l) && read_labels(l) &&
-           read_time(c, "since", &l->since_ms) && read_time(c, "until", &l->until_ms);
-}
-
-void handle_list(struct call *c)
-{
-    struct list_call *l = arena_zalloc(&c->req->arena, sizeof *l);
-    if (!l) {
-        call_problem(c, ERR_NO_MEMORY, NULL);
-        return;
-    }
-    l->call = c;
-    l->shard = node_shard_of_workspace(c->node, c->workspace);
-    if (!read_list(l))
-        return;
-    strbuf_init(&l->out, 2 * LIST_BYTES);
-    json_writer_init(&l->w, &l->out);
-    json_object_begin(&l->w);
-    json_key(&l->w, "runs");
-    json_array_begin(&l->w);
-    list_step(l);
 }

@@ -10,12 +10,18 @@ void handle_submit(struct call *c);
 void handle_submit_stream(struct call *c);
 void handle_submit_wait(struct call *c);
 void handle_rest(struct call *c);
-void handle_list(struct call *c);
 void handle_show(struct call *c);
 void handle_stop(struct call *c);
 void handle_rerun(struct call *c);
+void handle_redrive(struct call *c);
 void handle_delete(struct call *c);
 void handle_logs(struct call *c);
+/* handle_list.c */
+void handle_list(struct call *c);
+/* handle_tree.c */
+void handle_tree(struct call *c);
+/* handle_bulk.c */
+void handle_bulk(struct call *c);
 /* handle_batch.c */
 void handle_batch(struct call *c);
 /* handle_agents.c */

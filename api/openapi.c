@@ -17,6 +17,7 @@ static const struct {
 } answers[] = {
     {"submitRun", 202, "application/json", "Submitted", "Accepted and kept", "Submission"},
     {"submitRuns", 200, "application/json", "BatchResults", "A result for each run, in order", "Batch"},
+    {"bulkRuns", 200, "application/json", "BulkResult", "What was done, and where the next page begins", "Bulk"},
     {"submitAndStream", 200, "text/event-stream", NULL, "The run's events", "Submission"},
     {"submitAndWait", 200, "application/json", "Run", "The ended run's record", "Submission"},
     {"listRuns", 200, "application/json", "RunList", "A page of runs", NULL},
@@ -26,6 +27,8 @@ static const struct {
     {"listEvents", 200, "application/json", "EventPage", "A page of events", NULL},
     {"stopRun", 202, "application/json", "RunStatus", "The stop is kept, and under way", NULL},
     {"rerunRun", 202, "application/json", "Submitted", "Accepted and kept", NULL},
+    {"redriveRun", 202, "application/json", "Submitted", "Accepted and kept", NULL},
+    {"getTree", 200, "application/json", "Tree", "The run and its descendants, in pre-order", NULL},
     {"getLogs", 200, "application/json", "Logs", "The newest lines", NULL},
     {"postEvents", 202, "application/json", "Ingested", "Stored", "EventBatch"},
     {"getManifest", 200, "application/json", "Object", "The job", NULL},
@@ -78,6 +81,24 @@ static const char schemas[] =
     "\"sessionId\":{\"type\":\"string\"}}},"
     "\"Batch\":{\"type\":\"object\",\"required\":[\"runs\"],\"properties\":{\"runs\":{\"type\":\"array\",\"minItems\":"
     "1,\"maxItems\":1000,\"items\":{\"$ref\":\"#/components/schemas/Submission\"}}}},"
+    "\"Bulk\":{\"type\":\"object\",\"required\":[\"action\",\"filter\"],\"properties\":{\"action\":{\"type\":"
+    "\"string\",\"enum\":[\"stop\",\"rerun\",\"delete\",\"redrive\"]},"
+    "\"filter\":{\"type\":\"object\",\"properties\":{\"agent\":{\"type\":\"string\"},\"status\":{\"oneOf\":[{\"type\":"
+    "\"string\"},{\"type\":\"array\",\"items\":{\"type\":\"string\"}}]},"
+    "\"labels\":{\"type\":\"object\",\"additionalProperties\":{\"type\":\"string\"}},\"createdBy\":{\"type\":"
+    "\"string\"},\"since\":{\"type\":\"string\",\"format\":\"date-time\"},"
+    "\"until\":{\"type\":\"string\",\"format\":\"date-time\"},\"queue\":{\"type\":\"string\"},\"schedule\":{\"type\":"
+    "\"string\"},\"deadLetter\":{\"const\":true}}},"
+    "\"cursor\":{\"type\":[\"string\",\"null\"]},\"limit\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":1000}}},"
+    "\"BulkResult\":{\"type\":\"object\",\"required\":[\"examined\",\"matched\",\"done\",\"skipped\",\"failed\","
+    "\"cursor\"],\"properties\":{\"examined\":{\"type\":\"integer\"},"
+    "\"matched\":{\"type\":\"integer\"},\"done\":{\"type\":\"integer\"},\"skipped\":{\"type\":\"integer\"},\"failed\":{"
+    "\"type\":\"array\",\"items\":{\"type\":\"object\"}},"
+    "\"cursor\":{\"type\":[\"string\",\"null\"]}}},"
+    "\"Tree\":{\"type\":\"object\",\"required\":[\"root\",\"runs\",\"truncated\"],\"properties\":{\"root\":{\"type\":"
+    "\"string\",\"format\":\"uuid\"},"
+    "\"runs\":{\"type\":\"array\",\"items\":{\"$ref\":\"#/components/schemas/"
+    "Run\"}},\"truncated\":{\"type\":\"boolean\"}}},"
     "\"Submitted\":{\"type\":\"object\",\"required\":[\"runId\",\"status\",\"streamUrl\"],\"properties\":{\"runId\":{"
     "\"type\":\"string\",\"format\":\"uuid\"},\"status\":{\"type\":\"string\"},"
     "\"streamUrl\":{\"type\":\"string\"},\"durable\":{\"type\":\"boolean\"}}},"
@@ -96,7 +117,9 @@ static const char schemas[] =
     "\"maxAttempts\":{\"type\":\"integer\"},\"attempts\":{\"type\":\"array\",\"items\":{\"type\":\"object\"}},"
     "\"lastSeq\":{\"type\":\"integer\"},\"eventCount\":{\"type\":\"integer\"},"
     "\"eventBytes\":{\"type\":\"integer\"},\"createdBy\":{\"type\":\"string\"},\"sessionId\":{\"type\":\"string\"},"
-    "\"parentRunId\":{\"type\":\"string\"},\"labels\":{\"type\":\"object\"},"
+    "\"parentRunId\":{\"type\":\"string\"},\"rerunOf\":{\"type\":\"string\"},\"deadLetter\":{\"type\":\"boolean\"},"
+    "\"redrivenAs\":{\"type\":\"string\"},"
+    "\"depth\":{\"type\":\"integer\"},\"labels\":{\"type\":\"object\"},"
     "\"schemaWarnings\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}},\"traceparent\":{\"type\":\"string\"},"
     "\"stopRequestedAt\":{\"type\":\"string\"}}},"
     "\"RunList\":{\"type\":\"object\",\"required\":[\"runs\",\"cursor\"],\"properties\":{\"runs\":{\"type\":\"array\","

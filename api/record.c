@@ -161,10 +161,9 @@ static void write_policies(struct json_writer *w, const redisReply *f)
         json_kv_bool(w, "resultDropped", true);
 }
 
-void record_write(struct json_writer *w, const struct record *r, enum record_form form)
+static void write_members(struct json_writer *w, const struct record *r, enum record_form form)
 {
     const redisReply *f = r->flat;
-    json_object_begin(w);
     json_kv_str(w, "runId", r->run_id);
     json_kv_str(w, "workspaceId", record_field(f, "ws"));
     json_kv_str(w, "agent", record_field(f, "agent"));
@@ -204,5 +203,19 @@ void record_write(struct json_writer *w, const struct record *r, enum record_for
     json_kv_time(w, "stopRequestedAt", number(f, "stopAt"));
     if (number(f, "droppedTo") > 0)
         json_kv_int(w, "droppedTo", number(f, "droppedTo"));
+}
+
+void record_write(struct json_writer *w, const struct record *r, enum record_form form)
+{
+    json_object_begin(w);
+    write_members(w, r, form);
+    json_object_end(w);
+}
+
+void record_write_node(struct json_writer *w, const struct record *r, int64_t depth)
+{
+    json_object_begin(w);
+    write_members(w, r, RECORD_SUMMARY);
+    json_kv_int(w, "depth", depth);
     json_object_end(w);
 }

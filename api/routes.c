@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "api/auth.h"
+#include "api/filter.h"
 #include "api/handlers.h"
 #include "api/problem.h"
 
@@ -13,12 +14,14 @@
 #define POST            HTTP_POST_
 #define PUT             HTTP_PUT_
 #define DELETE          HTTP_DELETE_
-#define LIST_PARAMETERS "agent agent_id status label createdBy since until limit cursor "
+#define LIST_PARAMETERS FILTER_PARAMETERS "limit cursor "
 
 const struct route routes[] = {
     {POST, "/v1/runs", handle_submit, AUTH_KEY, LIMIT_BODY, "", "submitRun", "Submit a run"},
     {POST, "/v1/runs/batch", handle_batch, AUTH_KEY, LIMIT_BATCH_RUNS_BODY, "", "submitRuns",
      "Submit up to 1,000 runs"},
+    {POST, "/v1/runs/bulk", handle_bulk, AUTH_KEY, LIMIT_BODY, "", "bulkRuns",
+     "Stop, rerun, delete or redrive many runs, a page at a time"},
     {POST, "/v1/runs/stream", handle_submit_stream, AUTH_KEY, LIMIT_BODY, "", "submitAndStream",
      "Submit a run and stream its events"},
     {POST, "/v1/runs/wait", handle_submit_wait, AUTH_KEY, LIMIT_BODY, "wait ", "submitAndWait",
@@ -33,6 +36,9 @@ const struct route routes[] = {
     {POST, "/v1/runs/{id}/stop", handle_stop, AUTH_KEY, LIMIT_BODY, "wait ", "stopRun", "Stop a run and its children"},
     {POST, "/v1/runs/{id}/rerun", handle_rerun, AUTH_KEY, LIMIT_BODY, "", "rerunRun",
      "Submit a run again with the same input"},
+    {POST, "/v1/runs/{id}/redrive", handle_redrive, AUTH_KEY, LIMIT_BODY, "", "redriveRun",
+     "Submit a dead letter again"},
+    {GET, "/v1/runs/{id}/tree", handle_tree, AUTH_KEY, 0, "limit ", "getTree", "Get a run and its descendants"},
     {GET, "/v1/runs/{id}/logs", handle_logs, AUTH_KEY, 0, "lines ", "getLogs", "Get the log tail of a run"},
     {POST, "/v1/runs/{id}/runner/events", handle_ingress, AUTH_RUNNER, LIMIT_BATCH_BODY, "", "postEvents",
      "Post a batch of events (remote runtimes)"},

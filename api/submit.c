@@ -50,6 +50,8 @@ const char *submit_detail(enum err err)
                "waits, \"replace\" stops the oldest";
     if (err == ERR_LIMIT_EXCEEDED)
         return "waiting runs have 256 different requirements (requires, slots, executor) already";
+    if (err == ERR_NOT_DEAD_LETTER)
+        return "it did not end in error, or it was redriven already (redrivenAs names the new run)";
     return NULL;
 }
 
@@ -194,6 +196,7 @@ void submit_run(const struct submit_order *order)
         .fields_len = fields.n,
         .queue_max = c->node->config->queue_max,
         .rid = str_of(redis_run_id(p->shard->commands)),
+        .redrive = order->redrive,
     };
     script_call_submit(p->shard->commands, shard_prefix(p->shard), &args, on_submit, p);
 }

@@ -21,11 +21,12 @@ struct submit_order {
     struct str def_digest;   /* a rerun: the stored definition; "" otherwise */
     struct str agent_version;
     struct str rerun_of;
+    struct str redrive; /* the dead letter that this takes out; "" for none */
     submit_fn fn;
     void *ctx;
 };
 
-/* Runs the script; fn is called once, later. order is copied. */
+/* Runs the script; fn is called once, later. order is copied, and what it points to need not outlive this call, but ctx. */
 void submit_run(const struct submit_order *order);
 /* Reads Idempotency-Key into *ret_key ("" for none) and makes the digest of what is asked (kind, workspace, body). False when the header is malformed (*ret_fault). */
 MUST_CHECK bool submit_idempotency(struct call *c, const char *kind, struct str *ret_key, char ret_digest[65],

@@ -142,8 +142,10 @@ static bool take_requires(struct check *c, const struct json *v, const char *nam
     s->requires = arena_zalloc(c->arena, (v->count + 1) * sizeof *s->requires);
     if (!s->requires)
         return refuse(c, ERR_NO_MEMORY, "out of memory");
+    struct str *tag = s->requires;
     for (const struct json *m = v->child; m; m = m->next)
-    s->requires[s->requires_len++] = m->string;
+        *tag++ = m->string;
+    s->requires_len = v->count;
     return true;
 }
 

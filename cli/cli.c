@@ -41,8 +41,11 @@ const struct command cli_commands[] = {
      "Examples:\n"
      "  errand list\n"
      "  errand list --status error --since 24h\n"
-     "  errand list --agent repo-report --label team=core --limit 500 --json\n",
+     "  errand list --agent repo-report --label team=core --limit 500 --json\n"
+     "  errand list --dead-letter\n",
      cmd_list},
+    {"tree", "ID", "show a run and its child runs",
+     "Examples:\n  errand tree ID\n  errand tree ID --json | jq .status\n", cmd_tree},
     {"stop", "ID...", "stop runs, with their process trees and child runs",
      "The agent gets SIGTERM, and after its grace time SIGKILL. A waiting run never starts.\n\n"
      "Examples:\n"
@@ -50,7 +53,22 @@ const struct command cli_commands[] = {
      "  errand stop ID --wait\n",
      cmd_stop},
     {"rerun", "ID", "submit a run again, with the same input", "Examples:\n  errand rerun ID --follow\n", cmd_rerun},
+    {"redrive", "ID...", "submit dead letters (runs that ended in error) again",
+     "The new run has the same definition and input; the old one is no dead letter any more.\n\n"
+     "Examples:\n"
+     "  errand list --dead-letter\n"
+     "  errand redrive ID\n",
+     cmd_redrive},
     {"delete", "ID...", "delete runs that have ended", "Examples:\n  errand delete ID\n", cmd_delete},
+    {"bulk", "stop|rerun|delete|redrive", "do something to all runs that the filters find",
+     "Goes through them newest first, page by page; with --json each page's answer is a line. One that was\n"
+     "interrupted says with which --cursor it goes on. Runs that it makes are none of those it looks at.\n\n"
+     "Examples:\n"
+     "  errand bulk stop --queue nightly --status queued\n"
+     "  errand bulk redrive --agent repo-report --since 24h\n"
+     "  errand bulk delete --until 30d --limit 100000\n"
+     "  errand bulk stop --yes\n",
+     cmd_bulk},
     {"logs", "ID", "show the tail of a run's standard error (100 lines; --lines up to 1000)",
      "Examples:\n  errand logs ID\n  errand logs ID --lines 20\n", cmd_logs},
     {"agents", "list | show NAME | put FILE | delete NAME", "the registered agents",

@@ -71,6 +71,9 @@ int cmd_show(struct cli *cli, const struct command *command, int argc, char **ar
 int cmd_list(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_stop(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_rerun(struct cli *cli, const struct command *command, int argc, char **argv);
+int cmd_redrive(struct cli *cli, const struct command *command, int argc, char **argv);
+int cmd_tree(struct cli *cli, const struct command *command, int argc, char **argv);
+int cmd_bulk(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_delete(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_logs(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_agents(struct cli *cli, const struct command *command, int argc, char **argv);

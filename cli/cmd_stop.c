@@ -1,4 +1,4 @@
-/* errand stop and delete: one request for each id, the worst status of them all at the end. */
+/* errand stop, delete and redrive: one request for each id, the worst status of them all at the end. */
 #include <stdlib.h>
 
 #include "cli/cli.h"
@@ -7,6 +7,7 @@
 #include "cli/ids.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
+#include "common/crypto.h"
 
 #define IDS_MAX 1000
 
@@ -64,6 +65,33 @@ static int delete_one(struct cli *cli, struct client *client, const char *id, bo
     return status;
 }
 
+/* With a key of its own, so that a lost answer is asked for again: the run that was made is the answer then, not that there is no dead letter any more. */
+static int redrive_one(struct cli *cli, struct client *client, const char *id, bool unused)
+{
+    (void)unused;
+    char path[128], token[44], key[64];
+    crypto_token(token);
+    snprintf(key, sizeof(key), "cli-%s", token);
+    snprintf(path, sizeof(path), "/v1/runs/%s/redrive", id);
+    struct response response;
+    client_send(client, &(struct request){.method = "POST", .path = path, .idempotency_key = key}, &response);
+    struct arena arena;
+    arena_init(&arena, 4U << 20);
+    int status = EXIT_OK;
+    const struct json *answer = response_ok(&response) ? client_json(&response, &arena, 4) : NULL;
+    if (!response_ok(&response))
+        status = client_complain_about(client, &response, id);
+    else if (!answer)
+        status = EXIT_UNREACHABLE;
+    else if (cli->json)
+        printf("%.*s\n", (int)answer->raw.len, answer->raw.ptr);
+    else
+        printf("%s redriven as %.*s\n", id, STR_ARG(json_text(answer, "runId")));
+    arena_done(&arena);
+    response_done(&response);
+    return status;
+}
+
 static int each(struct cli *cli, const struct command *command, const struct options *o,
                 int (*fn)(struct cli *, struct client *, const char *, bool), bool wait)
 {
@@ -105,4 +133,14 @@ int cmd_delete(struct cli *cli, const struct command *command, int argc, char **
     if (!cli_options(cli, command, &o, 1, argc, argv, &status))
         return status;
     return each(cli, command, &o, delete_one, false);
+}
+
+int cmd_redrive(struct cli *cli, const struct command *command, int argc, char **argv)
+{
+    const char *ids[IDS_MAX];
+    struct options o = {.words = ids, .words_max = IDS_MAX};
+    int status;
+    if (!cli_options(cli, command, &o, 1, argc, argv, &status))
+        return status;
+    return each(cli, command, &o, redrive_one, false);
 }

@@ -35,6 +35,8 @@
     X(LIMIT_QUEUES, 1000, "queues", "queues with settings, and those of a list")                                       \
     X(LIMIT_PAGE, 200, "records", "a page of a list")                                                                  \
     X(LIMIT_PAGE_EXAMINED, 1000, "records", "records examined for one page")                                           \
+    X(LIMIT_TREE, 1000, "runs", "the runs of a tree in one answer")                                                    \
+    X(LIMIT_BULK, 1000, "records", "records examined by one call of a bulk action")                                    \
     X(LIMIT_ATTEMPTS, 100, "attempts", "maxAttempts, and attempts kept in a record")                                   \
     X(LIMIT_RUN_TIMEOUT_MS, 604800000, "ms", "timeoutMs")                                                              \
     X(LIMIT_DELAY_MS, 31536000000, "ms", "delayMs, and how far scheduledAt may be ahead")                              \

@@ -45,7 +45,9 @@ for i = 1, #def_fields, 2 do
     redis.call('HDEL', k.limits(ws), gate)
   end
   if gate then
-    gate_pump(ws, gate, PUMPED)
+    if gate_pump(ws, gate, PUMPED) then
+      throttle(ws, gate, now_ms)
+    end
   end
 end
 return {'ok', version, latest and 0 or 1}

@@ -1,9 +1,12 @@
 -- list: a page of a workspace's runs, newest first; examines at most `examine` of them.
 -- READONLY
--- INCLUDE keys run stream
+-- INCLUDE keys run stream summary
 -- ARGV
 --   ws         str
+--   dead       int   1: of the dead letters only
 --   agent      str   '' for all
+--   queue      str   '' for all
+--   schedule   str   '' for all
 --   statuses   list  empty for all
 --   labels     list  needles as stored, `"key":"value"`
 --   created_by str   '' for all
@@ -12,16 +15,16 @@
 --   cursor     str   the last page's next, '' for the first
 --   limit      int
 --   examine    int
+--   brief      int   1: of each record its status alone, and no counters
 -- REPLY
 --   runs       table(run str, created_us int, record flat, last_seq int, event_count int, event_bytes int)   record: the run hash without input, result and attempts
 --   next       str   '' when this was the last page
+--   examined   int
 -- ERRORS
 
 local CHUNK = 100
-local SHOWN = {'ws', 'agent', 'agentVersion', 'status', 'queue', 'priority', 'createdUs', 'scheduled', 'started', 'completed', 'attempt', 'failures', 'maxAttempts', 'error',
-  'createdBy', 'sessionId', 'parent', 'labels', 'traceparent', 'stopAt', 'lastSeq', 'eventCount', 'eventBytes', 'resultTruncated', 'droppedTo', 'rerunOf',
-  'waitGate', 'waitingFor', 'deps', 'depsLeft', 'reqText', 'slots', 'gates', 'startBy', 'schedule', 'deadLetter', 'redrivenAs', 'resultDropped'}
-local FETCHED = {'def', unpack(SHOWN)}
+local fields = brief == 1 and {'agent', 'queue', 'schedule', 'createdBy', 'labels'} or FETCHED
+local index = dead == 1 and k.dead(ws) or k.idx(ws, agent)
 local wanted = #statuses > 0 and {} or nil
 for _, status in ipairs(statuses) do
   wanted[status] = true
@@ -37,6 +40,9 @@ local function fits(r)
   if (wanted and not wanted[r.status]) or (created_by ~= '' and r.createdBy ~= created_by) then
     return false
   end
+  if (agent ~= '' and r.agent ~= agent) or (queue ~= '' and r.queue ~= queue) or (schedule ~= '' and r.schedule ~= schedule) then
+    return false
+  end
   for _, needle in ipairs(labels) do
     local at = string.find(r.labels, needle, 1, true)
     if not at or not string.find(string.sub(r.labels, at - 1, at - 1), '[{,]') then
@@ -46,42 +52,33 @@ local function fits(r)
   return true
 end
 
-local attempts = {} -- maxAttempts by definition: many runs share one
 local function row(id, score, r)
-  if r.maxAttempts == '' then
-    attempts[r.def] = attempts[r.def] or redis.call('HGET', k.def(r.def), 'maxAttempts') or '1'
-    r.maxAttempts = attempts[r.def]
+  if brief == 1 then
+    return {id, score, {'status', r.status}, 0, 0, 0}
   end
-  local flat = {}
-  for _, field in ipairs(SHOWN) do
-    if r[field] ~= '' then
-      flat[#flat + 1] = field
-      flat[#flat + 1] = r[field]
-    end
-  end
-  local now = TERMINAL[r.status] and {last = r.lastSeq, c = r.eventCount, z = r.eventBytes} or tail(id)
+  local flat, now = run_summary(r)
   return {id, score, flat, now.last, now.c, now.z}
 end
 
 local runs, examined, offset, next_cursor = {}, 0, 0, ''
 while true do
-  local page = redis.call('ZREVRANGEBYSCORE', k.idx(ws, agent), max_score, min_score, 'WITHSCORES', 'LIMIT', offset, CHUNK)
+  local page = redis.call('ZREVRANGEBYSCORE', index, max_score, min_score, 'WITHSCORES', 'LIMIT', offset, CHUNK)
   for i = 1, #page, 2 do
     local id, score = page[i], fmt(tonumber(page[i + 1]))
     if not (after_score and score == after_score and id >= after_id) then -- ties: in the order that ZREVRANGE gives
       if #runs >= limit or examined >= examine then
-        return {'ok', runs, next_cursor}
+        return {'ok', runs, next_cursor, examined}
       end
       examined = examined + 1
       next_cursor = score .. ':' .. id
-      local r = run_get(id, FETCHED)
+      local r = run_get(id, fields)
       if r and fits(r) then
         runs[#runs + 1] = row(id, score, r)
       end
     end
   end
   if #page < 2 * CHUNK then
-    return {'ok', runs, ''}
+    return {'ok', runs, '', examined}
   end
   offset = offset + CHUNK
 end

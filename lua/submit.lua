@@ -27,13 +27,14 @@
 --   gates        list  `k:KEY=LIMIT` first, `rk:KEY=LIMIT/PERMS/BURST`: the run's own
 --   depends      list  run ids
 --   requires     list  tags, besides the definition's
+--   redrive      str   the dead letter that this run is the new try of, '' for none: it is none from here on
 -- REPLY
 --   run          str   the run's id (the first one's when replayed)
 --   status       str   as first answered
 --   replayed     int   1 when the Idempotency-Key was known
--- ERRORS agent_not_found run_not_found parent_stopped idempotency_mismatch queue_full queue_draining quota_exceeded limit_exceeded concurrency_limit dependency_not_found dependency_cycle
+-- ERRORS agent_not_found run_not_found parent_stopped idempotency_mismatch queue_full queue_draining quota_exceeded limit_exceeded concurrency_limit dependency_not_found dependency_cycle not_dead_letter
 
 return run_submit({run = run, ws = ws, idem_key = idem_key, idem_digest = idem_digest, agent = agent, def_digest = def_digest, version = version, queue = queue, priority = priority,
   delay_ms = delay_ms, scheduled_ms = scheduled_ms, timeout_ms = timeout_ms, max_attempts = max_attempts, start_within_ms = start_within_ms, stall_ms = stall_ms, parent = parent,
   on_limit = on_limit, on_dep_fail = on_dep_fail, queue_max = queue_max, rid = rid, retention_ms = retention_ms, def_fields = def_fields, fields = fields, gates = gates, depends = depends,
-  requires = requires})
+  requires = requires, redrive = redrive})

@@ -62,12 +62,16 @@ local function throttle(ws, name, at)
   end
 end
 
--- Parks a run at the gate that its field gated is followed by.
+local gate_pump
+
+-- Parks a run at the gate that its field gated is followed by. One that comes first in a line that was there may find room where the one before it did not: each has its own idea of the limit.
 local function gate_park(run, g, next_ms)
   redis.call('ZADD', k.wait(run.ws, g.name), fmt(tonumber(run.createdUs) + (AHEAD_US[run.priority] or 0)), run.id)
   redis.call('HSET', k.run(run.id), 'gated', run.gated, 'waitGate', g.name)
   if next_ms then
     throttle(run.ws, g.name, next_ms)
+  elseif not g.per and redis.call('ZRANGE', k.wait(run.ws, g.name), 0, 0)[1] == run.id then
+    gate_pump(run.ws, g.name, 1)
   end
 end
 
@@ -95,7 +99,7 @@ local function run_admit(run)
 end
 
 -- Lets in who waits at a gate, at most max. False when the line is empty, or there is no room; else there may be more to let in.
-local function gate_pump(ws, name, max)
+gate_pump = function(ws, name, max)
   for _ = 1, max do
     local id = redis.call('ZRANGE', k.wait(ws, name), 0, 0)[1]
     if not id then
@@ -119,6 +123,13 @@ local function gate_pump(ws, name, max)
   return true
 end
 
+-- Lets in whom a gate has room for, at most PUMP at once; promote goes on with the rest.
+local function gate_leave_room(ws, name)
+  if gate_pump(ws, name, PUMP) then
+    throttle(ws, name, now_ms)
+  end
+end
+
 -- Gives back the gates that a run holds, and lets the next ones in. A run parked at a gate leaves its line, too.
 local function gates_leave(run)
   if run.gates == '' then
@@ -126,6 +137,7 @@ local function gates_leave(run)
   end
   if run.waitGate ~= '' then
     redis.call('ZREM', k.wait(run.ws, run.waitGate), run.id)
+    gate_leave_room(run.ws, run.waitGate) -- who stood behind it may have a higher limit
   end
   local words = split(run.gates)
   redis.call('HDEL', k.run(run.id), 'gated', 'waitGate')
@@ -135,7 +147,7 @@ local function gates_leave(run)
       if g.per then
         throttle(run.ws, g.name, now_ms)
       else
-        gate_pump(run.ws, g.name, PUMP)
+        gate_leave_room(run.ws, g.name)
       end
     end
   end

@@ -164,6 +164,16 @@ local function run_submit(o)
   if not def then
     return {'agent_not_found'}
   end
+  local redrive = o.redrive or '' -- taken out in the same step, so that two redrives give one run
+  if redrive ~= '' then
+    local source = run_get(redrive, {'ws', 'deadLetter'})
+    if not source or source.ws ~= o.ws then
+      return {'run_not_found'}
+    end
+    if source.deadLetter ~= '1' then
+      return {'not_dead_letter'}
+    end
+  end
   if o.parent ~= '' then
     local above = run_get(o.parent, {'ws', 'stopAt'})
     if not above or above.ws ~= o.ws then
@@ -277,6 +287,11 @@ local function run_submit(o)
   end
   if o.parent ~= '' then
     redis.call('ZADD', k.children(o.parent), fmt(now_us), o.run)
+  end
+  if redrive ~= '' then
+    redis.call('ZREM', k.dead(o.ws), redrive)
+    redis.call('HDEL', k.run(redrive), 'deadLetter')
+    redis.call('HSET', k.run(redrive), 'redrivenAs', o.run)
   end
   if start_by ~= '' then
     redis.call('ZADD', k.expiry, start_by, o.run)

@@ -76,7 +76,8 @@ const char *rig_try_submit(struct harness *h, const struct rig_run *o, enum err 
                                       .fields = fields,
                                       .fields_len = ARRAY_LEN(fields),
                                       .queue_max = o->queue_max ? o->queue_max : 1000000,
-                                      .rid = S(RID)};
+                                      .rid = S(RID),
+                                      .redrive = S(or_else(o->redrive, ""))};
     const struct script_submit_reply *reply;
     *ret_err = sync_submit(h, &args, &reply);
     return *ret_err ? NULL : harness_printf(h, "%.*s", STR_ARG(reply->run));

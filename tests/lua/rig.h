@@ -12,7 +12,7 @@
 #define ANY_SEQ 0
 
 struct rig_run {
-    const char *queue, *priority, *parent, *ws, *agent, *idem_key, *idem_digest, *source;
+    const char *queue, *priority, *parent, *ws, *agent, *idem_key, *idem_digest, *source, *redrive;
     int64_t delay_ms, max_attempts, queue_max, start_within_ms;
     bool at_most_once;
     const char *requires;                     /* one tag */

@@ -46,12 +46,12 @@ static void submit(struct world *w)
 {
     static const char *const prios[] = {"high", "normal", "low"},
                              *const limits[] = {"queue", "queue", "replace", "reject"},
-                             *const keys[] = {"k:x=1", "k:y=2", "k:z=3"},
+                             *const keys[] = {"k:x=1", "k:x=3", "k:y=2", "k:z=3"},
                              *const rates[] = {"rk:r=5/10/1", "rk:s=1/60000/3"};
     struct rig_run o = {
         .priority = prios[pick(w, 3)], .on_limit = limits[pick(w, 4)], .on_dep_fail = pick(w, 2) ? "run" : "fail"};
     if (pick(w, 3) == 0)
-        o.key_gate = keys[pick(w, 3)];
+        o.key_gate = keys[pick(w, 4)];
     if (pick(w, 4) == 0)
         o.rate_gate = rates[pick(w, 2)];
     if (pick(w, 4) == 0)

@@ -1,0 +1,22 @@
+-- A run as lists and trees show it: the record without input, result and attempts, and its counters.
+local SHOWN = {'ws', 'agent', 'agentVersion', 'status', 'queue', 'priority', 'createdUs', 'scheduled', 'started', 'completed', 'attempt', 'failures', 'maxAttempts', 'error',
+  'createdBy', 'sessionId', 'parent', 'labels', 'traceparent', 'stopAt', 'lastSeq', 'eventCount', 'eventBytes', 'resultTruncated', 'droppedTo', 'rerunOf',
+  'waitGate', 'waitingFor', 'deps', 'depsLeft', 'reqText', 'slots', 'gates', 'startBy', 'schedule', 'deadLetter', 'redrivenAs', 'resultDropped'}
+local FETCHED = {'def', unpack(SHOWN)}
+local shown_attempts = {} -- maxAttempts by definition: many runs share one
+
+-- The fields that are there, as field and value, and the counters: of the record where it has ended, else of the stream. r: from run_get(id, FETCHED).
+local function run_summary(r)
+  if r.maxAttempts == '' then
+    shown_attempts[r.def] = shown_attempts[r.def] or redis.call('HGET', k.def(r.def), 'maxAttempts') or '1'
+    r.maxAttempts = shown_attempts[r.def]
+  end
+  local flat = {}
+  for _, field in ipairs(SHOWN) do
+    if r[field] ~= '' then
+      flat[#flat + 1] = field
+      flat[#flat + 1] = r[field]
+    end
+  end
+  return flat, TERMINAL[r.status] and {last = r.lastSeq, c = r.eventCount, z = r.eventBytes} or tail(r.id)
+end
