@@ -201,3 +201,20 @@ def test_one_run_beside_a_hundred_thousand(stack, apis):
     left = wait_until(begun, 10)
     assert at - left <= 40, (at, left)
     stack.redis.command("HSET", f"{stack.shard()}queue:default", "paused", "1")
+
+
+def test_the_command_line_has_it_all(stack, api, runner):
+    with open(os.path.join(stack.folder, "agent.json"), "w", encoding="utf-8") as f:
+        json.dump(agents.shell("exit 0"), f)
+    def run(*options):
+        p = stack.cli("run", "--file", os.path.join(stack.folder, "agent.json"), *options)
+        text = p.wait(), p.output().decode()
+        return text[0], text[1].strip()
+    first = run()[1]
+    second = run("--depends-on", first, "--on-dependency-failure", "run", "--concurrency-key", "a b", "--concurrency", "2", "--on-limit", "queue",
+                 "--start-within", "1h", "--stall", "10m")[1]
+    record = api.wait(second)
+    assert record["status"] == "success" and record["dependsOn"] == [first] and record["concurrencyKey"] == {"key": "a b", "limit": 2} and record["expiresAt"]
+    status, complaint = run("--on-limit", "queue")
+    assert status == 2 and "--concurrency-key" in complaint
+    assert api.record(run("--require", "gpu")[1])["requires"] == ["gpu"]
