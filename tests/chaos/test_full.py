@@ -19,7 +19,7 @@ def test_submits_are_refused_and_every_accepted_run_ends(stack, apis, redis):
     for run_id in chatty:
         wait_until(lambda: apis[0].record(run_id)["eventCount"] > 20, 20)
     stopped = apis[0].submit(agents.sleeper())
-    apis[0].wait(stopped, "running")
+    wait_until(lambda: apis[0].record(stopped)["eventCount"] == 2, 20, "what it says is stored: an end waits for its events")
     fill(redis)
     for api in apis:
         refused = api.post("/v1/runs", {"agent": QUIET})
