@@ -165,26 +165,6 @@ static void on_stopped(void *ctx, enum err err, const struct script_stop_reply *
     }
 }
 
-/* A body that says nothing: none, or {}. False: answered. */
-static bool body_empty(struct call *c)
-{
-    const struct json *root;
-    struct fault fault;
-    if (c->req->body.len == 0)
-        return true;
-    if (!validate_body(&c->req->arena, c->req->body, &root, &fault))
-        call_problem(c, fault.err, fault.detail);
-    else if (root->type != JSON_OBJECT)
-        call_problem(c, ERR_INVALID_FIELD, "the body must be empty, or an object without fields");
-    else if (root->child)
-        call_problem(c, ERR_UNKNOWN_FIELD,
-                     call_text(c, "%.*s is not a field here; the body must be empty",
-                               (int)(root->child->key.len > 64 ? 64 : root->child->key.len), root->child->key.ptr));
-    else
-        return true;
-    return false;
-}
-
 void handle_stop(struct call *c)
 {
     struct stop_call *s = arena_zalloc(&c->req->arena, sizeof *s);
@@ -194,7 +174,8 @@ void handle_stop(struct call *c)
         return;
     }
     s->call = c;
-    if (!call_query_int(c, "wait", 0, LIMIT_WAIT_S, 0, &s->wait_s) || !body_empty(c) || !(shard = shard_of_call(c)))
+    if (!call_query_int(c, "wait", 0, LIMIT_WAIT_S, 0, &s->wait_s) || !call_body_empty(c) ||
+        !(shard = shard_of_call(c)))
         return;
     struct script_stop_args args = {.ws = c->workspace,
                                     .run = call_param(c, 0),
@@ -234,7 +215,7 @@ static void submit_again(struct call *c, const char *kind, bool redrive)
         .call = c, .run_id = call_param(c, 0), .redrive = redrive, .fn = on_submitted, .ctx = sc};
     if (!sc) {
         call_problem(c, ERR_NO_MEMORY, NULL);
-    } else if (!body_empty(c)) {
+    } else if (!call_body_empty(c)) {
         return;
     } else if (!submit_idempotency(c, call_text(c, "%s %.*s", kind, STR_ARG(order.run_id)), &order.idem_key, digest,
                                    &fault)) {

@@ -29,6 +29,15 @@ void handle_agent_put(struct call *c);
 void handle_agent_get(struct call *c);
 void handle_agent_delete(struct call *c);
 void handle_agent_list(struct call *c);
+/* handle_schedules.c */
+void handle_schedule_create(struct call *c);
+void handle_schedule_put(struct call *c);
+void handle_schedule_get(struct call *c);
+void handle_schedule_delete(struct call *c);
+void handle_schedule_list(struct call *c);
+void handle_schedule_pause(struct call *c);
+void handle_schedule_resume(struct call *c);
+void handle_schedule_trigger(struct call *c);
 /* handle_ingress.c */
 void handle_ingress(struct call *c);
 void handle_manifest(struct call *c);

@@ -139,7 +139,7 @@ static enum err connect_shard(struct node *n, unsigned i, struct strbuf *msg)
     if (!s->commands || !s->subscriptions)
         return ERR_NO_MEMORY;
     if (n->first)
-        chores_start(&s->chores, n->loop, n->config, s->commands, NULL, shard_prefix(s));
+        chores_start(&s->chores, n->loop, n->config, s->commands, NULL, shard_prefix(s), i);
     return ERR_OK;
 }
 

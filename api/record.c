@@ -144,6 +144,9 @@ static void write_policies(struct json_writer *w, const redisReply *f)
     write_split(w, "requires", record_field(f, "reqText"));
     if (number(f, "slots") > 0)
         json_kv_int(w, "slots", number(f, "slots"));
+    const char *space = str_starts(gates, STR("s:")) ? memchr(gates.ptr, ' ', gates.len) : NULL;
+    if (space) /* a schedule's gate stands before the key's */
+        gates = (struct str){space + 1, gates.len - (size_t)(space + 1 - gates.ptr)};
     if (str_starts(gates, STR("k:"))) {
         const char *equals = memchr(gates.ptr, '=', gates.len);
         json_key(w, "concurrencyKey");

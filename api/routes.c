@@ -8,6 +8,7 @@
 #include "api/filter.h"
 #include "api/handlers.h"
 #include "api/problem.h"
+#include "api/validate.h"
 
 #define GET HTTP_GET_
 #undef POST /* base.h's postcondition is not needed here */
@@ -49,6 +50,18 @@ const struct route routes[] = {
     {GET, "/v1/agents/{name}", handle_agent_get, AUTH_KEY, 0, "version ", "getAgent", "Get an agent's definition"},
     {DELETE, "/v1/agents/{name}", handle_agent_delete, AUTH_KEY, 0, "", "deleteAgent", "Delete an agent"},
     {GET, "/v1/agents", handle_agent_list, AUTH_KEY, 0, "after limit ", "listAgents", "List agents"},
+    {POST, "/v1/schedules", handle_schedule_create, AUTH_KEY, LIMIT_BODY, "", "createSchedule", "Create a schedule"},
+    {GET, "/v1/schedules", handle_schedule_list, AUTH_KEY, 0, "after limit ", "listSchedules", "List schedules"},
+    {PUT, "/v1/schedules/{name}", handle_schedule_put, AUTH_KEY, LIMIT_BODY, "", "putSchedule",
+     "Create or replace a schedule"},
+    {GET, "/v1/schedules/{name}", handle_schedule_get, AUTH_KEY, 0, "", "getSchedule", "Get a schedule"},
+    {DELETE, "/v1/schedules/{name}", handle_schedule_delete, AUTH_KEY, 0, "", "deleteSchedule", "Delete a schedule"},
+    {POST, "/v1/schedules/{name}/pause", handle_schedule_pause, AUTH_KEY, LIMIT_BODY, "", "pauseSchedule",
+     "Pause a schedule"},
+    {POST, "/v1/schedules/{name}/resume", handle_schedule_resume, AUTH_KEY, LIMIT_BODY, "", "resumeSchedule",
+     "Let a paused schedule go on"},
+    {POST, "/v1/schedules/{name}/trigger", handle_schedule_trigger, AUTH_KEY, LIMIT_BODY, "", "triggerSchedule",
+     "Run a schedule now, beside its ticks"},
     {GET, "/v1/runners", handle_runners, AUTH_KEY, 0, "", "listRunners", "List runners"},
     {POST, "/v1/runners/{id}/drain", handle_runner_drain, AUTH_KEY, LIMIT_BODY, "", "drainRunner",
      "Let a runner finish its runs and end"},
@@ -288,6 +301,25 @@ void call_json(struct call *c, int status, struct strbuf *body_take)
     else
         http_reply(c->req, status, "application/json", strbuf_str(body_take));
     strbuf_done(body_take);
+}
+
+bool call_body_empty(struct call *c)
+{
+    const struct json *root;
+    struct fault fault;
+    if (c->req->body.len == 0)
+        return true;
+    if (!validate_body(&c->req->arena, c->req->body, &root, &fault))
+        call_problem(c, fault.err, fault.detail);
+    else if (root->type != JSON_OBJECT)
+        call_problem(c, ERR_INVALID_FIELD, "the body must be empty, or an object without fields");
+    else if (root->child)
+        call_problem(c, ERR_UNKNOWN_FIELD,
+                     call_text(c, "%.*s is not a field here; the body must be empty",
+                               (int)(root->child->key.len > 64 ? 64 : root->child->key.len), root->child->key.ptr));
+    else
+        return true;
+    return false;
 }
 
 bool call_query_int(struct call *c, const char *name, int64_t min, int64_t max, int64_t otherwise, int64_t *ret_n)

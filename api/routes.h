@@ -47,6 +47,8 @@ static inline struct str call_param(const struct call *c, size_t i)
 struct http_app routes_app(struct node *n);
 /* A query parameter as a number from min to max; otherwise when it is not there. False (answered already) when it is something else. */
 bool call_query_int(struct call *c, const char *name, int64_t min, int64_t max, int64_t otherwise, int64_t *ret_n);
+/* Whether the body says nothing: none, or {}. False: answered. */
+bool call_body_empty(struct call *c);
 /* Formats into the request's arena; never NULL. */
 const char *call_text(struct call *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void call_problem(struct call *c, enum err err, const char *detail);

@@ -8,7 +8,7 @@
 #include "common/metrics.h"
 #include "lua/scripts.h"
 
-enum { WAIT_MS = 1000, FIELDS_MAX = 20 };
+enum { WAIT_MS = 1000 };
 
 struct pending_submit {
     struct submit_order order;
@@ -117,18 +117,23 @@ static void on_submit(void *ctx, enum err err, const struct script_submit_reply 
                   (const struct str[]){STR("WAIT"), {count, (size_t)count_len}, {ms, (size_t)ms_len}}, on_wait, p);
 }
 
-struct fields {
-    struct str kv[FIELDS_MAX];
-    size_t n;
-};
-
-static void add(struct fields *f, const char *name, struct str value)
+static void add(struct submit_fields *f, const char *name, struct str value)
 {
     if (value.len == 0)
         return;
-    PRE(f->n + 2 <= FIELDS_MAX);
+    PRE(f->n + 2 <= SUBMIT_FIELDS);
     f->kv[f->n++] = str_of(name);
     f->kv[f->n++] = value;
+}
+
+void submit_fields(const struct call *c, const struct submission *s, struct submit_fields *ret_fields)
+{
+    ret_fields->n = 0;
+    add(ret_fields, "input", s->input);
+    add(ret_fields, "env", s->env);
+    add(ret_fields, "labels", s->labels);
+    add(ret_fields, "createdBy", c->created_by);
+    add(ret_fields, "sessionId", s->session);
 }
 
 static void refuse_pressure(void *ctx)
@@ -153,12 +158,8 @@ void submit_run(const struct submit_order *order)
         return;
     }
     const struct submission *s = order->sub;
-    struct fields fields = {.n = 0};
-    add(&fields, "input", s->input);
-    add(&fields, "env", s->env);
-    add(&fields, "labels", s->labels);
-    add(&fields, "createdBy", c->created_by);
-    add(&fields, "sessionId", s->session);
+    struct submit_fields fields;
+    submit_fields(c, s, &fields);
     add(&fields, "rerunOf", order->rerun_of);
     struct str trace = http_header(c->req, "traceparent");
     if (trace.len <= 128)

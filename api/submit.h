@@ -28,6 +28,13 @@ struct submit_order {
 
 /* Runs the script; fn is called once, later. order is copied, and what it points to need not outlive this call, but ctx. */
 void submit_run(const struct submit_order *order);
+/* What of a submission is kept in the run hash as it is: field, value, … Borrowed. */
+enum { SUBMIT_FIELDS = 20 };
+struct submit_fields {
+    struct str kv[SUBMIT_FIELDS];
+    size_t n;
+};
+void submit_fields(const struct call *c, const struct submission *s, struct submit_fields *ret_fields);
 /* Reads Idempotency-Key into *ret_key ("" for none) and makes the digest of what is asked (kind, workspace, body). False when the header is malformed (*ret_fault). */
 MUST_CHECK bool submit_idempotency(struct call *c, const char *kind, struct str *ret_key, char ret_digest[65],
                                    struct fault *ret_fault);

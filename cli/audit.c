@@ -60,6 +60,8 @@ static void first_look(struct audit *a, const char *const *paths, size_t n)
             ids[found++] = path + 4;
         else if (strncmp(path, "agent:", 6) == 0)
             audit_counters_agent(a, path);
+        else if (strncmp(path, "schedule:", 9) == 0)
+            audit_counters_schedule(a, path);
         else if (strncmp(path, "use:", 4) == 0)
             audit_counters_use(a, path);
         else if (strncmp(path, "def:", 4) == 0)
@@ -91,7 +93,7 @@ enum err audit_shard(redisContext *c, struct str prefix, const struct audit_opti
     arena_init(&a.work, WORK_MAX);
     arena_init(&a.names, WORK_MAX);
     audit_counters_begin(&a);
-    audit_scan(&a, "[adru]", first_look);
+    audit_scan(&a, "[adrsu]", first_look);
     audit_counters_end(&a);
     audit_runs_doubted(&a);
     audit_scan(&a, "", audit_keys);

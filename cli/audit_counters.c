@@ -71,6 +71,16 @@ void audit_counters_agent(struct audit *a, const char *path)
     }
 }
 
+/* The template of its runs may have a definition of its own. */
+void audit_counters_schedule(struct audit *a, const char *path)
+{
+    if (!first_time(a, path))
+        return;
+    const redisReply *r = ASK(a, "HMGET", audit_key(a, "%s", path), "def");
+    if (*reply_item(r, 0))
+        add(a, audit_text(a, "def:%s", reply_item(r, 0)), 1);
+}
+
 void audit_counters_use(struct audit *a, const char *path)
 {
     const char *ws = strchr(path, ':') ? strchr(path, ':') + 1 : "";

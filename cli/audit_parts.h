@@ -21,8 +21,9 @@ void audit_events_read(struct audit *a, const struct run *run);
 void audit_counters_begin(struct audit *a);
 /* Counts a run; for its first time only. */
 void audit_counters_run(struct audit *a, const struct run *run);
-/* An agent, a use:WS, a definition that is there: the count of its users is one of those compared. */
+/* An agent, a schedule, a use:WS, a definition that is there: the count of its users is one of those compared. */
 void audit_counters_agent(struct audit *a, const char *path);
+void audit_counters_schedule(struct audit *a, const char *path);
 void audit_counters_use(struct audit *a, const char *path);
 void audit_counters_def(struct audit *a, const char *path);
 /* Compares. */

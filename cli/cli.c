@@ -81,6 +81,17 @@ const struct command cli_commands[] = {
      "  errand agents show hello --json\n"
      "  errand agents delete hello\n",
      cmd_agents},
+    {"schedules", "list | show NAME | put [FILE] | delete NAME | pause NAME | resume NAME | trigger NAME",
+     "what runs by the clock",
+     "put makes a schedule, or replaces the one of that name: from a JSON file as PUT /v1/schedules/{name} takes it,\n"
+     "or from the options. trigger runs one now, beside its ticks, and prints the id of the run.\n\n"
+     "Examples:\n"
+     "  errand schedules put --name nightly --cron '0 3 * * *' --time-zone Europe/London --agent repo-report\n"
+     "  errand schedules put --name poll --every 5m --agent log-triage --input @input.json --overlap queue\n"
+     "  errand schedules put schedule.json\n"
+     "  errand schedules pause nightly\n"
+     "  errand schedules trigger nightly\n",
+     cmd_schedules},
     {"runners", "list | drain ID", "the runner nodes",
      "drain lets a runner finish its runs and end, as SIGTERM does; ID is its id or its name.\n\n"
      "Examples:\n"

@@ -7,8 +7,7 @@
 #include "cli/output.h"
 #include "common/limits.h"
 
-/* The input as JSON text, checked; malloc'd. NULL after a complaint. */
-static char *read_input(const char *given, size_t *ret_len)
+char *submission_input(const char *given, size_t *ret_len)
 {
     bool file = given[0] == '@', standard = strcmp(given, "-") == 0;
     char *text = file       ? cli_read_file(given + 1, LIMIT_INPUT, ret_len)
@@ -132,7 +131,7 @@ bool submission_write(const struct command *command, const struct submission_opt
         return false;
     if (o->input) {
         size_t len = 0;
-        char *input = read_input(o->input, &len);
+        char *input = submission_input(o->input, &len);
         if (!input)
             return false;
         json_kv_raw(&w, "input", (struct str){input, len});

@@ -22,4 +22,7 @@ void submission_table(struct submission_options *s, struct option table[SUBMISSI
 MUST_CHECK bool submission_write(const struct command *command, const struct submission_options *s, const char *agent,
                                  struct strbuf *out);
 
+/* An input as --input takes it (JSON, @FILE, -), checked; malloc'd. NULL after a complaint. */
+char *submission_input(const char *given, size_t *ret_len);
+
 #endif

@@ -104,12 +104,14 @@ static void on_due(void *ctx, bool confirmed, struct str message)
 {
     struct chores *c = ctx;
     (void)message;
-    if (!confirmed)
-        loop_timer_set(&c->promote, 0);
+    if (confirmed)
+        return;
+    loop_timer_set(&c->promote, 0);
+    ticker_poke(&c->ticker);
 }
 
 void chores_start(struct chores *c, struct loop *l, const struct config *config, struct redis *commands,
-                  struct redis *subscriptions, struct str prefix)
+                  struct redis *subscriptions, struct str prefix, unsigned shard)
 {
     *c = (struct chores){.config = config, .commands = commands, .prefix = prefix};
     loop_timer_init(&c->promote, l, on_promote_timer, c);
@@ -118,6 +120,7 @@ void chores_start(struct chores *c, struct loop *l, const struct config *config,
         struct key due = keys_due(prefix);
         c->due = redis_subscribe(subscriptions, key_str(&due), on_due, c);
     }
+    ticker_start(&c->ticker, l, commands, prefix, shard);
     loop_timer_set(&c->promote, 0);
     loop_timer_set(&c->reap, REAP_MS / 2 + (int64_t)crypto_uniform(REAP_MS / 2)); /* spread over the nodes */
 }
@@ -126,4 +129,5 @@ void chores_stop(struct chores *c)
 {
     loop_timer_stop(&c->promote);
     loop_timer_stop(&c->reap);
+    ticker_stop(&c->ticker);
 }

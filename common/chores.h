@@ -1,9 +1,10 @@
-/* What any node does for one shard, each second, whichever is first: moves runs that are due (promote), takes runs back from lost runners (reap), removes what is over its retention (sweep). */
+/* What any node does for one shard, each second, whichever is first: moves runs that are due (promote), takes runs back from lost runners (reap), removes what is over its retention (sweep), runs the ticks of schedules (ticker). */
 #ifndef ERRAND_COMMON_CHORES_H
 #define ERRAND_COMMON_CHORES_H
 
 #include "common/config.h"
 #include "common/redis.h"
+#include "common/ticker.h"
 
 enum { CHORES_LOSSES_MAX = 3 }; /* lost runners that a run survives */
 
@@ -14,11 +15,12 @@ struct chores {
     struct str prefix;
     struct loop_timer promote, reap;
     bool promoting, reaping, sweeping;
+    struct ticker ticker;
 };
 
 /* Borrows all it is given. subscriptions may be NULL: then a new earliest due time is seen within a second, else at once. */
 void chores_start(struct chores *c, struct loop *l, const struct config *config, struct redis *commands,
-                  struct redis *subscriptions, struct str prefix);
+                  struct redis *subscriptions, struct str prefix, unsigned shard);
 /* Before the connections are freed; answers that still come do no harm. */
 void chores_stop(struct chores *c);
 

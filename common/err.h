@@ -47,6 +47,8 @@ extern "C" {
     X(ERR_NOT_DEAD_LETTER, "not_dead_letter", 409, false, "The run is not a dead letter (any more)")                   \
     X(ERR_RUNNER_NOT_FOUND, "runner_not_found", 404, false, "No such runner")                                          \
     X(ERR_SCHEDULE_NOT_FOUND, "schedule_not_found", 404, false, "No such schedule")                                    \
+    X(ERR_SCHEDULE_EXISTS, "schedule_exists", 409, false, "A schedule of that name exists")                            \
+    X(ERR_SCHEDULE_CHANGED, "schedule_changed", 409, false, "The schedule was changed meanwhile")                      \
     X(ERR_QUEUE_DRAINING, "queue_draining", 503, true, "The queue takes no new runs")                                  \
     X(ERR_QUOTA_EXCEEDED, "quota_exceeded", 507, true, "The workspace stores as many bytes as it may")                 \
     X(ERR_RATE_LIMITED, "rate_limited", 429, true, "Too many requests")                                                \

@@ -31,6 +31,12 @@
     X(LIMIT_COMMAND, 256, "words", "an agent's command")                                                               \
     X(LIMIT_AGENT_VERSIONS, 100, "versions", "kept versions of an agent")                                              \
     X(LIMIT_AGENTS, 1000, "agents", "agents of a workspace")                                                           \
+    X(LIMIT_SCHEDULES, 1000, "schedules", "schedules of a workspace")                                                  \
+    X(LIMIT_CRON, 256, "bytes", "a cron expression")                                                                   \
+    X(LIMIT_EVERY_MIN_MS, 1000, "ms", "the shortest everyMs")                                                          \
+    X(LIMIT_EVERY_MS, 31536000000, "ms", "everyMs")                                                                    \
+    X(LIMIT_JITTER_MS, 86400000, "ms", "jitterMs")                                                                     \
+    X(LIMIT_CATCH_UP, 1000, "ticks", "missed ticks that catchUp all runs")                                             \
     X(LIMIT_WORKSPACES, 10000, "workspaces", "workspaces with settings, in one shard")                                 \
     X(LIMIT_QUEUES, 1000, "queues", "queues with settings, and those of a list")                                       \
     X(LIMIT_PAGE, 200, "records", "a page of a list")                                                                  \

@@ -46,7 +46,8 @@
     X(METRIC_START_SECONDS, histogram, "errand_runner_start_duration_seconds", "",                                     \
       "Time from a claim's answer to the agent's process.")                                                            \
     X(METRIC_REAPED, counter, "errand_runs_reaped_total", "", "Runs taken back from lost runners by this node.")       \
-    X(METRIC_SWEPT, counter, "errand_runs_swept_total", "", "Runs removed after their retention by this node.")
+    X(METRIC_SWEPT, counter, "errand_runs_swept_total", "", "Runs removed after their retention by this node.")        \
+    X(METRIC_TICKS, counter, "errand_schedule_ticks_total", "", "Ticks of schedules that this node took.")
 
 #define METRIC_ENUM(id, type, name, labels, help) id,
 enum metric { METRIC_TABLE(METRIC_ENUM) METRIC_COUNT };

@@ -28,7 +28,7 @@ SCALARS = ("str", "int")
 # What no field may be called: keywords of C, where it is a member, and for an argument what scripts need under that name, for there it is a local.
 C_WORDS = set("""auto break case char const continue default do double else enum extern float for goto if inline int long register restrict return short signed sizeof static struct switch
     typedef union unsigned void volatile while""".split())
-LUA_WORDS = set("""and end elseif false function in local nil not or repeat then true until P k KEYS ARGV redis cjson string table math tonumber tostring type ipairs pairs next select unpack
+LUA_WORDS = set("""and end elseif false function in local nil not or repeat then true until P k KEYS ARGV redis cjson cmsgpack string table math tonumber tostring type ipairs pairs next select unpack
     error assert pcall""".split())
 
 

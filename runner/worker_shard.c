@@ -467,7 +467,7 @@ enum err shard_start(struct worker *w, unsigned number, struct strbuf *ret_messa
     s->blocking = redis_new(&o);
     if (!s->commands || !s->subscriptions || !s->blocking)
         return ERR_NO_MEMORY;
-    chores_start(&s->chores, w->loop, w->config, s->commands, s->subscriptions, worker_prefix(s));
+    chores_start(&s->chores, w->loop, w->config, s->commands, s->subscriptions, worker_prefix(s), number);
     loop_timer_set(&s->beat, w->config->heartbeat_ms);
     loop_timer_set(&s->ask, ASK_MS / 2 + (int64_t)crypto_uniform(ASK_MS / 2)); /* spread over the runners */
     return ERR_OK;

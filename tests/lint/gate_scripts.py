@@ -18,7 +18,7 @@ def run(command):
 
 
 # What Redis gives a script; anything else by a global name is a slip (and an error at run time, in that one branch).
-REDIS_GLOBALS = set("redis KEYS ARGV cjson string table math tonumber tostring type ipairs pairs next select unpack error assert pcall".split())
+REDIS_GLOBALS = set("redis KEYS ARGV cjson cmsgpack string table math tonumber tostring type ipairs pairs next select unpack error assert pcall".split())
 
 
 def lua_faults(path):

@@ -303,6 +303,7 @@ static const struct breakage of_others[] = {
     {"ZADD @held:inc-9 5 {active}", "held:inc-9: holds runs and is no runner"},
     {"ZADD @held:inc-1 5 {queued}", "held:inc-1: has {queued}, which it does not execute"},
     {"ZADD @held:inc-1 5 {active}", "held:inc-1: has {active}, which it executes under another epoch"},
+    {"HSET @schedule:team:nightly def digest-0-stdout", "def:digest-0-stdout: counts 1 users too few"},
     {"ZREM @schedules:team nightly", "schedule:team:nightly: is a schedule that no list has"},
     {"ZADD @schedules:team 0 ghost", "schedules:team: names the schedule ghost, which is gone"},
     {"ZREM @ticks team:nightly", "schedule:team:nightly: is not in ticks with its next tick"},

@@ -1,0 +1,21 @@
+-- schedule_trigger: one run of a schedule at once, beside its ticks; its overlap holds. Of a paused one too.
+-- INCLUDE keys time run lane gate def stream close stop replace submit schedule schedule_run
+-- ARGV
+--   ws           str
+--   name         str
+--   run          str   new run id
+--   idem_key     str   as submit's
+--   idem_digest  str
+--   created_by   str
+--   rid          str
+-- REPLY
+--   run          str   as submit's
+--   status       str
+--   replayed     int
+-- ERRORS schedule_not_found concurrency_limit agent_not_found idempotency_mismatch queue_full queue_draining quota_exceeded limit_exceeded
+
+local s = schedule_read(ws, name, {'overlap', 'template', 'lastRun'})
+if not s then
+  return {'schedule_not_found'}
+end
+return schedule_run(ws, name, s, {run = run, tick = now_ms, scheduled_ms = 0, rid = rid, idem_key = idem_key, idem_digest = idem_digest, created_by = created_by})
