@@ -66,7 +66,10 @@ static void on_source(void *ctx, enum err err, const struct script_show_reply *r
                              .priority = record_field(f, "priority").len ? record_field(f, "priority") : STR("normal"),
                              .labels = record_field(f, "labels"),
                              .session = record_field(f, "sessionId"),
-                             .on_limit = record_field(f, "onLimit").len ? record_field(f, "onLimit") : STR("queue"),
+                             .on_limit =
+                                 str_starts(record_field(f, "gates"), STR("k:")) && record_field(f, "onLimit").len
+                                     ? record_field(f, "onLimit") /* a schedule's goes with its ticks only */
+                                     : STR("queue"),
                              .on_dep_fail = STR("fail"),
                              .start_within_ms = redis_int(redis_field(f, "startWithinMs"), 0),
                              .stall_ms = redis_int(redis_field(f, "stallMs"), 0),
