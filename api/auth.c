@@ -37,7 +37,7 @@ struct str auth_stream_token(struct node *n, struct arena *a, struct str workspa
     if (!n->secret[0])
         return STR_NONE;
     char hex[SHA256_HEX_LEN + 1];
-    int64_t expiry = clock_wall_ms() + STREAM_TOKEN_MS;
+    int64_t expiry = node_now_ms(n) + STREAM_TOKEN_MS;
     sign(n, workspace, run_id, expiry, hex);
     return str_of(arena_printf(a, "%lld~%.*s~%s", (long long)expiry, STR_ARG(workspace), hex));
 }
@@ -57,7 +57,7 @@ static bool stream_token_valid(struct call *c, struct str token)
     if (!keys_name_valid(workspace))
         return false;
     sign(c->node, workspace, call_param(c, 0), expiry, hex);
-    if (!crypto_equal(mac, str_of(hex)) || expiry <= clock_wall_ms())
+    if (!crypto_equal(mac, str_of(hex)) || expiry <= node_now_ms(c->node))
         return false;
     c->workspace = workspace;
     c->created_by = STR("stream");

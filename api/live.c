@@ -312,8 +312,8 @@ static void on_net(void *ctx)
     look(run);
     if (run->dead || run->check_exists || !redis_is_up(run->shard->commands))
         return;
-    run->check_exists = true; /* keeps the memory until it is answered */
-    struct key key = keys_events(shard_prefix(run->shard), str_of(run->id));
+    run->check_exists = true;                                             /* keeps the memory until it is answered */
+    struct key key = keys_run(shard_prefix(run->shard), str_of(run->id)); /* its stream begins with its first claim */
     redis_command(run->shard->commands, 2, (const struct str[]){STR("EXISTS"), key_str(&key)}, on_exists, run);
 }
 
@@ -378,12 +378,32 @@ void live_resume(struct live_reader *r)
         kick(r->run);
 }
 
-void live_on_reconnect(struct live *l, struct shard *s)
+/* A Redis that restarted may have lost its last writes, and what is written again may stand before the stream ids that readers have reached: they find their positions anew, by seq. */
+static void find_positions(struct live_run *run)
 {
-    for (size_t i = 0; i < BUCKETS; i++)
-        for (struct live_run *run = l->buckets[i]; run; run = run->next)
-            if (run->shard == s)
-                look(run);
+    run->walking++;
+    for (EACH_READER(run, r, following)) {
+        if (r->fns->moved) {
+            reader_unlink(r);
+            r->fns->moved(r);
+        }
+    }
+    run->walking--;
+}
+
+void live_on_reconnect(struct live *l, struct shard *s, bool restarted)
+{
+    for (size_t i = 0; i < BUCKETS; i++) {
+        for (struct live_run *run = l->buckets[i], *next; run; run = next) {
+            next = run->next;
+            if (run->shard != s)
+                continue;
+            if (restarted)
+                find_positions(run);
+            look(run);
+            run_close_if_unread(run);
+        }
+    }
 }
 
 void live_cut_all(struct live *l)

@@ -27,6 +27,8 @@ struct live_reader_fns {
     void (*ended)(struct live_reader *r);
     /* The run is gone, or this node shuts down. Detached already. */
     void (*lost)(struct live_reader *r);
+    /* Redis restarted: its position is to be found anew. Detached already; attaches again. NULL where the position does not matter. */
+    void (*moved)(struct live_reader *r);
 };
 
 /* Embedded in its owner. */
@@ -48,8 +50,8 @@ MUST_CHECK enum err live_attach(struct live *l, struct shard *s, struct str run_
 #define LIVE_START_AT_END STR("9007199254740991-0")
 void live_detach(struct live_reader *r);
 void live_resume(struct live_reader *r);
-/* The shard's command connection is back. */
-void live_on_reconnect(struct live *l, struct shard *s);
+/* The shard's command connection is back; restarted: to another Redis process. */
+void live_on_reconnect(struct live *l, struct shard *s, bool restarted);
 /* A node that shuts down: every reader is lost. */
 void live_cut_all(struct live *l);
 

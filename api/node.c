@@ -6,6 +6,7 @@
 
 #include "api/live.h"
 #include "api/routes.h"
+#include "common/clock.h"
 #include "common/crypto.h"
 #include "common/log.h"
 #include "common/redis_url.h"
@@ -81,6 +82,22 @@ static void trim_heap(void)
         malloc_trim(0);
 }
 
+static void on_time(void *ctx, enum err err, const redisReply *reply)
+{
+    struct node *n = ctx;
+    int64_t s = err ? 0 : redis_int(redis_at(reply, 0), 0);
+    if (s > 0) {
+        n->redis_ms = s * 1000 + redis_int(redis_at(reply, 1), 0) / 1000;
+        n->redis_mono_ms = clock_mono_ms();
+    }
+}
+
+static void ask_time(struct node *n)
+{
+    if (redis_is_up(n->shards[0].commands))
+        redis_command(n->shards[0].commands, 1, (const struct str[]){STR("TIME")}, on_time, n);
+}
+
 static void on_poll(void *ctx)
 {
     struct node *n = ctx;
@@ -91,7 +108,13 @@ static void on_poll(void *ctx)
             redis_command(n->shards[i].commands, 2, (const struct str[]){STR("INFO"), STR("memory")}, on_memory,
                           &n->shards[i]);
     loop_timer_set(&n->poll, POLL_MS);
+    ask_time(n);
     trim_heap();
+}
+
+int64_t node_now_ms(const struct node *n)
+{
+    return n->redis_ms > 0 ? n->redis_ms + clock_mono_ms() - n->redis_mono_ms : clock_wall_ms();
 }
 
 static void on_state(void *ctx, struct redis *r, bool up)
@@ -101,10 +124,15 @@ static void on_state(void *ctx, struct redis *r, bool up)
         return;
     if (r == s->commands) {
         script_load_all(r, scripts_all, scripts_all_len);
+        chores_on_up(&s->chores);
         redis_command(r, 2, (const struct str[]){STR("INFO"), STR("memory")}, on_memory, s);
         if (s->number == 0 && !s->node->secret[0])
             ask_secret(s->node);
-        live_on_reconnect(s->node->live, s);
+        if (s->number == 0)
+            ask_time(s->node);
+        bool restarted = s->run_id[0] && strcmp(s->run_id, redis_run_id(r)) != 0;
+        snprintf(s->run_id, sizeof s->run_id, "%s", redis_run_id(r));
+        live_on_reconnect(s->node->live, s, restarted);
     }
 }
 

@@ -18,6 +18,7 @@ struct shard {
     struct redis *commands;
     struct redis *subscriptions;
     struct redis *durability; /* WAIT only; NULL without min_replicas */
+    char run_id[48];          /* of the Redis process it was connected to last */
     bool memory_pressure;
     bool evicting;        /* Redis may evict keys, and that is not allowed */
     struct chores chores; /* of the node's first thread */
@@ -33,7 +34,8 @@ struct node {
     bool first; /* of its process' threads */
     struct loop_timer poll;
     struct loop_timer drain_limit;
-    char secret[65]; /* signs stream tokens; "" until it was read from Redis */
+    char secret[65];                 /* signs stream tokens; "" until it was read from Redis */
+    int64_t redis_ms, redis_mono_ms; /* Redis' clock, and ours when it was read; 0: not yet */
     bool draining;
     void (*stopped)(struct node *n);
 };
@@ -47,6 +49,8 @@ void node_done(struct node *n);
 /* All shards reachable, secret known, not evicting, not draining; *ret_why (static) says what is missing. */
 bool node_ready(const struct node *n, const char **ret_why);
 
+/* Redis' clock, ms: what all nodes agree on. */
+int64_t node_now_ms(const struct node *n);
 struct shard *node_shard_of_workspace(struct node *n, struct str workspace);
 /* NULL when the id is no UUID, or names a shard that is not there. */
 struct shard *node_shard_of_run(struct node *n, struct str run_id);

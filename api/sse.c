@@ -32,7 +32,7 @@ struct sse {
     int64_t after; /* last seq it has */
     int64_t sent_ms;
     struct loop_timer heartbeat;
-    bool done_asked;
+    bool asked; /* for its final record, or for its position: the answer frees it when the client is gone meanwhile */
 };
 
 static struct http_buf *buf_of(const struct strbuf *text)
@@ -144,7 +144,7 @@ static void ask_done(struct sse *s);
 static void on_done_record(void *ctx, enum err err, const struct script_show_reply *reply)
 {
     struct sse *s = ctx;
-    s->done_asked = false;
+    s->asked = false;
     if (!s->req) {
         sse_free(s);
         return;
@@ -175,7 +175,7 @@ static void on_done_record(void *ctx, enum err err, const struct script_show_rep
 
 static void ask_done(struct sse *s)
 {
-    s->done_asked = true;
+    s->asked = true;
     loop_timer_stop(&s->heartbeat);
     struct script_show_args args = {.ws = str_of(s->workspace), .run = str_of(s->run_id.s), .after = -1};
     script_call_show(s->shard->commands, shard_prefix(s->shard), &args, on_done_record, s);
@@ -191,7 +191,34 @@ static void on_lost(struct live_reader *r)
     sse_cut(CONTAINER_OF(r, struct sse, reader));
 }
 
-static const struct live_reader_fns sse_fns = {on_ready, on_deliver, on_ended, on_lost};
+/* The run's record tells where a reader that has `after` goes on. */
+static void on_position(void *ctx, enum err err, const struct script_show_reply *reply);
+
+static void on_moved(struct live_reader *r)
+{
+    struct sse *s = CONTAINER_OF(r, struct sse, reader);
+    s->asked = true;
+    loop_timer_stop(&s->heartbeat);
+    struct script_show_args args = {.ws = str_of(s->workspace), .run = str_of(s->run_id.s), .after = s->after};
+    script_call_show(s->shard->commands, shard_prefix(s->shard), &args, on_position, s);
+}
+
+static const struct live_reader_fns sse_fns = {on_ready, on_deliver, on_ended, on_lost, on_moved};
+
+static void on_position(void *ctx, enum err err, const struct script_show_reply *reply)
+{
+    struct sse *s = ctx;
+    s->asked = false;
+    if (!s->req) {
+        sse_free(s);
+        return;
+    }
+    if (err || s->node->draining ||
+        live_attach(s->node->live, s->shard, str_of(s->run_id.s), reply->start, &sse_fns, &s->reader) != ERR_OK)
+        sse_cut(s); /* it comes back, here or elsewhere */
+    else
+        loop_timer_set(&s->heartbeat, HEARTBEAT_MS);
+}
 
 /* ---- as a stream ---- */
 
@@ -207,7 +234,7 @@ static void on_gone(struct http_req *req)
 {
     struct sse *s = req->user;
     s->req = NULL;
-    if (s->done_asked) /* its answer ends it */
+    if (s->asked) /* its answer ends it */
         return;
     sse_free(s);
 }

@@ -156,7 +156,7 @@ static void on_lost(struct live_reader *r)
     look(w);
 }
 
-static const struct live_reader_fns waiter_fns = {on_ready, on_deliver, on_ended, on_lost};
+static const struct live_reader_fns waiter_fns = {on_ready, on_deliver, on_ended, on_lost, NULL};
 
 static void on_gone(struct http_req *req)
 {

@@ -125,6 +125,12 @@ void chores_start(struct chores *c, struct loop *l, const struct config *config,
     loop_timer_set(&c->reap, REAP_MS / 2 + (int64_t)crypto_uniform(REAP_MS / 2)); /* spread over the nodes */
 }
 
+void chores_on_up(struct chores *c)
+{
+    if (c->commands)
+        reap(c);
+}
+
 void chores_stop(struct chores *c)
 {
     loop_timer_stop(&c->promote);

@@ -21,6 +21,8 @@ struct chores {
 /* Borrows all it is given. subscriptions may be NULL: then a new earliest due time is seen within a second, else at once. */
 void chores_start(struct chores *c, struct loop *l, const struct config *config, struct redis *commands,
                   struct redis *subscriptions, struct str prefix, unsigned shard);
+/* The command connection is up (again): looks at once, so that this Redis process has its number before anything else is written to it. */
+void chores_on_up(struct chores *c);
 /* Before the connections are freed; answers that still come do no harm. */
 void chores_stop(struct chores *c);
 

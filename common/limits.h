@@ -78,5 +78,7 @@ enum limit { LIMIT_TABLE(LIMIT_ENUM) };
 /* The highest seq an event may have; ids above it close an epoch (the fence). */
 #define SEQ_MAX    INT64_C(9007199254739968) /* 2^53 - 1024 */
 #define SEQ_CLOSED INT64_C(9007199254740991)
+/* Left out behind what is stored after a restart of Redis (lua/include/stream.lua has the same). */
+#define SEQ_RESTART_GAP INT64_C(1000000)
 
 #endif

@@ -95,7 +95,7 @@ local function attempt_begin(id)
   local before = tail(id)
   local n = tonumber(run.attempt) + 1
   local epoch = math.max(tonumber(run.epoch) + 1, now_ms)
-  local first = seq_after(before.last, run.rid, rid)
+  local first = seq_after(run, before.last, rid)
   run_move(run, 'provisioning')
   redis.call('HDEL', k.run(id), 'lane', 'laneId', 'waitingFor')
   redis.call('HSET', k.run(id), 'attempt', n, 'epoch', fmt(epoch), 'inc', inc, 'claimNo', fmt(claim_no), 'rid', rid_short(rid),

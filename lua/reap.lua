@@ -27,6 +27,7 @@ if now_ms - tick > OUTAGE_MS or tick > now_ms then
   end
 end
 redis.call('HSET', k.reap, 'tick', fmt(now_ms), 'until', fmt(not_before))
+boot_number(rid)
 
 -- Shortens the leases of runners that nobody listens for; the time until the first of them is over, 0 for none.
 local function suspect()

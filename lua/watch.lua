@@ -41,7 +41,7 @@ end
 
 -- The run has no attempt that writes; so this takes an epoch for itself, and the next attempt gets a higher one.
 local function tell(id, queue, text)
-  local run = run_get(id, {'epoch', 'rid'})
+  local run = run_get(id, {'epoch', 'rid', 'attempt'})
   if not run or run.status ~= 'queued' then
     return
   end
@@ -51,7 +51,7 @@ local function tell(id, queue, text)
   end
   local waiting_for = '{"runner":{"queue":"' .. queue .. '","requires":[' .. table.concat(words, ',') .. ']}}'
   local before = tail(id)
-  local epoch, seq = fmt(tonumber(run.epoch) + 1), seq_after(before.last, run.rid, rid)
+  local epoch, seq = fmt(tonumber(run.epoch) + 1), seq_after(run, before.last, rid)
   redis.call('HSET', k.run(id), 'epoch', epoch, 'rid', rid_short(rid), 'waitingFor', waiting_for)
   event_add(id, epoch .. '-' .. fmt(seq), seq, math.max(now_ms, before.t), 'notification',
     '{"message":"no living runner serves this: it waits for one","waitingFor":' .. waiting_for .. '}', before)

@@ -376,6 +376,11 @@ void outbox_reconnected(struct outbox *o)
     }
     o->kept = 0;
     o->next_out = o->first;
+    if (strcmp(o->redis, redis_run_id(o->shard->commands)) != 0) {
+        /* What this Redis forgot may have held an end that somebody else wrote (a reaper, say) behind our events, and readers have seen it: our next events are not to have its seq. */
+        snprintf(o->redis, sizeof o->redis, "%s", redis_run_id(o->shard->commands));
+        o->next_seq += SEQ_RESTART_GAP;
+    }
     send_next(o);
 }
 
@@ -398,6 +403,7 @@ void outbox_init(struct outbox *o, struct worker_shard *s, const struct id *run_
                          .bytes = bytes,
                          .fns = fns,
                          .ctx = ctx};
+    snprintf(o->redis, sizeof o->redis, "%s", redis_run_id(s->commands));
     o->tail = &o->first;
     strbuf_init(&o->open_lines, 2 * (size_t)LIMIT_EVENT + BATCH_BYTES);
     loop_timer_init(&o->flush, s->worker->loop, on_flush, o);

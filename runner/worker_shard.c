@@ -432,6 +432,7 @@ static void on_state(void *ctx, struct redis *r, bool up)
         return;
     }
     script_load_all(r, scripts_all, scripts_all_len);
+    chores_on_up(&s->chores);
     ask_memory(s);
     if (s->registered)
         shard_beat(s); /* before anything else of this runner */

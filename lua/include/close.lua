@@ -76,7 +76,7 @@ end
 local function run_end(run, o, rid, retention_ms)
   check_edge(run, o.status)
   local before = tail(run.id)
-  local seq = (o.seq or 0) > 0 and math.max(o.seq, before.last + 1) or seq_after(before.last, run.rid, rid)
+  local seq = (o.seq or 0) > 0 and math.max(o.seq, before.last + 1) or seq_after(run, before.last, rid)
   local t = math.max((o.t or 0) > 0 and o.t or now_ms, before.t)
   local data = '{"status":"' .. o.status .. '"'
   if (o.result or '') ~= '' then
@@ -132,7 +132,7 @@ local function run_again(run, err, seq, t, delay_ms, rid)
   local to = delay_ms > 0 and 'scheduled' or 'queued'
   check_edge(run, to)
   local before = tail(run.id)
-  seq = seq > 0 and math.max(seq, before.last + 1) or seq_after(before.last, run.rid, rid)
+  seq = seq > 0 and math.max(seq, before.last + 1) or seq_after(run, before.last, rid)
   t = math.max(t > 0 and t or now_ms, before.t)
   local data = '{"willRetry":true,"attempt":' .. run.attempt .. ',"error":' .. err .. '}'
   event_add(run.id, fmt(tonumber(run.epoch)) .. '-' .. SEQ_CLOSED, seq, t, 'stream_error', data, before)

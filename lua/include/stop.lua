@@ -3,6 +3,9 @@
 -- Stores the intent for one run; what waits ends here, what executes is told to its runner. Nothing for one that ended.
 local function stop_one(run, rid, retention_ms)
   if TERMINAL[run.status] then
+    if run.stopAt == '' then
+      redis.call('HSET', k.run(run.id), 'treeStop', '1') -- its tree grows no more either
+    end
     return
   end
   if run.stopAt == '' then

@@ -12,10 +12,28 @@ local function tail(id)
   return {last = tonumber(f[4]), t = tonumber(f[6]), c = tonumber(f[10]), z = tonumber(f[12])}
 end
 
--- The seq that follows what is stored. After a restart of Redis readers may have seen events that it lost, hence the gap.
-local function seq_after(last, stored_rid, rid)
-  local lost = stored_rid ~= '' and stored_rid ~= rid_short(rid)
-  return last + 1 + (lost and RESTART_GAP or 0)
+-- Numbers the Redis processes that there have been, as they are noticed: `boot:RID` → number, in `reap`. What is kept of a Redis that lost its last writes has the numbers that its writes went by.
+local function boot_number(rid)
+  local name = 'boot:' .. rid_short(rid)
+  local n = redis.call('HGET', k.reap, name)
+  if not n then
+    n = redis.call('HINCRBY', k.reap, 'boots', 1)
+    redis.call('HSET', k.reap, name, n)
+  end
+  return tonumber(n)
+end
+
+-- The seq that follows what is stored of a run (id, attempt, rid). After restarts of Redis readers may have seen events that it lost, hence a gap for each; and an attempt that wrote nothing has used up its first seq, too.
+local function seq_after(run, last, rid)
+  local seq = last + 1
+  if tonumber(run.attempt) > 0 then
+    seq = math.max(seq, tonumber(redis.call('HGET', k.run(run.id), 'a' .. run.attempt .. ':first') or '0'))
+  end
+  if run.rid ~= '' and run.rid ~= rid_short(rid) then
+    local stored = tonumber(redis.call('HGET', k.reap, 'boot:' .. run.rid) or '0')
+    seq = seq + RESTART_GAP * (stored > 0 and math.max(1, boot_number(rid) - stored) or 1)
+  end
+  return seq
 end
 
 -- A run has no stream until it is claimed, or something is said of it: an empty one then tells NOMKSTREAM ("no event yet") from a run that is gone.

@@ -175,11 +175,11 @@ local function run_submit(o)
     end
   end
   if o.parent ~= '' then
-    local above = run_get(o.parent, {'ws', 'stopAt'})
+    local above = run_get(o.parent, {'ws', 'stopAt', 'treeStop'})
     if not above or above.ws ~= o.ws then
       return {'run_not_found'}
     end
-    if above.stopAt ~= '' then
+    if above.stopAt ~= '' or above.treeStop ~= '' then
       return {'parent_stopped'}
     end
   end

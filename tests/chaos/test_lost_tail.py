@@ -164,3 +164,34 @@ def test_many_runs_and_a_lost_tail(stack, apis, redis, seed):
         stored = {f.seq: f.raw for f in apis[0].replay(run_id).events}
         for frame in reader.record.events:
             assert stored.get(frame.seq, frame.raw) == frame.raw
+
+
+# ---- found by the chaos driver ----
+
+def test_the_claim_is_lost_after_a_restart(stack, apis, redis):
+    """Submitted under one Redis, claimed under the next, which is lost, claimed again under a third: the third's numbers are none that readers saw."""
+    run_id = apis[0].submit(agents.counter(stack.folder), SLOW)
+    redis.restart()
+    wait_until(lambda: redis.command("HGET", f"{stack.shard()}reap", "boots") == b"2", 5, "the second Redis has its number: more than its last second is kept")
+    wait_until(lambda: all(a.ready() for a in apis), 5)
+    reader, size = stack.reader(run_id), redis.aof_size()
+    stack.runner()
+    wait_until(lambda: apis[0].record(run_id)["eventCount"] > 50 and len(reader.record.events) > 20, 20)
+    lose_tail(stack, redis, size)
+    assert check_exact_delivery(stack, [run_id])[run_id]["status"] == "success"
+    seen_nothing_twice(stack, run_id, reader)
+
+
+def test_a_lost_end_of_an_attempt_reaches_readers(stack, apis, redis):
+    """The second attempt had begun when Redis forgot that the first one was over: its end is written again, and read by those who had read on in the second."""
+    quick = {"ERRAND_LEASE_MS": 2000, "ERRAND_HEARTBEAT_MS": 300}
+    first = stack.runner(env=quick)
+    run_id = apis[0].submit(agents.counter(stack.folder), SLOW)
+    wait_until(lambda: apis[0].record(run_id)["eventCount"] > 50, 20)
+    reader, size = stack.reader(run_id), redis.aof_size()
+    first.kill9()
+    stack.runner(env=quick)
+    wait_until(lambda: any(f.event == "runtime_started" and b'"attempt":2' in f.data for f in reader.record.events), 20, "the reader sees the second attempt")
+    lose_tail(stack, redis, size)
+    assert check_exact_delivery(stack, [run_id])[run_id]["status"] == "success"
+    seen_nothing_twice(stack, run_id, reader)
