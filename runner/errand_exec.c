@@ -1,7 +1,9 @@
 /* errand-exec: the last line of "stop means stop". It stands between a runner and an agent, holds the agent's whole process tree as its subreaper, and ends that tree when told to, when the agent's own process ended, and
  * when the runner is gone, however it went. Small and static on purpose: it must outlive everything that can go wrong around it.
  *
- *   errand-exec [--grace-ms N] [--workdir DIR] [--rlimit-NAME N]… -- CMD ARGS…
+ *   errand-exec [--grace-ms N] [--workdir DIR] [--private DIR] [--rlimit-NAME N]… -- CMD ARGS…
+ *
+ * The private folder is the runner's to remove; where the runner is gone when the tree is, it is removed here.
  *
  * Descriptors 0, 1, 2 are the agent's; 3 is a stream socket to the runner. Lines to the runner:
  *   started PID STARTTIME BOOTID    the command runs (start time as in /proc/PID/stat, which with the boot id makes the pid unambiguous)
@@ -16,6 +18,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -47,6 +50,7 @@ struct limit_option {
 struct options {
     int64_t grace_ms;
     const char *workdir;
+    const char *private; /* NULL: none */
     char **command;
     struct limit_option limits[8];
 };
@@ -76,7 +80,8 @@ struct start_failure {
 };
 
 static const char USAGE[] =
-    "usage: errand-exec [--grace-ms N] [--workdir DIR] [--rlimit-nofile|core|as|nproc|cpu|fsize|data|stack N]... -- "
+    "usage: errand-exec [--grace-ms N] [--workdir DIR] [--private DIR] "
+    "[--rlimit-nofile|core|as|nproc|cpu|fsize|data|stack N]... -- "
     "CMD ARGS...\n"
     "Runs CMD for errand-runner, with a control socket as descriptor 3, and ends its whole process tree.\n";
 
@@ -107,6 +112,10 @@ static bool parse_option(struct options *o, const char *name, const char *value)
     uint64_t n = 0;
     if (strcmp(name, "--workdir") == 0) {
         o->workdir = value;
+        return true;
+    }
+    if (strcmp(name, "--private") == 0) {
+        o->private = value;
         return true;
     }
     if (strcmp(name, "--grace-ms") == 0) {
@@ -483,6 +492,15 @@ static bool start(struct job *j, const struct options *o)
     return true;
 }
 
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st;
+    (void)type;
+    (void)ftw;
+    (void)remove(path); /* best effort: the agent may have made it unremovable */
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     struct options o;
@@ -516,5 +534,7 @@ int main(int argc, char **argv)
     let_go_of_stdio();
     while (j.state != GONE || (j.out_len > 0 && j.control_open))
         turn(&j, &o);
+    if (!j.control_open && o.private)
+        (void)nftw(o.private, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
     return 0;
 }

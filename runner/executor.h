@@ -18,6 +18,7 @@ struct job_spec {
     const char *const *command; /* NULL-terminated */
     const char *const *env;     /* "KEY=value", NULL-terminated: the whole environment */
     const char *workdir;
+    const char *private;   /* the attempt's own folder */
     struct str input_line; /* written to standard input, then end of file */
     int64_t grace_ms;      /* for what is left of the tree when the command itself has ended */
 };

@@ -301,8 +301,9 @@ static int open_pipes(struct job *job, int ret_child[CONTROL])
 static int spawn(struct job *job, const struct job_spec *spec)
 {
     char grace[24];
-    const char *args[300] = {exec_path, "--grace-ms", grace, "--workdir", spec->workdir, "--rlimit-core", "0", "--"};
-    size_t n = 8;
+    const char *args[300] = {exec_path,   "--grace-ms",  grace,           "--workdir", spec->workdir,
+                             "--private", spec->private, "--rlimit-core", "0",         "--"};
+    size_t n = 10;
     snprintf(grace, sizeof grace, "%lld", (long long)spec->grace_ms);
     for (size_t i = 0; spec->command[i] && n < ARRAY_LEN(args) - 1; i++)
         args[n++] = spec->command[i];

@@ -150,6 +150,7 @@ enum err spec_build(struct attempt *a, const struct script_claim_runs *row, stru
         .command = command_of(&a->arena, def),
         .env = env_of(a, def, row, str_of(token)),
         .workdir = workdir.len ? workdir.ptr : a->workdir,
+        .private = a->workdir,
         .input_line = input_line(a, row),
         .grace_ms = a->grace_ms,
     };

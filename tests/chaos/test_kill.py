@@ -1,5 +1,6 @@
 """Nodes and Redis are killed in the middle of runs; the runs go on, and what readers hold stays exact."""
 import json
+import os
 import time
 
 import pytest
@@ -43,13 +44,16 @@ def test_a_killed_runners_run_is_executed_by_another_within_15_s(stack, apis):
 
 def test_a_killed_runners_tree_is_gone_within_2_s(stack, api):
     """Grandchildren that called setsid and ignore SIGTERM, too."""
-    runner = stack.runner()
+    work = os.path.join(stack.folder, "work")
+    os.mkdir(work)
+    runner = stack.runner(args=["--work-dir", work])
     run_id = api.submit(agents.tree(stack.folder, atMostOnce=True))
     with api.stream(run_id) as stream:
         pids = json.loads(stream.until("notification")[-1].data)["data"]["pids"]
     assert len(pids) == 3 and len(of_run(run_id)) >= 3
     runner.kill9()
     wait_until(lambda: not of_run(run_id), 2, "the tree is gone")
+    wait_until(lambda: not os.listdir(work), 2, "and its private folder")
     stack.runner()
     record = api.wait(run_id, timeout=20)
     assert record["status"] == "error" and record["error"]["class"] == "runner_lost"
