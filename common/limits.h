@@ -69,7 +69,7 @@
     X(LIMIT_RETENTION_MS, 315360000000, "ms", "a retention")                                                           \
     X(LIMIT_RETENTION_COUNT, 1000000, "runs", "retentionCount")                                                        \
     X(LIMIT_RETRY_CLASSES, 16, "classes", "retryOn and noRetryOn")                                                     \
-    X(LIMIT_STOP_TREE, 1000, "runs", "runs of a tree stopped in one step (the rest follow at once)")
+    X(LIMIT_STOP_TREE, 64, "runs", "runs of a tree stopped in one step (the rest follow at once)")
 
 #define LIMIT_ENUM(name, value, unit, what) name = value,
 enum limit { LIMIT_TABLE(LIMIT_ENUM) };

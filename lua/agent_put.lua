@@ -44,10 +44,8 @@ for i = 1, #def_fields, 2 do
   elseif gate then
     redis.call('HDEL', k.limits(ws), gate)
   end
-  if gate then
-    if gate_pump(ws, gate, PUMPED) then
-      throttle(ws, gate, now_ms)
-    end
+  if gate and gate_pump(ws, gate, PUMPED) then
+    throttle(ws, gate, now_ms) -- promote goes on
   end
 end
 return {'ok', version, latest and 0 or 1}

@@ -13,7 +13,7 @@
 --   now_ms    int   Redis time
 -- ERRORS incarnation_dead stale_claim
 
-local MAX_CLAIM, HOLD_MS = 64, 30000
+local MAX_CLAIM, MAX_BYTES, HOLD_MS = 64, 1048576, 30000 -- runs of a claim; what they carry, where that is much: at least one comes; a hold's time
 local runner = redis.call('HMGET', k.runner(inc), 'state', 'answered', 'name', 'executors', 'tags', 'slots', 'serves', 'servesAt')
 if runner[1] ~= 'live' and runner[1] ~= 'draining' then
   return {'incarnation_dead'}
@@ -112,8 +112,9 @@ local function attempt_begin(id)
   end
   local slots = tonumber(run.slots) or 1
   local input, env = run_input(run)
+  local dependencies = run.deps ~= '' and dependencies_of(run.deps) or ''
   return {id, run.ws, run.agent, n, epoch, first, before.t, before.c, before.z, run.timeoutMs, tonumber(run.stallMs) or 0, run.graceMs, slots,
-    run.source, run.executor, run.json, input, env, run.traceparent, run.deps ~= '' and dependencies_of(run.deps) or ''}, slots
+    run.source, run.executor, run.json, input, env, run.traceparent, dependencies}, slots, #run.json + #input + #env + #dependencies
 end
 
 -- Queues where something waits and that are not paused.
@@ -135,9 +136,13 @@ if #open > 0 then
   served, texts = requirements()
 end
 local lines = {} -- what there is to take from, and at how many slots a run
+local slots_of = {}
+for _, req in ipairs(served) do
+  slots_of[req] = req_slots(texts[req] or '')
+end
 for _, queue in ipairs(open) do
   for _, req in ipairs(served) do
-    lines[#lines + 1] = {queue = queue, req = req, slots = req_slots(texts[req] or '')}
+    lines[#lines + 1] = {queue = queue, req = req, slots = slots_of[req]}
   end
 end
 -- One runner at a time takes nothing else until a large run fits; else small ones would never leave it room.
@@ -150,8 +155,8 @@ for i, line in ipairs(lines) do
     turn = i - 1
   end
 end
-local runs, free, idle = {}, max, 0
-while free > 0 and #runs < MAX_CLAIM and idle < #lines do
+local runs, free, idle, bytes = {}, max, 0, 0
+while free > 0 and #runs < MAX_CLAIM and bytes < MAX_BYTES and idle < #lines do
   local line = lines[turn % #lines + 1]
   turn = turn + 1
   idle = idle + 1
@@ -160,13 +165,16 @@ while free > 0 and #runs < MAX_CLAIM and idle < #lines do
     return {'ok', runs, 0, now_ms}
   end
   local id = fits and pop(line.queue, line.req)
-  local row, cost
+  local row, cost, carried
   if id then
-    row, cost = attempt_begin(id)
+    row, cost, carried = attempt_begin(id)
+  elseif fits and id == nil then
+    line.empty = true
   end
   if row then
     runs[#runs + 1] = row
     free = free - cost
+    bytes = bytes + carried
     if line.slots > 1 then
       redis.call('DEL', k.hold(line.queue, line.req))
     end
@@ -175,10 +183,11 @@ while free > 0 and #runs < MAX_CLAIM and idle < #lines do
     idle = 0
   end
 end
-local more = 0
+local more, rung = 0, {}
 for _, line in ipairs(lines) do
-  if (free == 0 or line.slots <= free) and redis.call('EXISTS', k.lanes(line.queue, line.req)) == 1 then
+  if not line.empty and not rung[line.queue] and (free == 0 or line.slots <= free) and redis.call('EXISTS', k.lanes(line.queue, line.req)) == 1 then
     more = 1
+    rung[line.queue] = true
     bell_ring(line.queue)
   end
 end

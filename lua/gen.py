@@ -8,7 +8,7 @@ A script's header is its interface:
     #!lua flags=allow-oom                     (optional first line)
     -- name: what it does
     -- READONLY                               (optional)
-    -- INCLUDE keys time                      (files of lua/include/)
+    -- INCLUDE keys time close?               (files of lua/include/; `?`: its functions are made where one of them is first called, for what few calls of the script need)
     -- ARGV
     --   field  type  prose                   types: str, int, list, table(column type, …)
     -- REPLY
@@ -20,6 +20,7 @@ Every script has one key, the shard's prefix (P). In ARGV a list is its count an
 """
 import argparse
 import hashlib
+import itertools
 import os
 import re
 import sys
@@ -154,16 +155,21 @@ class Script:
     def expand(self, folder):
         parts = [self.flags] if self.flags else []
         parts.append(f"-- {self.name}")
+        texts = []
         for include, number in self.includes_once():
-            path = os.path.join(folder, include + ".lua")
+            path = os.path.join(folder, include.rstrip("?") + ".lua")
             if not os.path.exists(path):
                 self.fault(number, f"INCLUDE {include}: there is no {path}")
             with open(path, encoding="utf-8") as f:
-                parts.append(f"-- include {include}\n" + f.read().rstrip("\n"))
+                texts.append((include.endswith("?"), f"-- include {include}\n" + f.read().rstrip("\n")))
+        often = "\n".join([text for seldom, text in texts if not seldom] + [self.body])
+        for seldom, group in itertools.groupby(texts, lambda pair: pair[0]):
+            text = "\n".join(text for _, text in group)
+            parts.append(made_later(text, often) if seldom else text)
         # KEYS[1] is what includes build names from, so the locals come first.
         head = 1 if self.flags else 0
         parts[head + 1:head + 1] = self.locals()
-        return "\n".join(parts) + "\n" + self.body.strip("\n") + "\n"
+        return lean("\n".join(parts) + "\n" + self.body.strip("\n") + "\n")
 
     # ---- C ----
 
@@ -292,6 +298,92 @@ class Script:
                 f'    struct harness_call *call = harness_call_new(h, "{n}");', f"    script_call_{n}(h->redis, h->prefix, args, sync_on_{n}, call);",
                 "    const void *reply = harness_call_wait(call);", "    if (ret_reply)", "        *ret_reply = reply;", "    return call->err;", "}", ""]
         return out
+
+
+# ---- What a script does not need is left out: each call of it makes every function and table of its text anew ----
+
+KEY_NAME = re.compile(r"^  (\w+) = (?:function\(([\w, ]*)\) return (.*) end|(P .*)),(?: --.*)?$", re.M)
+TOP_LOCAL = re.compile(r"^local function (\w+)\((?!.* end$).*\n(?:(?!end$).*\n)*end\n|^local (\w+) = \{.*\}(?: --.*)?\n|^local (\w+) = \{ *\n(?:(?!\}$).*\n)*\}\n", re.M)
+
+
+def arguments(text, at):
+    """The arguments of a call whose parenthesis was opened before `at`, and where they end; None where a string hides what is what."""
+    out, depth, begin = [], 0, at
+    while at < len(text) and text[at] not in "\n\"":
+        if text[at] == "'":
+            at = text.index("'", at + 1)
+        elif text[at] in "([{":
+            depth += 1
+        elif text[at] == "," and depth == 0:
+            out.append(text[begin:at].strip())
+            begin = at + 1
+        elif text[at] in ")]}":
+            depth -= 1
+            if depth < 0:
+                return out + [text[begin:at].strip()], at + 1
+        at += 1
+    return None, at
+
+
+def inline_keys(text):
+    """Writes the names of keys where they are used: k.run(id) as (P .. 'run:' .. id)."""
+    table = re.search(r"^local k = \{\n(?:.*\n)*?\}\n", text, re.M)
+    if not table:
+        return text
+    known = {name: (params.split(", ") if params else [], expression or constant) for name, params, expression, constant in KEY_NAME.findall(table.group(0))}
+    use = re.compile(r"\bk\.(\w+)(\(?)")
+
+    def inlined(rest):
+        out, at = "", 0
+        while found := use.search(rest, at):
+            out, at = out + rest[at:found.start()], found.end()
+            params, expression = known.get(found.group(1), ([], ""))
+            given, end = arguments(rest, at) if found.group(2) else ([], at)
+            words = re.split(r"('[^']*'|\b\w+\b)", expression)
+            simple = given is not None and all(words.count(p) == 1 or re.fullmatch(r"[\w.]+|'[^']*'", g) for p, g in zip(params, given))
+            if not expression or not simple or len(params) != len(given):
+                out += found.group(0)
+                continue
+            values = dict(zip(params, (inlined(g) if re.fullmatch(r"[\w.]+|'[^']*'", g) else f"({inlined(g)})" for g in given)))
+            out, at = f"{out}({''.join(values.get(word, word) for word in words)})", end
+        return out + rest[at:]
+
+    head, tail = text[:table.start()], inlined(text[table.end():])
+    if "k[" in tail:
+        return text
+    left = {name for name, _ in use.findall(tail)}
+    kept = [line for line in table.group(0).splitlines()[1:-1] if KEY_NAME.match(line).group(1) in left]
+    return head + ("\n".join(["local k = {", *kept, "}"]) + "\n" if kept else "") + tail
+
+
+def made_later(text, others):
+    """Includes whose functions are made by the first call of one of them from elsewhere, with the tables that only they name."""
+    rest, tables, functions = text + "\n", "", {}
+    for found in TOP_LOCAL.finditer(rest):
+        name = next(filter(None, found.groups()))
+        if found.group(1):
+            functions[name] = found.group(0)[len("local "):]
+        elif not re.search(rf"\b{name}\b", others):
+            tables += found.group(0)
+        else:
+            continue
+        rest = rest.replace(found.group(0), "")
+    doors = [f"{name} = function(...) later() return {name}(...) end" for name in functions if re.search(rf"\b{name}\b", others)]
+    return "\n".join([rest.rstrip("\n"), "local " + ", ".join(functions), "local function later()", tables + "".join(functions.values()) + "end", *doors])
+
+
+def lean(text):
+    """Without functions and tables that nothing names, and with the names of keys in place."""
+    text = inline_keys(text)
+    while True:
+        words = re.findall(r"\w+", re.sub(r"--.*", "", text))
+        count = {}
+        for word in words:
+            count[word] = count.get(word, 0) + 1
+        shorter = TOP_LOCAL.sub(lambda found: "" if count.get(next(filter(None, found.groups())), 0) == 1 else found.group(0), text)
+        if shorter == text:
+            return text
+        text = shorter
 
 
 def c_scalar(name, kind):

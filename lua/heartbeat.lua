@@ -16,6 +16,7 @@
 --   stops        list  runs it holds for which a stop was asked
 --   claimed      list  runs it holds (remote) whose end was claimed
 --   drain        int   1: it was told to drain
+--   more         int   1: what it lost is not all taken back; beat again at once
 --   now_ms       int
 -- ERRORS incarnation_dead
 
@@ -47,7 +48,12 @@ for _, row in ipairs(held) do
     kill[#kill + 1] = {row.run, row.epoch}
   end
 end
+local more = 0
 for id in pairs(in_redis) do
+  if work >= WORK_MAX then
+    more = 1
+    break
+  end
   local r = run_get(id, CLOSE_FIELDS)
   local claim_no = tonumber(redis.call('HGET', k.run(id), 'claimNo') or '0')
   if not r then
@@ -64,4 +70,4 @@ for id in pairs(in_redis) do
     end
   end
 end
-return {'ok', kill, stops, claimed, runner[3] and 1 or 0, now_ms}
+return {'ok', kill, stops, claimed, runner[3] and 1 or 0, more, now_ms}

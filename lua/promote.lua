@@ -11,6 +11,7 @@
 -- ERRORS
 
 due_told = true
+local TOLD_STEP, PUMPED = 4, 64
 local next_ms = -1
 local function again_in(ms)
   next_ms = next_ms < 0 and ms or math.min(next_ms, ms)
@@ -39,13 +40,14 @@ local function tell_dependent(run, dep, status)
   end
 end
 
+-- Each kind has its part of a call, however much there is of the others; what is left comes with the next call, at once.
 local budget = max
-while budget > 0 do
+while budget > 0 and work < WORK_PART do
   local ended = redis.call('HRANDFIELD', k.depq, 1, 'WITHVALUES')
   if not ended[1] then
     break
   end
-  local told = redis.call('SPOP', k.dependents(ended[1]), budget)
+  local told = redis.call('SPOP', k.dependents(ended[1]), math.min(budget, TOLD_STEP))
   for _, id in ipairs(told) do
     local run = run_get(id, PROMOTE_FIELDS)
     if run and run.status == 'scheduled' and run.depsLeft ~= '' then
@@ -61,8 +63,13 @@ if redis.call('EXISTS', k.depq) == 1 then
   again_in(0)
 end
 
-local due = redis.call('ZRANGEBYSCORE', k.delayed, '-inf', now_ms, 'LIMIT', 0, max)
-for _, id in ipairs(due) do
+work = 0
+local promoted = 0
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', k.delayed, '-inf', now_ms, 'LIMIT', 0, max)) do
+  if work >= WORK_PART then
+    break
+  end
+  promoted = promoted + 1
   local run = run_get(id, PROMOTE_FIELDS)
   if run and run.status == 'scheduled' then
     delay_remove(run)
@@ -72,7 +79,11 @@ for _, id in ipairs(due) do
   end
 end
 
+work = 0
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', k.expiry, '-inf', now_ms, 'LIMIT', 0, max)) do
+  if work >= WORK_PART then
+    break
+  end
   local run = run_get(id, CLOSE_FIELDS)
   if not run or run.started ~= '' or TERMINAL[run.status] then
     redis.call('ZREM', k.expiry, id)
@@ -83,10 +94,14 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', k.expiry, '-inf', now_ms, 'LIMIT
   end
 end
 
+work = 0
 for _, gate in ipairs(redis.call('ZRANGEBYSCORE', k.throttled, '-inf', now_ms, 'LIMIT', 0, max)) do
+  if work >= WORK_PART then
+    break
+  end
   redis.call('ZREM', k.throttled, gate)
   local ws, name = string.match(gate, '^([^:]*):(.*)$')
-  if gate_pump(ws, name, max) then
+  if gate_pump(ws, name, math.min(max, PUMPED)) then
     throttle(ws, name, now_ms)
   end
 end
@@ -97,4 +112,4 @@ for _, key in ipairs({k.delayed, k.expiry, k.throttled}) do
     again_in(math.max(0, tonumber(first[2]) - now_ms))
   end
 end
-return {'ok', #due, next_ms}
+return {'ok', promoted, next_ms}

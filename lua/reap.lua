@@ -56,6 +56,9 @@ if now_ms >= not_before then
     redis.call('HSET', k.runner(inc), 'state', 'dead') -- first: from here on nothing of it is accepted
     local runs = max > taken and redis.call('ZRANGE', k.held(inc), 0, max - taken - 1) or {}
     for _, id in ipairs(runs) do
+      if work >= WORK_MAX then
+        break
+      end
       redis.call('ZREM', k.held(inc), id)
       local run = run_get(id, CLOSE_FIELDS)
       if run then
@@ -74,6 +77,7 @@ if now_ms >= not_before then
     more = 1
   end
 end
+work = math.min(work, WORK_PART) -- a part is left for trees, however many runners died
 if redis.call('EXISTS', k.stopq) == 1 and stop_descendants(max, rid, retention_ms) then
   more = 1
 end

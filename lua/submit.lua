@@ -1,5 +1,5 @@
 -- submit: accepts a run, or answers an Idempotency-Key's first run again. The run is then `queued` (in its lane, with a bell, or in the line of a gate that has no room) or `scheduled` (in the delayed set, or waiting for runs it depends on).
--- INCLUDE keys time run lane gate def stream close stop replace submit
+-- INCLUDE keys time run lane gate def stream close? stop? replace? submit
 -- ARGV
 --   run          str   new run id
 --   ws           str   workspace

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- sweep: removes ended runs whose retention is over; or only their events (member `e:ID`) or result (`r:ID`), where those are kept for a shorter time.
--- INCLUDE keys time run def remove
+-- INCLUDE keys time run stream def remove
 -- ARGV
 --   max    int
 -- REPLY
@@ -8,9 +8,10 @@
 --   more   int
 -- ERRORS
 
--- A reader is told by a gap up to droppedTo; the record keeps its counts.
+-- A reader is told by a gap up to droppedTo; the record keeps its counts. An empty stream with the same last id takes the place of the one that goes: to trim it would free every entry here and now.
 local function drop_events(run)
-  redis.call('XTRIM', k.events(run.id), 'MAXLEN', 0)
+  redis.call('UNLINK', k.events(run.id))
+  redis.call('XADD', k.events(run.id), 'MAXLEN', 0, SEQ_CLOSED .. '-' .. run.lastSeq, 'x', '')
   redis.call('HSET', k.run(run.id), 'droppedTo', run.lastSeq, 'size', fmt(tonumber(run.size) - tonumber(run.eventBytes)))
   add_count(k.use(run.ws), 'bytes', fmt(-tonumber(run.eventBytes)))
 end

@@ -126,6 +126,7 @@ static void on_beat(void *ctx, enum err err, const struct script_heartbeat_reply
         s->fresh = true;
         s->generation = redis_generation(s->commands);
         obey(s, reply);
+        s->beat_again = s->beat_again || reply->more;
         if (reply->drain && !s->worker->draining)
             worker_drain(s->worker);
         if (!was_fresh || reconnected) {

@@ -75,6 +75,7 @@ end
 -- Ends a run for good: runtime_terminal behind everything, record, retention. o: status, error, result, truncated, seq, t (0: the script decides).
 local function run_end(run, o, rid, retention_ms)
   check_edge(run, o.status)
+  work = work + 1
   local before = tail(run.id)
   local seq = (o.seq or 0) > 0 and math.max(o.seq, before.last + 1) or seq_after(run, before.last, rid)
   local t = math.max((o.t or 0) > 0 and o.t or now_ms, before.t)
@@ -131,6 +132,7 @@ end
 local function run_again(run, err, seq, t, delay_ms, rid)
   local to = delay_ms > 0 and 'scheduled' or 'queued'
   check_edge(run, to)
+  work = work + 1
   local before = tail(run.id)
   seq = seq > 0 and math.max(seq, before.last + 1) or seq_after(run, before.last, rid)
   t = math.max(t > 0 and t or now_ms, before.t)
@@ -150,6 +152,7 @@ end
 -- Takes a run back that never failed (hand-back, a claim whose answer was lost): closes the epoch without an event.
 local function run_back(run)
   check_edge(run, 'queued')
+  work = work + 1
   redis.call('XSETID', k.events(run.id), fmt(tonumber(run.epoch)) .. '-' .. SEQ_CLOSED)
   redis.call('HDEL', k.run(run.id), unpack(CLAIM_FIELDS))
   run_move(run, 'queued')
@@ -235,6 +238,7 @@ local function run_leave(run)
   if run.depsLeft ~= '' then
     for _, dep in ipairs(split(run.deps)) do
       redis.call('SREM', k.dependents(dep), run.id)
+      work = work + 0.03
     end
     redis.call('HDEL', k.run(run.id), 'depsLeft')
   end

@@ -77,6 +77,7 @@ end
 
 -- Lets a queued run (ADMIT_FIELDS; gated: how many gates it holds) on to its lane, as far as its gates let it.
 local function run_admit(run)
+  work = work + 0.5
   if run.gates ~= '' then
     local words = split(run.gates)
     for i = (tonumber(run.gated) or 0) + 1, #words do

@@ -40,6 +40,7 @@ local k = {
   queued = P .. 'queued',
   scheduled = P .. 'scheduled',
   active = P .. 'active',
+  class = function(name) return P .. name end, -- the three above
   reqs = P .. 'reqs',
   reqn = P .. 'reqn',
   told = P .. 'told',

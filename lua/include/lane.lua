@@ -7,8 +7,8 @@ local BELL_MAX = 64
 local due_told = false -- true in promote, whose caller hears of the next due time by its reply
 
 local function bell_ring(queue)
-  if redis.call('LPUSH', k.bell(queue), '1') > BELL_MAX then
-    redis.call('LTRIM', k.bell(queue), 0, BELL_MAX - 1)
+  if redis.call('LLEN', k.bell(queue)) < BELL_MAX then
+    redis.call('LPUSH', k.bell(queue), '1')
   end
 end
 

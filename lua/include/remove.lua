@@ -1,8 +1,8 @@
--- Removes an ended run with everything of it, and cuts its readers.
+-- Removes an ended run with everything of it, and cuts its readers. What may be large is unlinked: Redis frees it beside its work.
 local function run_remove(run)
-  redis.call('DEL', k.run(run.id), k.events(run.id), k.logs(run.id), k.input(run.id), k.env(run.id))
+  redis.call('UNLINK', k.run(run.id), k.events(run.id), k.logs(run.id), k.input(run.id), k.env(run.id))
   if redis.call('HEXISTS', k.stopq, run.id) == 0 then
-    redis.call('DEL', k.children(run.id)) -- else the stop of its tree still needs it, and removes it
+    redis.call('UNLINK', k.children(run.id)) -- else the stop of its tree still needs it, and removes it
   end
   redis.call('ZREM', k.idx(run.ws, ''), run.id)
   if run.agent ~= '' then

@@ -1,5 +1,5 @@
 -- onLimit=replace: a newcomer stops the oldest ones under its key, so that it has a place as soon as they are gone.
-local REPLACED = 64 -- most runs looked at
+local REPLACED = 24 -- most runs looked at of those that hold the gate, and of those that wait at it
 
 -- For a run (gates, onLimit) that is about to ask for its first gate for the first time.
 local function replace_others(run, rid, retention_ms)

@@ -13,6 +13,8 @@ local WAITS = {scheduled = 1, queued = 1}
 local KEPT_ATTEMPTS = 100
 -- Fields that a run has only where they are not this (a queued run is to be small).
 local DEFAULTS = {attempt = '0', failures = '0', losses = '0', epoch = '0', req = '-', source = 'stdout', executor = 'process', priority = 'normal'}
+-- How much this call has done, 1 being about what the end of a run costs: steps of scripts that may have much to do at once end by it, so that no call keeps all others waiting for long.
+local work, WORK_MAX, WORK_PART = 0, 64, 32
 local INLINE_MAX = 64 -- a longer input or environment has a key of its own: with short values only Redis keeps a hash packed
 
 -- Some fields of a run as a table, missing ones by DEFAULTS or as ''; nil when there is no such run.
@@ -42,10 +44,10 @@ local function run_count(run, from, to)
     return
   end
   if before then
-    add_count(k[before], run.queue, -1)
+    add_count(k.class(before), run.queue, -1)
   end
   if after then
-    add_count(k[after], run.queue, 1)
+    add_count(k.class(after), run.queue, 1)
   end
   local waiting = (WAITS[to] or 0) - (WAITS[from] or 0)
   if waiting ~= 0 then

@@ -1,9 +1,12 @@
 -- What a runner can serve. A requirement is sorted words: `@executor=NAME` where it is not process, `@slots=N` where one run takes more than one, and tags.
 
+local comma_lists = {} -- as they were given → for plain finding: the same ones are asked for again and again
+
 -- Whether a runner (executors and tags as comma lists, slots) has what a requirement asks for.
 local function req_met(text, executors, tags, slots)
   local function has(list, word)
-    return string.find(',' .. string.gsub(list, '%s', '') .. ',', ',' .. word .. ',', 1, true) ~= nil
+    comma_lists[list] = comma_lists[list] or ',' .. string.gsub(list, '%s', '') .. ','
+    return string.find(comma_lists[list], ',' .. word .. ',', 1, true) ~= nil
   end
   local executor = 'process'
   for _, word in ipairs(split(text)) do

@@ -20,13 +20,14 @@ local function stop_one(run, rid, retention_ms)
     end
     redis.call('PUBLISH', k.ctl(run.inc), 'stop ' .. run.id)
     wake(run.id)
+    work = work + 0.5
   end
 end
 
 -- Stops the children of what waits in stopq (run → score of the last child seen), at most max runs; the rest stays in stopq. True when something is left.
 local function stop_descendants(max, rid, retention_ms)
   local budget = max
-  while budget > 0 do
+  while budget > 0 and work < WORK_MAX do
     local page = redis.call('HRANDFIELD', k.stopq, 1, 'WITHVALUES')
     if not page[1] then
       return false
@@ -36,11 +37,14 @@ local function stop_descendants(max, rid, retention_ms)
     if #children == 0 then
       redis.call('HDEL', k.stopq, parent)
       if redis.call('EXISTS', k.run(parent)) == 0 then
-        redis.call('DEL', k.children(parent)) -- it was removed meanwhile
+        redis.call('UNLINK', k.children(parent)) -- it was removed meanwhile
       end
       budget = budget - 1
     end
     for i = 1, #children, 2 do
+      if work >= WORK_MAX then
+        break
+      end
       local child = run_get(children[i], CLOSE_FIELDS)
       if child then
         stop_one(child, rid, retention_ms)

@@ -275,7 +275,7 @@ local function run_submit(o)
   for i = 1, #o.fields, 2 do
     local name, value = o.fields[i], o.fields[i + 1]
     if #value > INLINE_MAX and (name == 'input' or name == 'env') then
-      redis.call('SET', k[name](o.run), value)
+      redis.call('SET', name == 'input' and k.input(o.run) or k.env(o.run), value)
     else
       set(name, value)
     end
@@ -309,7 +309,9 @@ local function run_submit(o)
     delay_add({id = o.run}, due)
   elseif #open == 0 then
     local run = {id = o.run, ws = o.ws, queue = queue, req = req, reqText = req_text, priority = o.priority, gates = table.concat(gates, ' '), gated = '0', createdUs = fmt(now_us), onLimit = o.on_limit}
-    replace_others(run, o.rid, o.retention_ms)
+    if o.on_limit == 'replace' then
+      replace_others(run, o.rid, o.retention_ms)
+    end
     run_admit(run)
   end
   if o.idem_key ~= '' then

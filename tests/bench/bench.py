@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """`./dev bench`: throughput, latency and memory of Errand, one JSON line a figure, each beside the raw Redis figure of the same run.
 
-A figure is {"name", "value", "unit", "rawRedis", "rawUnit", "ratio", …}: machines are noisy, so ratios are what to compare. Names given as arguments select figures.
+A figure is {"name", "value", "unit", "rawRedis", "rawUnit", "ratio", …}: machines are noisy, so ratios are what to compare. Names given as arguments select figures; those of the scripts by themselves (scripts.py,
+longest.py) need no node, and `--small` makes them quick.
 """
 import json
 import os
@@ -16,6 +17,9 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+
+import longest
+import scripts
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("ERRAND_BUILD", os.path.join(ROOT, "build"))
@@ -303,18 +307,22 @@ def bench_memory(s):
 
 
 FIGURES = {"submit": bench_submit, "end-to-end": bench_end_to_end, "latency": bench_latency, "ingress": bench_ingress, "replay": bench_replay, "memory": bench_memory}
+SCRIPT_FIGURES = {**scripts.FIGURES, **longest.FIGURES}
 LOAD = os.path.join(tempfile.gettempdir(), f"errand-bench-load-{os.getpid()}")
 
 
 def main():
-    chosen = sys.argv[1:] or list(FIGURES)
-    unknown = [name for name in chosen if name not in FIGURES]
+    chosen = [word for word in sys.argv[1:] if word != "--small"] or [*FIGURES, *SCRIPT_FIGURES]
+    unknown = [name for name in chosen if name not in FIGURES and name not in SCRIPT_FIGURES]
     if unknown:
-        print(f"bench: no such figure: {', '.join(unknown)} (there are: {', '.join(FIGURES)})", file=sys.stderr)
+        print(f"bench: no such figure: {', '.join(unknown)} (there are: {', '.join([*FIGURES, *SCRIPT_FIGURES])})", file=sys.stderr)
         return 2
     subprocess.run(["gcc", "-O2", "-std=gnu17", "-D_GNU_SOURCE", "-o", LOAD, os.path.join(ROOT, "tests/bench/load.c")], check=True)
     try:
         for name in chosen:
+            if name in SCRIPT_FIGURES:
+                SCRIPT_FIGURES[name](figure)
+                continue
             s = System()
             try:
                 s.call("PUT", "/v1/agents/noop", NOOP)
