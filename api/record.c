@@ -71,22 +71,26 @@ static void write_attempts(struct json_writer *w, const redisReply *flat)
     json_array_end(w);
 }
 
-/* `a b` → ["a","b"] */
+/* `a b` → ["a","b"]. A requirement's own words (`@slots=2`) stand elsewhere in the record. */
 static void write_split(struct json_writer *w, const char *key, struct str text)
 {
-    if (text.len == 0)
-        return;
-    json_key(w, key);
-    json_array_begin(w);
+    bool any = false;
     while (text.len > 0) {
         const char *space = memchr(text.ptr, ' ', text.len);
         size_t len = space ? (size_t)(space - text.ptr) : text.len;
-        if (len > 0)
+        if (len > 0 && *text.ptr != '@') {
+            if (!any) {
+                json_key(w, key);
+                json_array_begin(w);
+            }
             json_str(w, (struct str){text.ptr, len});
+            any = true;
+        }
         text.ptr += len + (space ? 1 : 0);
         text.len -= len + (space ? 1 : 0);
     }
-    json_array_end(w);
+    if (any)
+        json_array_end(w);
 }
 
 /* The key in a gate's name (`k:user%20a`). Only we write %XX there. */

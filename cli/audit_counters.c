@@ -1,6 +1,6 @@
 /* The counters: what the scripts count one by one, counted here over all runs.
  *
- * a->counters holds, by name, what was counted: queued:Q, scheduled:Q, active:Q (runs), reqn:REQ (lanes), waiting:WS (runs), bytes:WS, def:DIGEST
+ * a->counters holds, by name, what was counted: queued:Q, scheduled:Q, active:Q (runs), reqn:REQ (waiting runs), waiting:WS (runs), bytes:WS, def:DIGEST
  * (users). What Redis says is taken from that; what is left over is a finding. Every change of a run changes one of the watched keys. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,16 +38,12 @@ void audit_counters_run(struct audit *a, const struct run *run)
         add(a, audit_text(a, "%s:%s", classes[run->class], run->f[F_QUEUE]), 1);
     if (run->class == CLASS_QUEUED || run->class == CLASS_SCHEDULED)
         add(a, audit_text(a, "waiting:%s", ws), 1);
+    if ((run->class == CLASS_QUEUED || run->class == CLASS_SCHEDULED) && strcmp(req, "-") != 0)
+        add(a, audit_text(a, "reqn:%s", req), 1);
     if (*run->f[F_SIZE])
         add(a, audit_text(a, "bytes:%s", ws), number_of(run->f[F_SIZE]));
     if (*run->f[F_DEF])
         add(a, audit_text(a, "def:%s", run->f[F_DEF]), 1);
-    if (*run->f[F_LANE] && strcmp(req, "-") != 0) {
-        const char *lane = audit_text(a, "lane:%s:%s:%s:%s", run->f[F_QUEUE], req, ws, run->f[F_LANE]);
-        int64_t *seen = tally_at(&a->runs, lane, false);
-        if (seen && (*seen)++ == 0)
-            add(a, audit_text(a, "reqn:%s", req), 1);
-    }
 }
 
 /* A key that is scanned twice counts once. */
@@ -169,7 +165,7 @@ void audit_counters_end(struct audit *a)
     tell_rest(a, "queued:", "queued", "runs", true);
     tell_rest(a, "scheduled:", "scheduled", "runs", true);
     tell_rest(a, "active:", "active", "runs", true);
-    tell_rest(a, "reqn:", "reqn", "lanes", true);
+    tell_rest(a, "reqn:", "reqn", "waiting runs", true);
     tell_rest(a, "waiting:", "use:", "waiting runs", false);
     tell_rest(a, "bytes:", "use:", "bytes", false);
     tell_rest(a, "def:", "def:", "users", false);

@@ -133,7 +133,7 @@ static void expect_vt(struct audit *a, const char *path, const char *const *part
            audit_key(a, "lanes:%s:%s", parts[1], parts[2]));
 }
 
-/* The number of a requirement's lanes is compared with the counters. */
+/* The number of a requirement's runs is compared with the counters. */
 static void expect_reqs(struct audit *a, const char *path, const char *const *parts)
 {
     const redisReply *all = ASK(a, "HKEYS", audit_key(a, "%s", path));
@@ -143,7 +143,7 @@ static void expect_reqs(struct audit *a, const char *path, const char *const *pa
         const char *req = reply_item(all, i);
         versioned |= strcmp(req, "#") == 0;
         if (strcmp(req, "#") != 0)
-            EXPECT(a, path, audit_text(a, "knows %s, of which there is no lane", req), want_above_zero, NULL, "HGET",
+            EXPECT(a, path, audit_text(a, "knows %s, which no run that waits has", req), want_above_zero, NULL, "HGET",
                    reqn, req);
     }
     (void)parts;
@@ -155,9 +155,9 @@ static void expect_reqn(struct audit *a, const char *path, const char *const *pa
     const redisReply *all = ASK(a, "HGETALL", audit_key(a, "%s", path));
     for (size_t i = 0; i + 1 < all->elements; i += 2) {
         const char *req = reply_item(all, i);
-        EXPECT(a, path, audit_text(a, "counts lanes of %s, which nobody knows", req), want_one, NULL, "HEXISTS",
+        EXPECT(a, path, audit_text(a, "counts runs of %s, which nobody knows", req), want_one, NULL, "HEXISTS",
                audit_key(a, "reqs"), req);
-        audit_expect_that(a, path, number_of(reply_item(all, i + 1)) > 0, audit_text(a, "counts no lanes of %s", req));
+        audit_expect_that(a, path, number_of(reply_item(all, i + 1)) > 0, audit_text(a, "counts no runs of %s", req));
     }
     (void)parts;
 }

@@ -83,7 +83,9 @@ static void on_promoted(void *ctx, enum err err, const struct script_promote_rep
     c->promoting = false;
     if (err == ERR_CANCELED) /* this node ends: its timers are stopped */
         return;
-    loop_timer_set(&c->promote, err || reply->next_ms < 0 || reply->next_ms > TICK_MS ? TICK_MS : reply->next_ms);
+    int64_t next_ms = err || reply->next_ms < 0 || reply->next_ms > TICK_MS ? TICK_MS : reply->next_ms;
+    loop_timer_set(&c->promote, c->promote_again && !err ? 0 : next_ms);
+    c->promote_again = false;
 }
 
 static void on_promote_timer(void *ctx)
@@ -106,6 +108,7 @@ static void on_due(void *ctx, bool confirmed, struct str message)
     (void)message;
     if (confirmed)
         return;
+    c->promote_again = c->promoting; /* the answer that is under way may not know of it */
     loop_timer_set(&c->promote, 0);
     ticker_poke(&c->ticker);
 }

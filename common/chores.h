@@ -15,6 +15,7 @@ struct chores {
     struct str prefix;
     struct loop_timer promote, reap;
     bool promoting, reaping, sweeping;
+    bool promote_again; /* something came due since promote was sent */
     struct ticker ticker;
 };
 

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- agent_delete: forgets an agent; its runs keep the definition they were submitted with.
--- INCLUDE keys def
+-- INCLUDE keys time run lane gate def
 -- ARGV
 --   ws    str
 --   name  str
@@ -20,4 +20,9 @@ end
 redis.call('DEL', key)
 redis.call('ZREM', k.agents(ws), name)
 redis.call('HDEL', k.limits(ws), 'a:' .. name, 'ra:' .. name)
+for _, gate in ipairs({'a:' .. name, 'ra:' .. name}) do
+  if redis.call('EXISTS', k.wait(ws, gate)) == 1 then
+    throttle(ws, gate, now_ms) -- who waits goes by the number that it took along
+  end
+end
 return {'ok'}

@@ -11,6 +11,7 @@
 --   runs      table(run str, ws str, agent str, attempt int, epoch int, first_seq int, last_t_ms int, event_count int, event_bytes int, timeout_ms int, stall_ms int, grace_ms int, slots int, source str, executor str, def str, input str, env str, traceparent str, dependencies str)
 --   more      int   1 when runs are left that it could serve
 --   now_ms    int   Redis time
+--   saving    int   1: the slots that are left are kept for a run that needs more of them
 -- ERRORS incarnation_dead stale_claim
 
 local MAX_CLAIM, MAX_BYTES, HOLD_MS = 64, 1048576, 30000 -- runs of a claim; what they carry, where that is much: at least one comes; a hold's time
@@ -86,7 +87,7 @@ end
 
 -- A new attempt with its epoch: `queued` to `provisioning`.
 local function attempt_begin(id)
-  local run = run_get(id, {'ws', 'queue', 'agent', 'def', 'input', 'env', 'traceparent', 'epoch', 'attempt', 'timeoutMs', 'stallMs', 'source', 'executor', 'rid', 'gates', 'deps', 'slots'})
+  local run = run_get(id, {'ws', 'queue', 'req', 'agent', 'def', 'input', 'env', 'traceparent', 'epoch', 'attempt', 'timeoutMs', 'stallMs', 'source', 'executor', 'rid', 'gates', 'deps', 'slots'})
   if not run or run.status ~= 'queued' then
     return nil
   end
@@ -145,12 +146,22 @@ for _, queue in ipairs(open) do
     lines[#lines + 1] = {queue = queue, req = req, slots = slots_of[req]}
   end
 end
--- One runner at a time takes nothing else until a large run fits; else small ones would never leave it room.
+-- One runner at a time takes nothing else until a large run fits; else small ones would never leave it room. The bell that woke it may have rung for one of those: another runner is to hear it.
+local function keep_slots(runs)
+  for _, line in ipairs(lines) do
+    if line.slots <= max and redis.call('EXISTS', k.lanes(line.queue, line.req)) == 1 then
+      bell_ring(line.queue)
+      break
+    end
+  end
+  return {'ok', runs, 0, now_ms, 1}
+end
 local turn = claim_no -- several lines take turns in going first
 for i, line in ipairs(lines) do
   if line.slots > 1 and redis.call('GET', k.hold(line.queue, line.req)) == inc then
     if line.slots > max and redis.call('EXISTS', k.lanes(line.queue, line.req)) == 1 then
-      return {'ok', {}, 0, now_ms}
+      redis.call('PEXPIRE', k.hold(line.queue, line.req), HOLD_MS) -- it ends early only with its runner
+      return keep_slots({})
     end
     turn = i - 1
   end
@@ -162,7 +173,7 @@ while free > 0 and #runs < MAX_CLAIM and bytes < MAX_BYTES and idle < #lines do
   idle = idle + 1
   local fits = line.slots <= free
   if not fits and redis.call('EXISTS', k.lanes(line.queue, line.req)) == 1 and redis.call('SET', k.hold(line.queue, line.req), inc, 'NX', 'PX', HOLD_MS) then
-    return {'ok', runs, 0, now_ms}
+    return keep_slots(runs)
   end
   local id = fits and pop(line.queue, line.req)
   local row, cost, carried
@@ -191,4 +202,4 @@ for _, line in ipairs(lines) do
     bell_ring(line.queue)
   end
 end
-return {'ok', runs, more, now_ms}
+return {'ok', runs, more, now_ms, 0}

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- reap: marks runners dead whose lease is over, takes back their runs in bounded steps, removes them when nothing is left; continues stops of large trees. Any node, each second.
 -- A runner whose process is gone has no subscription to its control channel any more: its lease is shortened to SUSPECT_MS (one that only reconnects sends a heartbeat before that). It is never shortened while nobody is reaped.
--- After an outage (its own last tick is more than 3 s old, or ahead of now) nobody is reaped for one lease, and deadlines are capped at now + one lease.
+-- After an outage (its own last tick is more than 3 s old, or ahead of now; or Redis restarted, however quickly: then all subscriptions are gone) nobody is reaped for one lease, and deadlines are capped at now + one lease.
 -- INCLUDE keys time run lane gate stream close stop
 -- ARGV
 --   lease_ms     int
@@ -16,9 +16,9 @@
 -- ERRORS
 
 local OUTAGE_MS, RUNNERS, CAPPED, SUSPECT_MS = 3000, 16, 1000, 1500
-local last = redis.call('HMGET', k.reap, 'tick', 'until')
+local last = redis.call('HMGET', k.reap, 'tick', 'until', 'rid')
 local tick, not_before = tonumber(last[1] or '0'), tonumber(last[2] or '0')
-if now_ms - tick > OUTAGE_MS or tick > now_ms then
+if now_ms - tick > OUTAGE_MS or tick > now_ms or (last[3] and last[3] ~= rid_short(rid)) then
   -- Nobody looked for a while (or the clock went back): runners could not renew either, so each gets one whole lease.
   not_before = now_ms + lease_ms
   local beyond = redis.call('ZRANGEBYSCORE', k.leases, '(' .. fmt(now_ms + lease_ms), '+inf', 'LIMIT', 0, CAPPED)
@@ -26,7 +26,7 @@ if now_ms - tick > OUTAGE_MS or tick > now_ms then
     redis.call('ZADD', k.leases, fmt(now_ms + lease_ms), inc)
   end
 end
-redis.call('HSET', k.reap, 'tick', fmt(now_ms), 'until', fmt(not_before))
+redis.call('HSET', k.reap, 'tick', fmt(now_ms), 'until', fmt(not_before), 'rid', rid_short(rid))
 boot_number(rid)
 
 -- Shortens the leases of runners that nobody listens for; the time until the first of them is over, 0 for none.

@@ -481,6 +481,7 @@ static void on_fenced(void *ctx)
 static void on_full(void *ctx, bool full)
 {
     struct attempt *a = ctx;
+    a->event_ms = clock_mono_ms(); /* what it wrote while we did not read is still to come */
     if (a->job && (!full || a->end == END_NONE || a->end == END_CLAIMED))
         a->executor->read_output(a->job, !full);
 }
@@ -540,6 +541,7 @@ static void on_newest(void *ctx, enum err err, const redisReply *reply)
     struct attempt *a = ctx;
     a->stall_asked = false;
     if (a->state != ATTEMPT_RUNNING || err) {
+        a->event_ms = clock_mono_ms();
         over_if_quiet(a);
         return;
     }
@@ -561,7 +563,9 @@ static void on_stall(void *ctx)
     if (a->remote) {
         struct key key = keys_events(worker_prefix(a->shard), str_of(a->run_id.s));
         const struct str argv[] = {STR("XREVRANGE"), key_str(&key), STR("+"), STR("-"), STR("COUNT"), STR("1")};
-        if (!a->stall_asked && redis_is_up(a->shard->commands)) {
+        if (a->stall_asked || !redis_is_up(a->shard->commands)) {
+            a->event_ms = clock_mono_ms(); /* Redis is away: nobody can tell, and nobody could write */
+        } else {
             a->stall_asked = true;
             redis_command(a->shard->commands, ARRAY_LEN(argv), argv, on_newest, a);
         }

@@ -34,6 +34,9 @@ struct worker_shard {
     int64_t claim_no;    /* the newest claim's number */
     int64_t answered;    /* the highest that was answered or given up */
     bool claiming, more, listening;
+    bool saving; /* what slots are free are kept for a large run of this shard */
+    bool
+        rung; /* a bell rang that no claim was sent for yet: it may be of a run that the claim in flight came too early for */
     struct loop_timer beat, ask;
     bool evicting; /* Redis may evict keys, and that is not allowed */
     struct chores chores;

@@ -12,7 +12,7 @@
 #include "common/version.h"
 #include "runner/attempt.h"
 
-enum { ASK_MS = 1000, CLAIM_MAX = 64, UNHEARD_BEAT_MS = 500 }; /* the last: well under reap's SUSPECT_MS */
+enum { ASK_MS = 1000, UNHEARD_BEAT_MS = 500 }; /* the last: well under reap's SUSPECT_MS */
 
 static void claim(struct worker_shard *s);
 static void listen_for_bell(struct worker_shard *s);
@@ -52,6 +52,7 @@ static void start_anew(struct worker_shard *s)
     lose_all(s);
     s->incarnation = id_new();
     s->claim_no = s->answered = 0;
+    s->saving = false;
     do_register(s);
 }
 
@@ -293,10 +294,22 @@ static int64_t free_slots(const struct worker *w)
     return (by_slots < by_memory ? by_slots : by_memory) - w->reserved;
 }
 
+/* One shard at a time saves up slots for a large run; else the small ones of the others would never leave it room. */
+static bool another_saves(const struct worker_shard *s)
+{
+    for (unsigned i = 0; i < s->worker->shard_count; i++) {
+        const struct worker_shard *o = &s->worker->shards[i];
+        if (o != s && o->saving && o->registered && redis_is_up(o->commands) && !(s->saving && s->number < o->number))
+            return true;
+    }
+    return false;
+}
+
 static bool may_claim(const struct worker_shard *s)
 {
     return s->registered && s->fresh && !s->worker->draining && !s->evicting && redis_is_up(s->commands) &&
-           free_slots(s->worker) > 0 && worker_may_execute(s->worker, "process"); /* every run there is needs it */
+           free_slots(s->worker) > 0 && !another_saves(s) &&
+           worker_may_execute(s->worker, "process"); /* every run there is needs it */
 }
 
 struct claim_call {
@@ -304,6 +317,14 @@ struct claim_call {
     int64_t reserved, number;
     struct id incarnation; /* whose claim it was */
 };
+
+/* A claim is over: its slots are free again, also for shards whose bell rang meanwhile. */
+static void claim_where_rung(struct worker *w)
+{
+    for (unsigned i = 0; i < w->shard_count; i++)
+        if (w->shards[i].more || w->shards[i].rung)
+            claim(&w->shards[i]);
+}
 
 static void on_claimed(void *ctx, enum err err, const struct script_claim_reply *reply)
 {
@@ -321,13 +342,14 @@ static void on_claimed(void *ctx, enum err err, const struct script_claim_reply 
         return;
     }
     if (err) {
-        s->more = false;
+        s->more = s->saving = false;
         if (err == ERR_INCARNATION_DEAD)
             start_anew(s);
         worker_stop_if_done(s->worker);
         return;
     }
     s->more = reply->more != 0;
+    s->saving = reply->saving != 0;
     for (size_t i = 0; i < reply->runs_len; i++)
         worker_attempt_begin(s, &reply->runs[i]);
     for (size_t i = 0; s->worker->draining && i < reply->runs_len; i++) { /* asked for before the signal */
@@ -335,9 +357,9 @@ static void on_claimed(void *ctx, enum err err, const struct script_claim_reply 
         if (a)
             attempt_hand_back(a);
     }
-    if (s->more)
-        claim(s);
-    listen_for_bell(s);
+    claim_where_rung(s->worker);
+    for (unsigned i = 0; i < s->worker->shard_count; i++)
+        listen_for_bell(&s->worker->shards[i]); /* they could not while all slots were reserved */
     worker_stop_if_done(s->worker);
 }
 
@@ -349,10 +371,11 @@ static void claim(struct worker_shard *s)
     struct claim_call *call = calloc(1, sizeof *call);
     if (!call)
         return;
-    int64_t n = free_slots(w) < CLAIM_MAX ? free_slots(w) : CLAIM_MAX;
+    int64_t n =
+        free_slots(w); /* all of them: a run may take many. How many runs come at once is the script's to bound */
     *call = (struct claim_call){s, n, ++s->claim_no, s->incarnation};
     s->claiming = true;
-    s->more = false;
+    s->more = s->rung = false;
     w->reserved += n;
     struct script_claim_args args = {.inc = str_of(s->incarnation.s),
                                      .claim_no = call->number,
@@ -369,15 +392,17 @@ static void on_bell(void *ctx, enum err err, const redisReply *reply)
     s->listening = false;
     if (err)
         return; /* its connection's return listens again */
-    if (reply->type == REDIS_REPLY_ARRAY)
+    if (reply->type == REDIS_REPLY_ARRAY) {
+        s->rung = true;
         claim(s);
+    }
     listen_for_bell(s);
 }
 
 /* Blocks on the bells of all queues, one second at a time, while there is a free slot. */
 static void listen_for_bell(struct worker_shard *s)
 {
-    if (s->listening || !may_claim(s) || !redis_is_up(s->blocking))
+    if (s->listening || s->saving || !may_claim(s) || !redis_is_up(s->blocking))
         return;
     struct worker *w = s->worker;
     struct str argv[WORKER_QUEUES_MAX + 2];

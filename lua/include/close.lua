@@ -128,8 +128,9 @@ local function run_end(run, o, rid, retention_ms)
   gates_leave(run)
 end
 
--- Closes an attempt that another one follows, with the stream_error that announces it, and makes the run wait: delay_ms, or at the front of its queue.
-local function run_again(run, err, seq, t, delay_ms, rid)
+-- Closes an attempt that another one follows, with the stream_error that announces it, and makes the run wait: delay_ms, or in a lane. That is `again`, before all others, only for what was lost: losses are few,
+-- but failures may be as many as their agent likes.
+local function run_again(run, err, seq, t, delay_ms, rid, lane)
   local to = delay_ms > 0 and 'scheduled' or 'queued'
   check_edge(run, to)
   work = work + 1
@@ -144,7 +145,7 @@ local function run_again(run, err, seq, t, delay_ms, rid)
     gates_leave(run) -- others may go while it waits
     delay_add(run, now_ms + delay_ms)
   else
-    lane_add(run, 'again')
+    lane_add(run, lane)
   end
   wake(run.id)
 end
@@ -203,7 +204,7 @@ local function attempt_end(run, o, by, exit_code, rid, retention_ms)
   attempt_close(run, o.status, by, o.error, exit_code)
   redis.call('HSET', k.run(run.id), 'failures', failures)
   if again then
-    run_again(run, o.error, o.seq or 0, o.t or 0, delay_ms, rid)
+    run_again(run, o.error, o.seq or 0, o.t or 0, delay_ms, rid, run.priority)
   else
     run_end(run, o, rid, retention_ms)
   end
@@ -223,7 +224,7 @@ local function take_back(run, by, max_losses, rid, retention_ms)
   if run.atMostOnce == '1' or losses > max_losses then
     run_end(run, {status = 'error', error = LOST}, rid, retention_ms)
   else
-    run_again(run, LOST, 0, 0, 0, rid)
+    run_again(run, LOST, 0, 0, 0, rid, 'again')
   end
 end
 

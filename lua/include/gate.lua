@@ -43,6 +43,9 @@ local function gate_take(run, g)
       return false
     end
     local tat = math.max(tonumber(redis.call('GET', k.rate(run.ws, g.name)) or '0'), now_us)
+    if tat > now_us + tolerance + interval + 1 then
+      tat = now_us + tolerance -- further ahead than this rate can bring it: it was slower, or the clock was ahead. That is not waited for
+    end
     if tat - tolerance > now_us then
       return false, math.ceil((tat - tolerance) / 1000)
     end
@@ -107,19 +110,23 @@ gate_pump = function(ws, name, max)
       return false
     end
     local run = run_get(id, ADMIT_FIELDS)
-    local place = tonumber(run.gated) + 1
-    local g = gate_now(ws, split(run.gates)[place])
-    local taken, next_ms = gate_take(run, g)
-    if not taken then
-      if next_ms then
-        throttle(ws, name, next_ms)
+    local place = run and (tonumber(run.gated) or 0) + 1
+    local word = run and run.status == 'queued' and split(run.gates)[place]
+    if not word then
+      redis.call('ZREM', k.wait(ws, name), id) -- a record that somebody removed holds nobody up
+    else
+      local taken, next_ms = gate_take(run, gate_now(ws, word))
+      if not taken then
+        if next_ms then
+          throttle(ws, name, next_ms)
+        end
+        return false
       end
-      return false
+      redis.call('ZREM', k.wait(ws, name), id)
+      redis.call('HDEL', k.run(id), 'waitGate')
+      run.gated = place
+      run_admit(run)
     end
-    redis.call('ZREM', k.wait(ws, name), id)
-    redis.call('HDEL', k.run(id), 'waitGate')
-    run.gated = place
-    run_admit(run)
   end
   return true
 end

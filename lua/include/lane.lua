@@ -3,36 +3,21 @@
 -- `again` lanes (runs taken back) stay in front of all: there are few, because losses and hand-backs are bounded.
 local STRIDE = {high = 1, normal = 4, low = 16}
 local WS_STRIDE = 100
-local BELL_MAX = 64
+local BELL_MAX, BELL_MS = 64, 60000
 local due_told = false -- true in promote, whose caller hears of the next due time by its reply
 
 local function bell_ring(queue)
-  if redis.call('LLEN', k.bell(queue)) < BELL_MAX then
+  local rung = redis.call('LLEN', k.bell(queue))
+  if rung < BELL_MAX then
     redis.call('LPUSH', k.bell(queue), '1')
+  end
+  if rung == 0 then
+    redis.call('PEXPIRE', k.bell(queue), BELL_MS) -- of a queue that nobody listens to none is left
   end
 end
 
 local function weight_of(ws)
   return tonumber(redis.call('HGET', k.ws(ws), 'weight') or '1')
-end
-
--- A requirement is known by name for as long as a lane has it.
-local function req_ref(req, text)
-  if redis.call('HINCRBY', k.reqn, req, 1) == 1 then
-    redis.call('HSET', k.reqs, req, text, '#', fmt(now_us))
-  end
-end
-
-local function req_unref(req)
-  if redis.call('HINCRBY', k.reqn, req, -1) <= 0 then
-    redis.call('HDEL', k.reqn, req)
-    redis.call('HDEL', k.reqs, req)
-    if redis.call('HLEN', k.reqs) == 1 then
-      redis.call('DEL', k.reqs)
-    else
-      redis.call('HSET', k.reqs, '#', fmt(now_us))
-    end
-  end
 end
 
 -- Puts a lane that has become non-empty among those that are served; one stride behind what is served now, so that idle time saves up no credit.
@@ -49,12 +34,9 @@ local function lane_open(run, prio)
       redis.call('ZADD', k.lanes(queue, req), vt + WS_STRIDE / weight_of(ws), ws)
     end
   end
-  if req ~= '-' then
-    req_ref(req, run.reqText)
-  end
 end
 
--- Puts a run (ws, queue, req, reqText) at the end of its lane.
+-- Puts a run (ws, queue, req) at the end of its lane.
 local function lane_add(run, prio)
   local key = k.lane(run.queue, run.req, run.ws, prio)
   if redis.call('EXISTS', key) == 0 then
@@ -82,9 +64,6 @@ local function lane_drop(queue, req, ws, prio, entry)
     if redis.call('EXISTS', k.prios(queue, req, ws)) == 0 then
       redis.call('ZREM', k.lanes(queue, req), ws)
     end
-  end
-  if req ~= '-' then
-    req_unref(req)
   end
   if redis.call('EXISTS', k.lanes(queue, req)) == 0 then
     redis.call('DEL', k.vt(queue, req)) -- nobody waits: virtual time begins anew

@@ -37,7 +37,30 @@ local function check_edge(run, to)
   end
 end
 
--- Counts a run (ws, queue) that comes from one status to another; '' is none.
+-- A requirement is known by name for as long as a run that waits has it, in a lane or elsewhere: so their number is bounded when runs are accepted. Each change gives the whole another version: the time.
+local function reqs_version()
+  return table.concat(redis.call('TIME'), '.')
+end
+
+local function req_ref(req, text)
+  if redis.call('HINCRBY', k.reqn, req, 1) == 1 then
+    redis.call('HSET', k.reqs, req, text, '#', reqs_version())
+  end
+end
+
+local function req_unref(req)
+  if redis.call('HINCRBY', k.reqn, req, -1) <= 0 then
+    redis.call('HDEL', k.reqn, req)
+    redis.call('HDEL', k.reqs, req)
+    if redis.call('HLEN', k.reqs) == 1 then
+      redis.call('DEL', k.reqs)
+    else
+      redis.call('HSET', k.reqs, '#', reqs_version())
+    end
+  end
+end
+
+-- Counts a run (ws, queue, req, reqText) that comes from one status to another; '' is none.
 local function run_count(run, from, to)
   local before, after = CLASS[from], CLASS[to]
   if before == after then
@@ -52,10 +75,15 @@ local function run_count(run, from, to)
   local waiting = (WAITS[to] or 0) - (WAITS[from] or 0)
   if waiting ~= 0 then
     add_count(k.use(run.ws), 'waiting', waiting)
+    if waiting > 0 and run.req ~= '-' then
+      req_ref(run.req, run.reqText)
+    elseif run.req ~= '-' then
+      req_unref(run.req)
+    end
   end
 end
 
--- Wants the fields ws and queue, but between two statuses of one class.
+-- Wants the fields ws, queue, req and reqText, but between two statuses of one class.
 local function run_move(run, to)
   check_edge(run, to)
   redis.call('HSET', k.run(run.id), 'status', to)

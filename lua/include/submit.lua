@@ -63,8 +63,15 @@ end
 
 -- The runs that this one waits for. Returns an error code, or the unfinished ones and the first that ended without success.
 local function submit_dependencies(o)
-  local open, failed = {}, nil
+  local open, failed, ids, known = {}, nil, {}, {}
   for _, id in ipairs(o.depends) do
+    if not known[id] then
+      known[id] = true
+      ids[#ids + 1] = id
+    end
+  end
+  o.depends = ids -- each tells once
+  for _, id in ipairs(ids) do
     local dep = run_get(id, {'ws'})
     if not dep or dep.ws ~= o.ws then
       return 'dependency_not_found'
@@ -85,15 +92,18 @@ local function submit_dependencies(o)
         break
       end
     end
-    local todo, seen = {unpack(open)}, 0
+    local todo, seen, visited = {unpack(open)}, 0, {}
     while #todo > 0 do
       local id = table.remove(todo)
-      seen = seen + 1
-      if above[id] or seen > GRAPH_MAX then
-        return 'dependency_cycle'
-      end
-      for _, further in ipairs(split(redis.call('HGET', k.run(id), 'deps') or '')) do
-        todo[#todo + 1] = further
+      if not visited[id] then
+        visited[id] = true
+        seen = seen + 1
+        if above[id] or seen > GRAPH_MAX then
+          return 'dependency_cycle'
+        end
+        for _, further in ipairs(split(redis.call('HGET', k.run(id), 'deps') or '')) do
+          todo[#todo + 1] = further
+        end
       end
     end
   end
@@ -297,7 +307,7 @@ local function run_submit(o)
     redis.call('ZADD', k.expiry, start_by, o.run)
   end
   redis.call('HINCRBY', k.use(o.ws), 'bytes', bytes)
-  run_count({queue = queue, ws = o.ws}, '', status)
+  run_count({queue = queue, ws = o.ws, req = req, reqText = req_text}, '', status)
   for _, dep in ipairs(open) do
     redis.call('HSET', k.run(dep), 'dependents', '1')
     redis.call('SADD', k.dependents(dep), o.run)

@@ -220,14 +220,13 @@ static void test_a_later_retry_wakes_nobody(void **state)
     audit_check(h);
 }
 
-static void test_a_retry_without_delay_goes_to_the_front(void **state)
+static void test_a_retry_without_delay_stands_in_its_own_lane(void **state)
 {
     struct harness *h = *state;
     const struct script_claim_runs *row = audit_running(h, "r1", &(struct rig_run){.max_attempts = 2});
-    rig_submit(h, &(struct rig_run){.priority = "high"});
     struct script_finish_args args = args_of(row, "error");
     harness_assert_err(sync_finish(h, &args, NULL), ERR_OK);
-    assert_string_equal(rig_field(h, audit_id(h, row), "lane"), "again");
+    assert_string_equal(rig_field(h, audit_id(h, row), "lane"), "normal");
     audit_check(h);
     const struct script_claim_runs *two = rig_execute(h, "r1", 2);
     assert_true(str_eq(two->run, row->run) && two->attempt == 2 && two->first_seq == 3);
@@ -425,7 +424,7 @@ int main(void)
         TEST(test_who_may_not_finish),
         TEST(test_a_retry_waits_its_time),
         TEST(test_a_later_retry_wakes_nobody),
-        TEST(test_a_retry_without_delay_goes_to_the_front),
+        TEST(test_a_retry_without_delay_stands_in_its_own_lane),
         TEST(test_what_is_never_tried_again),
         TEST(test_a_stop_comes_before_every_outcome),
         TEST(test_a_claim_decides_status_result_and_seq),
