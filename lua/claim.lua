@@ -87,7 +87,7 @@ end
 
 -- A new attempt with its epoch: `queued` to `provisioning`.
 local function attempt_begin(id)
-  local run = run_get(id, {'ws', 'queue', 'req', 'agent', 'def', 'input', 'env', 'traceparent', 'epoch', 'attempt', 'timeoutMs', 'stallMs', 'source', 'executor', 'rid', 'gates', 'deps', 'slots'})
+  local run = run_get(id, {'ws', 'queue', 'req', 'createdUs', 'agent', 'def', 'input', 'env', 'traceparent', 'epoch', 'attempt', 'timeoutMs', 'stallMs', 'source', 'executor', 'rid', 'gates', 'deps', 'slots'})
   if not run or run.status ~= 'queued' then
     return nil
   end

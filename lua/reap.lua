@@ -27,7 +27,6 @@ if now_ms - tick > OUTAGE_MS or tick > now_ms or (last[3] and last[3] ~= rid_sho
   end
 end
 redis.call('HSET', k.reap, 'tick', fmt(now_ms), 'until', fmt(not_before), 'rid', rid_short(rid))
-boot_number(rid)
 
 -- Shortens the leases of runners that nobody listens for; the time until the first of them is over, 0 for none.
 local function suspect()

@@ -377,9 +377,10 @@ void outbox_reconnected(struct outbox *o)
     o->kept = 0;
     o->next_out = o->first;
     if (strcmp(o->redis, redis_run_id(o->shard->commands)) != 0) {
-        /* What this Redis forgot may have held an end that somebody else wrote (a reaper, say) behind our events, and readers have seen it: our next events are not to have its seq. */
+        /* What this Redis forgot may have held an end that somebody else wrote (a reaper, say) behind our events, and readers have seen it. Its seq was as far ahead as lua/include/stream.lua says
+         * (seq_after), by the time since the claim: our next events come behind that. */
         snprintf(o->redis, sizeof o->redis, "%s", redis_run_id(o->shard->commands));
-        o->next_seq += SEQ_RESTART_GAP;
+        o->next_seq += 2 * SEQ_RESTART_GAP + clock_mono_us() - o->since_us;
     }
     send_next(o);
 }
@@ -404,6 +405,7 @@ void outbox_init(struct outbox *o, struct worker_shard *s, const struct id *run_
                          .fns = fns,
                          .ctx = ctx};
     snprintf(o->redis, sizeof o->redis, "%s", redis_run_id(s->commands));
+    o->since_us = clock_mono_us();
     o->tail = &o->first;
     strbuf_init(&o->open_lines, 2 * (size_t)LIMIT_EVENT + BATCH_BYTES);
     loop_timer_init(&o->flush, s->worker->loop, on_flush, o);

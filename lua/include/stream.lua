@@ -12,26 +12,17 @@ local function tail(id)
   return {last = tonumber(f[4]), t = tonumber(f[6]), c = tonumber(f[10]), z = tonumber(f[12])}
 end
 
--- Numbers the Redis processes that there have been, as they are noticed: `boot:RID` → number, in `reap`. What is kept of a Redis that lost its last writes has the numbers that its writes went by.
-local function boot_number(rid)
-  local name = 'boot:' .. rid_short(rid)
-  local n = redis.call('HGET', k.reap, name)
-  if not n then
-    n = redis.call('HINCRBY', k.reap, 'boots', 1)
-    redis.call('HSET', k.reap, name, n)
-  end
-  return tonumber(n)
-end
-
--- The seq that follows what is stored of a run (id, attempt, rid). After restarts of Redis readers may have seen events that it lost, hence a gap for each; and an attempt that wrote nothing has used up its first seq, too.
+-- The seq that follows what is stored of a run (id, attempt, createdUs, rid). An attempt that wrote nothing has used up its first seq, too. After a restart of Redis readers may have seen events that it lost: hence a gap, and for each
+-- microsecond since the last claim that is known another seq, so that what was given twice from one state (a Redis may have come and gone in between, with all that it was told) is never the same.
 local function seq_after(run, last, rid)
-  local seq = last + 1
+  local seq, since = last + 1, tonumber(run.createdUs)
   if tonumber(run.attempt) > 0 then
-    seq = math.max(seq, tonumber(redis.call('HGET', k.run(run.id), 'a' .. run.attempt .. ':first') or '0'))
+    local attempt = redis.call('HMGET', k.run(run.id), 'a' .. run.attempt .. ':first', 'a' .. run.attempt .. ':claimed')
+    seq = math.max(seq, tonumber(attempt[1] or '0'))
+    since = tonumber(attempt[2] or '0') * 1000
   end
   if run.rid ~= '' and run.rid ~= rid_short(rid) then
-    local stored = tonumber(redis.call('HGET', k.reap, 'boot:' .. run.rid) or '0')
-    seq = seq + RESTART_GAP * (stored > 0 and math.max(1, boot_number(rid) - stored) or 1)
+    seq = seq + RESTART_GAP + math.max(0, now_us - since)
   end
   return seq
 end
