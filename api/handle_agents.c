@@ -1,20 +1,6 @@
 #include "api/handlers.h"
 #include "api/validate.h"
 
-static bool name_valid(struct call *c)
-{
-    if (keys_name_valid(call_param(c, 0)))
-        return true;
-    call_problem(c, c->route->method == HTTP_PUT_ ? ERR_INVALID_FIELD : ERR_AGENT_NOT_FOUND,
-                 "an agent's name is letters, digits, '.', '_' and '-', beginning with a letter or digit, at most 128");
-    return false;
-}
-
-static struct shard *shard_of(struct call *c)
-{
-    return node_shard_of_workspace(c->node, c->workspace);
-}
-
 static void on_put(void *ctx, enum err err, const struct script_agent_put_reply *reply)
 {
     struct call *c = ctx;
@@ -36,7 +22,7 @@ void handle_agent_put(struct call *c)
     const struct json *root;
     struct fault fault;
     struct definition def;
-    if (!name_valid(c))
+    if (!call_name_valid(c, "an agent", ERR_AGENT_NOT_FOUND))
         return;
     if (!validate_body(&c->req->arena, c->req->body, &root, &fault) ||
         !validate_definition(&c->req->arena, root, call_param(c, 0), "", &def, &fault)) {
@@ -50,7 +36,7 @@ void handle_agent_put(struct call *c)
                                          .def_fields_len = def.field_count,
                                          .max_agents = LIMIT_AGENTS,
                                          .max_versions = LIMIT_AGENT_VERSIONS};
-    script_call_agent_put(shard_of(c)->commands, shard_prefix(shard_of(c)), &args, on_put, c);
+    script_call_agent_put(call_shard(c)->commands, shard_prefix(call_shard(c)), &args, on_put, c);
 }
 
 static void on_get(void *ctx, enum err err, const struct script_agent_get_reply *reply)
@@ -78,28 +64,25 @@ static void on_get(void *ctx, enum err err, const struct script_agent_get_reply 
 void handle_agent_get(struct call *c)
 {
     int64_t version;
-    if (!name_valid(c) || !call_query_int(c, "version", 1, INT32_MAX, 0, &version))
+    if (!call_name_valid(c, "an agent", ERR_AGENT_NOT_FOUND) ||
+        !call_query_int(c, "version", 1, INT32_MAX, 0, &version))
         return;
     struct script_agent_get_args args = {.ws = c->workspace, .name = call_param(c, 0), .version = version};
-    script_call_agent_get(shard_of(c)->commands, shard_prefix(shard_of(c)), &args, on_get, c);
+    script_call_agent_get(call_shard(c)->commands, shard_prefix(call_shard(c)), &args, on_get, c);
 }
 
 static void on_delete(void *ctx, enum err err, const struct script_agent_delete_reply *reply)
 {
-    struct call *c = ctx;
     (void)reply;
-    if (err)
-        call_problem(c, err, NULL);
-    else
-        http_reply(c->req, 204, NULL, STR_NONE);
+    call_done(ctx, err);
 }
 
 void handle_agent_delete(struct call *c)
 {
-    if (!name_valid(c))
+    if (!call_name_valid(c, "an agent", ERR_AGENT_NOT_FOUND))
         return;
     struct script_agent_delete_args args = {.ws = c->workspace, .name = call_param(c, 0)};
-    script_call_agent_delete(shard_of(c)->commands, shard_prefix(shard_of(c)), &args, on_delete, c);
+    script_call_agent_delete(call_shard(c)->commands, shard_prefix(call_shard(c)), &args, on_delete, c);
 }
 
 static void on_list(void *ctx, enum err err, const struct script_agent_list_reply *reply)
@@ -142,5 +125,5 @@ void handle_agent_list(struct call *c)
         return;
     }
     if (call_query_int(c, "limit", 1, LIMIT_PAGE, LIMIT_PAGE, &args.limit))
-        script_call_agent_list(shard_of(c)->commands, shard_prefix(shard_of(c)), &args, on_list, c);
+        script_call_agent_list(call_shard(c)->commands, shard_prefix(call_shard(c)), &args, on_list, c);
 }

@@ -167,7 +167,7 @@ static void on_drained(void *ctx, enum err err, const struct script_runner_drain
 
 void handle_runner_drain(struct call *c)
 {
-    if (!settings_none(c))
+    if (!call_body_empty(c))
         return;
     struct drain *d = arena_zalloc(&c->req->arena, sizeof *d);
     if (!d) {

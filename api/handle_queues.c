@@ -217,7 +217,7 @@ void handle_queues(struct call *c)
 
 void handle_queue_get(struct call *c)
 {
-    if (settings_name(c, "a queue"))
+    if (call_name_valid(c, "a queue", ERR_INVALID_FIELD))
         list_queues(c, call_param(c, 0));
 }
 
@@ -301,14 +301,14 @@ static void change(struct call *c, const int64_t values[SETTINGS])
 void handle_queue_put(struct call *c)
 {
     int64_t values[SETTINGS] = {-1, -1, -1};
-    if (settings_name(c, "a queue") && settings_read(c, table, SETTINGS, values))
+    if (call_name_valid(c, "a queue", ERR_INVALID_FIELD) && settings_read(c, table, SETTINGS, values))
         change(c, values);
 }
 
 static void change_to(struct call *c, int64_t paused, int64_t draining)
 {
     const int64_t values[SETTINGS] = {paused, draining, -1};
-    if (settings_name(c, "a queue") && settings_none(c))
+    if (call_name_valid(c, "a queue", ERR_INVALID_FIELD) && call_body_empty(c))
         change(c, values);
 }
 

@@ -8,21 +8,6 @@
 
 enum { TRIES = 3 }; /* when somebody else changes the same schedule meanwhile */
 
-static struct shard *shard_of(struct call *c)
-{
-    return node_shard_of_workspace(c->node, c->workspace);
-}
-
-static bool name_valid(struct call *c)
-{
-    if (keys_name_valid(call_param(c, 0)))
-        return true;
-    call_problem(
-        c, c->route->method == HTTP_PUT_ ? ERR_INVALID_FIELD : ERR_SCHEDULE_NOT_FOUND,
-        "a schedule's name is letters, digits, '.', '_' and '-', beginning with a letter or digit, at most 128");
-    return false;
-}
-
 static int64_t number(const redisReply *flat, const char *name)
 {
     return redis_int(redis_field(flat, name), 0);
@@ -141,7 +126,7 @@ static void put(struct put_call *p, struct str seen, int64_t created_ms, int64_t
         .fields = fields.kv,
         .fields_len = fields.n,
     };
-    script_call_schedule_put(shard_of(c)->commands, shard_prefix(shard_of(c)), &args, on_put, p);
+    script_call_schedule_put(call_shard(c)->commands, shard_prefix(call_shard(c)), &args, on_put, p);
 }
 
 /* Intervals are counted from startAt, else from when the schedule was first made. */
@@ -179,7 +164,7 @@ static void put_begin(struct put_call *p)
 {
     struct call *c = p->call;
     struct script_schedule_get_args args = {.ws = c->workspace, .name = p->body.name};
-    script_call_schedule_get(shard_of(c)->commands, shard_prefix(shard_of(c)), &args, on_seen, p);
+    script_call_schedule_get(call_shard(c)->commands, shard_prefix(call_shard(c)), &args, on_seen, p);
 }
 
 static void put_body(struct call *c, struct str name, bool create)
@@ -207,7 +192,7 @@ void handle_schedule_create(struct call *c)
 
 void handle_schedule_put(struct call *c)
 {
-    if (name_valid(c))
+    if (call_name_valid(c, "a schedule", ERR_SCHEDULE_NOT_FOUND))
         put_body(c, call_param(c, 0), false);
 }
 
@@ -224,28 +209,24 @@ static void on_get(void *ctx, enum err err, const struct script_schedule_get_rep
 
 void handle_schedule_get(struct call *c)
 {
-    if (!name_valid(c))
+    if (!call_name_valid(c, "a schedule", ERR_SCHEDULE_NOT_FOUND))
         return;
     struct script_schedule_get_args args = {.ws = c->workspace, .name = call_param(c, 0)};
-    script_call_schedule_get(shard_of(c)->commands, shard_prefix(shard_of(c)), &args, on_get, c);
+    script_call_schedule_get(call_shard(c)->commands, shard_prefix(call_shard(c)), &args, on_get, c);
 }
 
 static void on_delete(void *ctx, enum err err, const struct script_schedule_delete_reply *reply)
 {
-    struct call *c = ctx;
     (void)reply;
-    if (err)
-        call_problem(c, err, NULL);
-    else
-        http_reply(c->req, 204, NULL, STR_NONE);
+    call_done(ctx, err);
 }
 
 void handle_schedule_delete(struct call *c)
 {
-    if (!name_valid(c))
+    if (!call_name_valid(c, "a schedule", ERR_SCHEDULE_NOT_FOUND))
         return;
     struct script_schedule_delete_args args = {.ws = c->workspace, .name = call_param(c, 0)};
-    script_call_schedule_delete(shard_of(c)->commands, shard_prefix(shard_of(c)), &args, on_delete, c);
+    script_call_schedule_delete(call_shard(c)->commands, shard_prefix(call_shard(c)), &args, on_delete, c);
 }
 
 /* ---- pause and resume ---- */
@@ -273,7 +254,7 @@ static void set(struct set_call *s, struct str seen, bool paused, int64_t next_m
     struct call *c = s->call;
     struct script_schedule_set_args args = {
         .ws = c->workspace, .name = call_param(c, 0), .seen = seen, .paused = paused, .next_ms = next_ms};
-    script_call_schedule_set(shard_of(c)->commands, shard_prefix(shard_of(c)), &args, on_set, s);
+    script_call_schedule_set(call_shard(c)->commands, shard_prefix(call_shard(c)), &args, on_set, s);
 }
 
 static void on_resume(void *ctx, enum err err, const struct script_schedule_get_reply *reply)
@@ -300,12 +281,12 @@ static void resume_begin(struct set_call *s)
 {
     struct call *c = s->call;
     struct script_schedule_get_args args = {.ws = c->workspace, .name = call_param(c, 0)};
-    script_call_schedule_get(shard_of(c)->commands, shard_prefix(shard_of(c)), &args, on_resume, s);
+    script_call_schedule_get(call_shard(c)->commands, shard_prefix(call_shard(c)), &args, on_resume, s);
 }
 
 static struct set_call *set_call_new(struct call *c)
 {
-    if (!name_valid(c) || !call_body_empty(c))
+    if (!call_name_valid(c, "a schedule", ERR_SCHEDULE_NOT_FOUND) || !call_body_empty(c))
         return NULL;
     struct set_call *s = arena_zalloc(&c->req->arena, sizeof *s);
     if (s)
@@ -358,11 +339,11 @@ static void on_trigger(void *ctx, enum err err, const struct script_schedule_tri
 
 void handle_schedule_trigger(struct call *c)
 {
-    struct shard *shard = shard_of(c);
+    struct shard *shard = call_shard(c);
     struct fault fault;
     struct str key;
     char digest[65];
-    if (!name_valid(c) || !call_body_empty(c))
+    if (!call_name_valid(c, "a schedule", ERR_SCHEDULE_NOT_FOUND) || !call_body_empty(c))
         return;
     if (shard->memory_pressure || shard->evicting) {
         call_problem(c, shard->evicting ? ERR_REDIS_UNAVAILABLE : ERR_MEMORY_PRESSURE, NULL);
@@ -419,5 +400,5 @@ void handle_schedule_list(struct call *c)
         return;
     }
     if (call_query_int(c, "limit", 1, LIMIT_PAGE, LIMIT_PAGE, &args.limit))
-        script_call_schedule_list(shard_of(c)->commands, shard_prefix(shard_of(c)), &args, on_list, c);
+        script_call_schedule_list(call_shard(c)->commands, shard_prefix(call_shard(c)), &args, on_list, c);
 }

@@ -62,7 +62,7 @@ static void on_get(void *ctx, enum err err, const struct script_ws_get_reply *re
 
 void handle_workspace_get(struct call *c)
 {
-    if (!settings_name(c, "a workspace"))
+    if (!call_name_valid(c, "a workspace", ERR_INVALID_FIELD))
         return;
     struct script_ws_get_args args = {.ws = call_param(c, 0)};
     script_call_ws_get(shard_of(c)->commands, shard_prefix(shard_of(c)), &args, on_get, c);
@@ -79,7 +79,7 @@ static void on_put(void *ctx, enum err err, const struct script_ws_put_reply *re
 void handle_workspace_put(struct call *c)
 {
     int64_t values[SETTINGS] = {0};
-    if (!settings_name(c, "a workspace") || !settings_read(c, table, SETTINGS, values))
+    if (!call_name_valid(c, "a workspace", ERR_INVALID_FIELD) || !settings_read(c, table, SETTINGS, values))
         return;
     struct str fields[2 * SETTINGS];
     size_t n = 0;
@@ -99,17 +99,13 @@ void handle_workspace_put(struct call *c)
 
 static void on_delete(void *ctx, enum err err, const struct script_ws_delete_reply *reply)
 {
-    struct call *c = ctx;
     (void)reply;
-    if (err)
-        call_problem(c, err, NULL);
-    else
-        http_reply(c->req, 204, NULL, STR_NONE);
+    call_done(ctx, err);
 }
 
 void handle_workspace_delete(struct call *c)
 {
-    if (!settings_name(c, "a workspace"))
+    if (!call_name_valid(c, "a workspace", ERR_INVALID_FIELD))
         return;
     struct script_ws_delete_args args = {.ws = call_param(c, 0)};
     script_call_ws_delete(shard_of(c)->commands, shard_prefix(shard_of(c)), &args, on_delete, c);

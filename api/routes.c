@@ -294,6 +294,31 @@ void call_problem(struct call *c, enum err err, const char *detail)
     problem_reply(c->req, err, detail);
 }
 
+struct shard *call_shard(struct call *c)
+{
+    return node_shard_of_workspace(c->node, c->workspace);
+}
+
+bool call_name_valid(struct call *c, const char *what, enum err otherwise)
+{
+    if (keys_name_valid(call_param(c, 0)))
+        return true;
+    call_problem(c, c->route->method == HTTP_PUT_ ? ERR_INVALID_FIELD : otherwise,
+                 call_text(c,
+                           "%s's name is letters, digits, '.', '_' and '-', beginning with a letter or digit, at most "
+                           "%d",
+                           what, LIMIT_NAME));
+    return false;
+}
+
+void call_done(struct call *c, enum err err)
+{
+    if (err)
+        call_problem(c, err, NULL);
+    else
+        http_reply(c->req, 204, NULL, STR_NONE);
+}
+
 void call_json(struct call *c, int status, struct strbuf *body_take)
 {
     if (strbuf_failed(body_take))

@@ -51,6 +51,12 @@ bool call_query_int(struct call *c, const char *name, int64_t min, int64_t max, 
 bool call_body_empty(struct call *c);
 /* Formats into the request's arena; never NULL. */
 const char *call_text(struct call *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* The shard of the call's workspace. */
+struct shard *call_shard(struct call *c);
+/* Whether the path's first parameter may be a name. Otherwise answered: with otherwise, or 400 where a PUT would make it. what: "an agent". */
+bool call_name_valid(struct call *c, const char *what, enum err otherwise);
+/* The end of a request that answers nothing: 204, or the problem. */
+void call_done(struct call *c, enum err err);
 void call_problem(struct call *c, enum err err, const char *detail);
 void call_json(struct call *c, int status, struct strbuf *body_take);
 

@@ -49,19 +49,3 @@ bool settings_read(struct call *c, const struct setting *table, size_t count, in
     }
     return true;
 }
-
-bool settings_none(struct call *c)
-{
-    return c->req->body.len == 0 || settings_read(c, NULL, 0, NULL);
-}
-
-bool settings_name(struct call *c, const char *what)
-{
-    if (keys_name_valid(call_param(c, 0)))
-        return true;
-    return refuse(c, ERR_INVALID_FIELD,
-                  call_text(c,
-                            "%s's name is letters, digits, '.', '_' and '-', beginning with a letter or digit, at "
-                            "most %d",
-                            what, LIMIT_NAME));
-}

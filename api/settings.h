@@ -17,9 +17,5 @@ struct setting {
 
 /* Reads the call's body into values, one for each row of the table; those that it does not name stay untouched. False: refused, and answered already. */
 MUST_CHECK bool settings_read(struct call *c, const struct setting *table, size_t count, int64_t *values);
-/* Whether the body says nothing: none, or {}. False: refused, and answered already. */
-MUST_CHECK bool settings_none(struct call *c);
-/* The path's first parameter as a name of `what` ("a queue"); false: it can be none, and that was answered. */
-MUST_CHECK bool settings_name(struct call *c, const char *what);
 
 #endif

@@ -19,7 +19,12 @@ int ask(struct cli *cli, const struct question *q, void (*fn)(struct cli *cli, v
     url_encode(&path, str_of(q->name));
     strbuf_addz(&path, q->suffix ? q->suffix : "");
     struct response response;
-    client_send(client, &(struct request){.method = q->method, .path = path.ptr, .body = q->body, .repeatable = true},
+    client_send(client,
+                &(struct request){.method = q->method,
+                                  .path = path.ptr,
+                                  .body = q->body,
+                                  .idempotency_key = q->idempotency_key,
+                                  .repeatable = true},
                 &response);
     int status = EXIT_OK;
     if (!response_ok(&response)) {

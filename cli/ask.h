@@ -9,7 +9,8 @@
 /* What is asked: a method and `prefix` + name (percent-encoded) + `suffix`. Changes may be sent twice without harm. */
 struct question {
     const char *method, *prefix, *name, *suffix;
-    struct str body; /* JSON; {NULL, 0} for none */
+    struct str body;             /* JSON; {NULL, 0} for none */
+    const char *idempotency_key; /* where sending it twice would do harm; NULL for none */
 };
 
 /* Asks, and gives the answer to fn (NULL: nothing is printed). Returns the exit status. */

@@ -1,10 +1,7 @@
 /* errand schedules: what runs by the clock. */
 #include <stdlib.h>
-#include <unistd.h>
 
-#include "cli/cli.h"
-#include "cli/client.h"
-#include "cli/output.h"
+#include "cli/ask.h"
 #include "cli/submission.h"
 #include "common/clock.h"
 #include "common/crypto.h"
@@ -16,57 +13,20 @@ struct put_options {
     bool paused;
 };
 
-typedef void (*print_fn)(const struct cli *cli, const struct json *answer);
+typedef void (*print_fn)(struct cli *cli, void *ctx, const struct json *answer);
 
-/* Sends a request about one schedule and gives the answer to fn (NULL: none is printed). suffix: of the path. */
+/* Asks about one schedule. suffix: of the path. A trigger that is sent again makes no second run. */
 static int call(struct cli *cli, const char *method, const char *name, const char *suffix, struct str body, print_fn fn)
 {
-    struct client *client = cli_client(cli);
-    if (!client)
-        return EXIT_USAGE;
-    struct strbuf path;
-    struct arena arena;
     char token[44];
-    strbuf_init(&path, 8192);
-    arena_init(&arena, 64U << 20);
-    strbuf_addz(&path, "/v1/schedules/");
-    url_encode(&path, str_of(name));
-    strbuf_addz(&path, suffix);
-    crypto_token(token); /* a trigger that is sent again makes no second run */
-    struct response response;
-    client_send(client,
-                &(struct request){.method = method,
-                                  .path = path.ptr,
-                                  .body = body,
-                                  .idempotency_key = strcmp(method, "POST") == 0 ? token : NULL},
-                &response);
-    int status = response_ok(&response) ? EXIT_OK : client_complain(client, &response);
-    if (status == EXIT_OK && fn && response.body.len) {
-        const struct json *answer = client_json(&response, &arena, 130);
-        if (answer)
-            fn(cli, answer);
-        else
-            status = EXIT_UNREACHABLE;
-    }
-    arena_done(&arena);
-    response_done(&response);
-    strbuf_done(&path);
-    return status;
-}
-
-static void print_whole(const struct cli *cli, const struct json *answer)
-{
-    struct strbuf out, safe;
-    strbuf_init(&out, 8U << 20);
-    strbuf_init(&safe, 16U << 20);
-    if (cli->json)
-        strbuf_add(&out, answer->raw);
-    else
-        json_pretty(&out, answer, 0);
-    safe_text(&safe, strbuf_str(&out), true, isatty(STDOUT_FILENO));
-    printf("%s\n", safe.ptr ? safe.ptr : "");
-    strbuf_done(&out);
-    strbuf_done(&safe);
+    crypto_token(token);
+    const struct question q = {.method = method,
+                               .prefix = "/v1/schedules/",
+                               .name = name,
+                               .suffix = suffix,
+                               .body = body,
+                               .idempotency_key = strcmp(suffix, "/trigger") == 0 ? token : NULL};
+    return ask(cli, &q, fn, NULL);
 }
 
 static struct str next_of(const struct json *s)
@@ -76,16 +36,18 @@ static struct str next_of(const struct json *s)
     return paused && paused->boolean ? STR("paused") : next.len > 0 ? next : STR("ended");
 }
 
-static void print_next(const struct cli *cli, const struct json *answer)
+static void print_next(struct cli *cli, void *ctx, const struct json *answer)
 {
+    (void)ctx;
     if (cli->json)
         printf("%.*s\n", (int)answer->raw.len, answer->raw.ptr);
     else
         printf("%.*s next %.*s\n", STR_ARG(json_text(answer, "name")), STR_ARG(next_of(answer)));
 }
 
-static void print_run(const struct cli *cli, const struct json *answer)
+static void print_run(struct cli *cli, void *ctx, const struct json *answer)
 {
+    (void)ctx;
     struct str id = json_text(answer, "runId");
     if (cli->json)
         printf("%.*s\n", (int)answer->raw.len, answer->raw.ptr);
@@ -112,71 +74,27 @@ static void add_when(struct table *t, const struct json *s)
     strbuf_done(&when);
 }
 
-static void add_schedules(const struct cli *cli, const struct json *schedules, struct table *t)
+static void add_row(struct table *t, const struct json *s)
 {
-    for (const struct json *s = schedules && schedules->type == JSON_ARRAY ? schedules->child : NULL; s; s = s->next) {
-        if (cli->json) {
-            printf("%.*s\n", (int)s->raw.len, s->raw.ptr);
-            continue;
-        }
-        table_add(t, json_text(s, "name"));
-        add_when(t, s);
-        table_add(t, next_of(s));
-        table_add(t, json_text(s, "lastAt"));
-        table_addf(t, "%lld", (long long)json_number(s, "runs", 0));
-        table_addf(t, "%lld", (long long)json_number(s, "skipped", 0));
-    }
-}
-
-/* One page behind the name in after, which then gets the next page's ("" at the end). */
-static int list_page(struct cli *cli, struct client *client, struct strbuf *after, struct table *t)
-{
-    struct strbuf path;
-    struct response response;
-    struct arena arena;
-    strbuf_init(&path, 4096);
-    arena_init(&arena, 64U << 20);
-    strbuf_addf(&path, "/v1/schedules?limit=%d", LIMIT_PAGE);
-    if (after->len) {
-        strbuf_addz(&path, "&after=");
-        url_encode(&path, strbuf_str(after));
-    }
-    client_send(client, &(struct request){.method = "GET", .path = path.ptr}, &response);
-    int status = response_ok(&response) ? EXIT_OK : client_complain(client, &response);
-    const struct json *answer = status == EXIT_OK ? client_json(&response, &arena, 4) : NULL;
-    if (status == EXIT_OK && !answer)
-        status = EXIT_UNREACHABLE;
-    strbuf_reset(after);
-    add_schedules(cli, json_get(answer, "schedules"), t);
-    strbuf_add(after, json_text(answer, "cursor"));
-    arena_done(&arena);
-    response_done(&response);
-    strbuf_done(&path);
-    return status;
+    table_add(t, json_text(s, "name"));
+    add_when(t, s);
+    table_add(t, next_of(s));
+    table_add(t, json_text(s, "lastAt"));
+    table_addf(t, "%lld", (long long)json_number(s, "runs", 0));
+    table_addf(t, "%lld", (long long)json_number(s, "skipped", 0));
 }
 
 static int list(struct cli *cli)
 {
-    struct client *client = cli_client(cli);
-    if (!client)
-        return EXIT_USAGE;
     static const char *const head[] = {"SCHEDULE", "WHEN", "NEXT", "LAST", "RUNS", "SKIPPED"};
-    struct strbuf after;
-    struct table t;
-    strbuf_init(&after, 1024);
-    table_init(&t, ARRAY_LEN(head));
-    for (size_t i = 0; i < ARRAY_LEN(head); i++)
-        table_add(&t, str_of(head[i]));
-    int status;
-    do
-        status = list_page(cli, client, &after, &t);
-    while (status == EXIT_OK && after.len > 0);
-    if (status == EXIT_OK && !cli->json)
-        table_print(&t, cli, SIZE_MAX);
-    else
-        strbuf_done(&t.cells);
-    strbuf_done(&after);
-    return status;
+    static const struct listing schedules = {.path = "/v1/schedules",
+                                             .member = "schedules",
+                                             .head = head,
+                                             .columns = ARRAY_LEN(head),
+                                             .status_column = SIZE_MAX,
+                                             .row = add_row,
+                                             .pages = true};
+    return ask_list(cli, &schedules);
 }
 
 /* ---- put ---- */
@@ -286,7 +204,7 @@ static int put(struct cli *cli, const struct command *command, const char *file,
 static int one(struct cli *cli, const char *verb, const char *name)
 {
     if (strcmp(verb, "show") == 0)
-        return call(cli, "GET", name, "", STR_NONE, print_whole);
+        return call(cli, "GET", name, "", STR_NONE, ask_print);
     if (strcmp(verb, "pause") == 0)
         return call(cli, "POST", name, "/pause", STR_NONE, print_next);
     if (strcmp(verb, "resume") == 0)
@@ -367,13 +285,8 @@ int cmd_schedules(struct cli *cli, const struct command *command, int argc, char
         return status;
     static const char *const verbs[] = {"list", "put", "show", "delete", "pause", "resume", "trigger"};
     const char *verb = words[0] ? words[0] : "list";
-    size_t known = 0;
-    while (known < ARRAY_LEN(verbs) && strcmp(verb, verbs[known]) != 0)
-        known++;
-    if (known == ARRAY_LEN(verbs)) {
-        const char *near = nearest_word(verb, verbs, ARRAY_LEN(verbs));
-        return cli_usage_error(command, "unknown '%s'%s%s", verb, near ? "; did you mean " : "", near ? near : "");
-    }
+    if (ask_verb(command, verb, verbs, ARRAY_LEN(verbs)) == ARRAY_LEN(verbs))
+        return EXIT_USAGE;
     if (strcmp(verb, "put") == 0)
         return put(cli, command, words[1], &p);
     if (p.name || flags_given(&p))

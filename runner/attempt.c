@@ -1,17 +1,16 @@
 #include "runner/attempt.h"
 
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/crypto.h"
 #include "common/log.h"
 #include "common/metrics.h"
 #include "lua/scripts.h"
+#include "runner/outcome.h"
 #include "runner/spec.h"
+#include "runner/workdir.h"
 
 enum { LOG_FLUSH_MS = 1000, FINISH_AGAIN_MS = 500, HAND_BACK_GRACE_MS = 2000, ARENA_MAX = 8 << 20 };
 
@@ -123,38 +122,6 @@ static void on_output(void *ctx, enum job_stream stream, struct str bytes)
 
 /* ---- ends ---- */
 
-static void workdir_removed(uv_work_t *work, int status)
-{
-    (void)status;
-    free(work->data);
-    free(work);
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st;
-    (void)type;
-    (void)ftw;
-    (void)remove(path); /* best effort: the agent may have made it unremovable */
-    return 0;
-}
-
-static void remove_tree(uv_work_t *work)
-{
-    nftw(work->data, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
-}
-
-/* On libuv's pool: a large folder takes its time. */
-static void workdir_remove(struct attempt *a)
-{
-    uv_work_t *work = a->workdir[0] ? calloc(1, sizeof *work) : NULL;
-    if (!work)
-        return;
-    work->data = strdup(a->workdir);
-    if (uv_queue_work(loop_uv(a->shard->worker->loop), work, remove_tree, workdir_removed) != 0)
-        workdir_removed(work, 0);
-}
-
 static void attempt_free(void *p)
 {
     struct attempt *a = p;
@@ -177,7 +144,6 @@ static void go_over(struct attempt *a)
     loop_timer_stop(&a->log_flush);
     loop_timer_stop(&a->again);
     outbox_abandon(&a->outbox);
-    workdir_remove(a);
     worker_attempt_over(a);
     over_if_quiet(a);
 }
@@ -187,80 +153,6 @@ static void over_if_quiet(struct attempt *a)
 {
     if (a->state == ATTEMPT_OVER && outbox_quiet(&a->outbox) && !a->log_sending && !a->finish_sent && !a->stall_asked)
         loop_defer_free(a->shard->worker->loop, attempt_free, a);
-}
-
-struct outcome {
-    const char *status; /* success, error, stopped */
-    const char *error_class;
-    char message[LIMIT_ERROR_MESSAGE + 1];
-};
-
-static void error_outcome(struct outcome *o, const char *class, const char *message)
-{
-    o->status = "error";
-    o->error_class = class;
-    snprintf(o->message, sizeof o->message, "%s", message);
-}
-
-/* How the attempt ended, in the contract's order: what we ended it for, how the process ended, what it claimed. */
-static void outcome_of(struct attempt *a, struct outcome *o)
-{
-    char text[900];
-    *o = (struct outcome){.status = "success", .error_class = ""};
-    const char *said = a->adapter.claim.message.len ? a->adapter.claim.message.ptr : "";
-    switch (a->end) {
-    case END_STOP:
-        o->status = "stopped";
-        return;
-    case END_TIMEOUT:
-        snprintf(text, sizeof text, "it took longer than %lld ms", (long long)a->timeout_ms);
-        error_outcome(o, "timeout", text);
-        return;
-    case END_STALL:
-        snprintf(text, sizeof text, "no event came for %lld ms", (long long)a->stall_ms);
-        error_outcome(o, "timeout", text);
-        return;
-    case END_EVENT_LIMIT:
-        error_outcome(o, "event_limit", "the run has more events, or more bytes of events, than it may");
-        return;
-    case END_STORAGE_FULL:
-        error_outcome(o, "storage_full", "Redis stayed full while its output waited");
-        return;
-    case END_START_FAILED:
-        error_outcome(o, "start_failed", a->start_why);
-        return;
-    case END_NONE:
-    case END_CLAIMED:
-    case END_DRAIN:
-    case END_LOST:
-        break;
-    }
-    if (!a->how.started) {
-        error_outcome(o, "start_failed", a->how_message[0] ? a->how_message : "it could not be started");
-    } else if (a->how.signaled) {
-        snprintf(text, sizeof text, "killed by signal %d (%s)", a->how.code, strsignal(a->how.code));
-        error_outcome(o, "signal", text);
-    } else if (a->how.code != 0) {
-        snprintf(text, sizeof text, "exit status %d%s%.800s", a->how.code, *said ? ": " : "", said);
-        error_outcome(o, "exit_nonzero", text);
-    } else if (a->adapter.claim.too_long) {
-        error_outcome(o, "output_invalid", "its runtime_terminal line is longer than any result may be");
-    } else if (a->adapter.claim.stopped) {
-        o->status = "stopped";
-    } else if (a->adapter.claim.error) {
-        error_outcome(o, "agent_error", *said ? said : "the agent reported an error");
-    }
-}
-
-/* What the agent asked for in its error, as `finish` takes it. */
-static void retry_text(const struct attempt *a, char text[24])
-{
-    if (a->adapter.claim.no_retry)
-        snprintf(text, 24, "no");
-    else if (a->adapter.claim.retry_ms >= 0)
-        snprintf(text, 24, "%lld", (long long)a->adapter.claim.retry_ms);
-    else
-        text[0] = 0;
 }
 
 static void finish_again(struct attempt *a, enum err err)
@@ -336,30 +228,13 @@ static void call_finish(struct attempt *a)
 {
     struct outcome o;
     struct strbuf error, result;
-    char exit_code[16] = "", retry[24];
+    char exit_code[16] = "", retry[OUTCOME_RETRY_MAX];
     outcome_of(a, &o);
-    retry_text(a, retry);
+    outcome_retry(a, retry);
     strbuf_init(&error, 16384);
     strbuf_init(&result, 2 * (size_t)LIMIT_RESULT);
-    if (o.error_class[0]) {
-        struct json_writer w;
-        json_writer_init(&w, &error);
-        json_object_begin(&w);
-        json_kv_str(&w, "class", str_of(o.error_class));
-        struct str message = str_of(o.message);
-        message.len = utf8_complete_len(message); /* it may have been cut */
-        json_kv_str(&w, "message", message);
-        json_object_end(&w);
-    }
-    bool text = a->adapter.text && !a->remote, truncated = text && a->adapter.result_truncated;
-    if (text && !truncated)
-        json_quote(&result, strbuf_str(&a->adapter.result_text));
-    else if (!text)
-        strbuf_add(&result, strbuf_str(&a->adapter.claim.result));
-    if (result.len > LIMIT_RESULT || strbuf_failed(&result) || strbuf_failed(&a->adapter.claim.result)) {
-        truncated = true;
-        strbuf_reset(&result);
-    }
+    outcome_error(&o, &error);
+    bool whole = outcome_result(a, &result);
     if (a->how.started && !a->how.signaled)
         snprintf(exit_code, sizeof exit_code, "%d", a->how.code);
     struct script_finish_args args = {
@@ -371,7 +246,7 @@ static void call_finish(struct attempt *a)
         .error_class = str_of(o.error_class),
         .error_json = strbuf_str(&error),
         .result = strbuf_str(&result),
-        .truncated = truncated,
+        .truncated = !whole,
         .exit_code = str_of(exit_code),
         .seq = a->remote ? 0 : a->outbox.next_seq,
         .t_ms = clock_wall_ms(),
@@ -435,10 +310,11 @@ static void end_if_drained(struct attempt *a)
     finish(a);
 }
 
-/* Nothing of it is left: its slot is free, though Redis may have to be waited for. */
+/* Nothing of it is left: its slot is free, and its folder goes, though Redis may have to be waited for. */
 static void go_ending(struct attempt *a)
 {
     move(a, ATTEMPT_ENDING);
+    workdir_remove(a->shard->worker->loop, a->workdir);
     worker_slots_freed(a->shard->worker, a->slots);
     end_if_drained(a);
 }

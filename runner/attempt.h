@@ -6,6 +6,7 @@
 #include "runner/adapter.h"
 #include "runner/log_tail.h"
 #include "runner/outbox.h"
+#include "runner/workdir.h"
 
 /*   STARTING ──▶ RUNNING ──▶ ENDING ──▶ FINISHING ──▶ OVER
  *      │            │           └─────────────────────▲
@@ -54,7 +55,7 @@ struct attempt {
     struct job_exit how;
     char how_message[256];
     char start_why[160];
-    char workdir[512];
+    char workdir[WORKDIR_MAX];
     char token_sha[65];
     struct outbox outbox;
     struct adapter adapter;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "common/crypto.h"
+#include "runner/workdir.h"
 
 enum { ENV_MAX = 2 * LIMIT_ENV_COUNT + 16, DEFINITION_LEVELS = 4 };
 #define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin"
@@ -34,35 +35,6 @@ static struct str text_of(const struct json *o, const char *key)
 {
     const struct json *v = json_get(o, key);
     return v && v->type == JSON_STRING ? v->string : STR("");
-}
-
-static const char *workdirs(const struct config *config)
-{
-    const char *temporary = getenv("TMPDIR");
-    return config->work_dir[0] ? config->work_dir : temporary ? temporary : "/tmp";
-}
-
-enum err spec_check_workdirs(const struct config *config, struct strbuf *msg)
-{
-    char path[512];
-    snprintf(path, sizeof path, "%.400s/errand-check-XXXXXX", workdirs(config));
-    if (mkdtemp(path)) {
-        rmdir(path);
-        return ERR_OK;
-    }
-    strbuf_addf(msg, "work-dir: can't make a folder in %s: %s", workdirs(config), strerror(errno));
-    return ERR_CONFIG;
-}
-
-static bool make_workdir(struct attempt *a, const char **ret_why)
-{
-    const char *base = workdirs(a->shard->worker->config);
-    snprintf(a->workdir, sizeof a->workdir, "%.400s/errand-%.8s-XXXXXX", base, a->run_id.s + 9);
-    if (mkdtemp(a->workdir)) /* 0700 */
-        return true;
-    *ret_why = arena_printf(&a->arena, "can't make a folder in %s: %s", base, strerror(errno));
-    a->workdir[0] = 0;
-    return false;
 }
 
 static const char *const *command_of(struct arena *a, const struct json *def)
@@ -138,8 +110,11 @@ enum err spec_build(struct attempt *a, const struct script_claim_runs *row, stru
         a->executor = &executor_process; /* for its name in events */
         return ERR_FORBIDDEN;
     }
-    if (!make_workdir(a, ret_why))
+    if (!workdir_make(a->shard->worker->config, &a->run_id, a->workdir)) {
+        *ret_why = arena_printf(&a->arena, "can't make a folder in %s: %s", workdir_base(a->shard->worker->config),
+                                strerror(errno));
         return ERR_IO;
+    }
     struct str workdir = text_of(def, "workdir");
     a->spec = (struct job_spec){
         .run_id = str_of(a->run_id.s),

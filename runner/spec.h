@@ -9,7 +9,4 @@
 MUST_CHECK enum err spec_build(struct attempt *a, const struct script_claim_runs *row, struct str *ret_protocol,
                                const char **ret_why);
 
-/* Whether folders for runs can be made; ERR_CONFIG with a sentence otherwise. */
-MUST_CHECK enum err spec_check_workdirs(const struct config *config, struct strbuf *ret_message);
-
 #endif

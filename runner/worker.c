@@ -11,7 +11,7 @@
 #include "common/version.h"
 #include "lua/scripts.h"
 #include "runner/attempt.h"
-#include "runner/spec.h"
+#include "runner/workdir.h"
 #include "runner/worker_shard.h"
 
 enum { GIVE_UP_MS = 8000 }; /* after the hand-back: the grace of a tree, and a Redis that comes back at once */
@@ -219,7 +219,7 @@ enum err worker_start(struct worker *w, const struct config *config, struct strb
     if (!err)
         err = check_tags(config, ret_message);
     if (!err && worker_may_execute(w, "process"))
-        err = spec_check_workdirs(config, ret_message);
+        err = workdir_check(config, ret_message);
     if (err)
         return err;
     w->loop = loop_new();

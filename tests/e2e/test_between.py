@@ -2,7 +2,7 @@
 import time
 
 from harness import agents
-from harness.wait import wait_until
+from harness.wait import holds_for, wait_until
 from test_ingress import Remote, event
 
 
@@ -29,12 +29,14 @@ def test_a_remote_runtime_does_not_stall_while_redis_is_away(stack, api, proxy):
     remote = Remote(stack, api, stallMs=4000)
     t = remote.now()
     assert remote.batch(event(10, t)).status == 202
-    time.sleep(1.5)  # the runner has seen it
+    begun = time.monotonic()
+    asked = stack.redis.info("commandstats")["cmdstat_xrevrange"]
+    wait_until(lambda: stack.redis.info("commandstats")["cmdstat_xrevrange"] != asked, 10, "the runner looks for what is newest")
     proxy.cut(refuse=True)
-    time.sleep(5)
+    wait_until(lambda: time.monotonic() - begun > 6, 10, "longer than stallMs")
     proxy.accept()
-    time.sleep(3)  # less than stallMs, and more than it takes to come back
-    assert api.record(remote.run_id)["status"] == "running"
+    wait_until(lambda: stack.redis.command("PUBSUB", "NUMSUB", stack.shard() + "ctl:" + stack.runners[0].inc)[1] == 1, 10, "the runner is back")
+    holds_for(lambda: api.record(remote.run_id)["status"] == "running", 1.5)  # its next looks, and less than stallMs
     assert remote.batch(event(11, t)).status == 202
     remote.exit(0)
     assert api.wait(remote.run_id)["status"] == "success"
