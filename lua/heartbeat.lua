@@ -20,13 +20,25 @@
 --   now_ms       int
 -- ERRORS incarnation_dead
 
-local runner = redis.call('HMGET', k.runner(inc), 'state', 'answered', 'drain')
+local LOST_MS = 2000 -- how much a Redis that crashed may have lost
+local runner = redis.call('HMGET', k.runner(inc), 'state', 'answered', 'drain', 'seen', 'rid')
 if not runner[1] or runner[1] == 'dead' then
   return {'incarnation_dead'}
 end
+if runner[5] and runner[5] ~= rid_short(rid) then
+  -- The first one since a restart. A runner that had not been heard of for about a lease while others were may have been declared dead in what Redis lost, and readers have seen the ends that the reaper wrote under the
+  -- numbers that the runner gave its events meanwhile. So it is dead now; its runs are taken back under numbers that nobody has seen.
+  local reaper = redis.call('HMGET', k.reap, 'tick', 'before', 'rid')
+  local tick = tonumber((reaper[3] == rid_short(rid) and reaper[2] or reaper[1]) or '0')
+  if tick - tonumber(runner[4]) > math.max(lease_ms / 2, lease_ms - LOST_MS) then
+    redis.call('HSET', k.runner(inc), 'state', 'dead')
+    redis.call('ZADD', k.leases, fmt(now_ms), inc)
+    return {'incarnation_dead'}
+  end
+end
 redis.call('ZADD', k.leases, fmt(now_ms + lease_ms), inc)
 answered = math.max(answered, tonumber(runner[2]))
-redis.call('HSET', k.runner(inc), 'answered', fmt(answered), 'busy', fmt(busy), 'seen', fmt(now_ms), 'state', draining == 1 and 'draining' or 'live')
+redis.call('HSET', k.runner(inc), 'answered', fmt(answered), 'busy', fmt(busy), 'seen', fmt(now_ms), 'rid', rid_short(rid), 'state', draining == 1 and 'draining' or 'live')
 
 local in_redis = {}
 local list = redis.call('ZRANGE', k.held(inc), 0, -1, 'WITHSCORES') -- bounded by the runner's slots

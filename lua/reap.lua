@@ -18,6 +18,9 @@
 local OUTAGE_MS, RUNNERS, CAPPED, SUSPECT_MS = 3000, 16, 1000, 1500
 local last = redis.call('HMGET', k.reap, 'tick', 'until', 'rid')
 local tick, not_before = tonumber(last[1] or '0'), tonumber(last[2] or '0')
+if last[3] and last[3] ~= rid_short(rid) then
+  redis.call('HSET', k.reap, 'before', fmt(tick)) -- for the heartbeats that come after the restart
+end
 if now_ms - tick > OUTAGE_MS or tick > now_ms or (last[3] and last[3] ~= rid_short(rid)) then
   -- Nobody looked for a while (or the clock went back): runners could not renew either, so each gets one whole lease.
   not_before = now_ms + lease_ms

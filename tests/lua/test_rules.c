@@ -255,6 +255,39 @@ static void test_a_restart_makes_nobody_suspect(void **state)
     assert_true(lease_left(h, "r1") <= 1500);
 }
 
+static enum err beat_as(struct harness *h, const char *inc, const char *rid)
+{
+    struct script_heartbeat_args args = {
+        .inc = S(inc), .lease_ms = LEASE, .rid = S(rid), .retention_ms = RETAIN, .max_losses = LOSSES};
+    return sync_heartbeat(h, &args, NULL);
+}
+
+/* Not heard of for so long (ms) when Redis went: whether it lives on behind the restart. */
+static void test_who_may_have_been_given_up_before_a_restart_is(void **state)
+{
+    struct harness *h = *state;
+    static const int64_t silences[] = {0, 3500, 7900, 8100, 60000};
+    for (size_t i = 0; i < ARRAY_LEN(silences); i++) {
+        for (int reaped_first = 0; reaped_first < 2; reaped_first++) { /* who is back first: a node, or the runner */
+            const char *inc = harness_printf(h, "r%zu-%d", i, reaped_first),
+                       *next = harness_printf(h, "rid-%zu-%d", i, reaped_first);
+            rig_register(h, inc);
+            harness_assert_err(beat_as(h, inc, RID), ERR_OK);
+            harness_do(h, "HSET %s rid %s", harness_key(h, "reap"), RID);
+            harness_do(h, "HSET %s tick %s", harness_key(h, "reap"),
+                       harness_printf(h, "%lld", (long long)harness_now_ms(h)));
+            harness_do(h, "HSET %s seen %s", harness_key(h, "runner:%s", inc),
+                       harness_printf(h, "%lld", (long long)(harness_now_ms(h) - silences[i])));
+            if (reaped_first)
+                reap_as(h, next);
+            harness_assert_err(beat_as(h, inc, next), silences[i] > 8000 ? ERR_INCARNATION_DEAD : ERR_OK);
+            harness_assert_err(beat_as(h, inc, next), silences[i] > 8000 ? ERR_INCARNATION_DEAD : ERR_OK);
+            reap_as(h, next);
+            audit_check(h);
+        }
+    }
+}
+
 /* ---- bounds ---- */
 
 static void test_a_hold_lasts_until_there_is_room(void **state)
@@ -331,6 +364,7 @@ int main(void)
         TEST(test_each_dependency_counts_once),
         TEST(test_a_line_goes_on_behind_a_run_that_is_not_there),
         TEST(test_a_restart_makes_nobody_suspect),
+        TEST(test_who_may_have_been_given_up_before_a_restart_is),
         TEST(test_a_hold_lasts_until_there_is_room),
         TEST(test_no_bell_is_left_of_a_queue_that_nobody_serves),
         TEST(test_who_waits_among_many_queues_is_told),
