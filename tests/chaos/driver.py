@@ -41,9 +41,7 @@ from harness.wait import Timeout, wait_until  # noqa: E402
 SETTLE_S = 90
 DEFAULT = {"seeds": "1..20", "seconds": 90, "runs": 10000}
 # Checks whose violations are told (as "known") and do not fail a seed, each with its reason. To be empty.
-KNOWN = {
-    "tail": "a runner that was cut off while a reaper gave its run up numbered events that the reaper's end took, too: where Redis then loses just that end, readers who saw it have seen another event under that number",
-}
+KNOWN = {}
 
 
 class Seed:

@@ -9,7 +9,6 @@ from harness.delivery import check_exact_delivery
 from harness.wait import wait_until
 
 
-
 @pytest.fixture(autouse=True)
 def written_at_once(redis):
     """What Redis has answered is in its file: under `everysec` it may wait up to 2 s for an fsync that is under way."""
@@ -193,4 +192,22 @@ def test_a_lost_end_of_an_attempt_reaches_readers(stack, apis, redis):
     wait_until(lambda: any(f.event == "runtime_started" and b'"attempt":2' in f.data for f in reader.record.events), 20, "the reader sees the second attempt")
     lose_tail(stack, redis, size)
     assert check_exact_delivery(stack, [run_id])[run_id]["status"] == "success"
+    seen_nothing_twice(stack, run_id, reader)
+
+
+def test_a_lost_end_that_a_reaper_wrote_keeps_its_number(stack, apis, redis, proxy):
+    """A runner that is cut off goes on numbering events; a reaper gives its run up, readers see that end, and Redis loses just that: what the runner numbered meanwhile is shown to nobody under the end's number."""
+    cut_off = stack.runner(env={"ERRAND_LEASE_MS": 3000, "ERRAND_HEARTBEAT_MS": 500, "ERRAND_REDIS_URL": proxy.url})
+    reap, record = f"{stack.shard()}reap", f"{stack.shard()}runner:{cut_off.inc}"  # nobody is reaped in the first seconds of a deployment
+    wait_until(lambda: int(redis.command("HGET", reap, "until")) < int(redis.command("TIME")[0]) * 1000, 20)
+    run_id = apis[0].submit(agents.counter(stack.folder), {"n": 400, "group": 2, "pauseMs": 40})
+    wait_until(lambda: apis[0].record(run_id)["eventCount"] > 30, 20)
+    reader = stack.reader(run_id)
+    proxy.hold()
+    wait_until(lambda: int(redis.command("HGET", reap, "tick")) - int(redis.command("HGET", record, "seen")) > 2000, 10, "it has not been heard of for most of its lease")
+    size = redis.aof_size()
+    wait_until(lambda: any(f.event == "stream_error" for f in reader.record.events), 20, "the reader sees the end that the reaper wrote")
+    lose_tail(stack, redis, size)
+    proxy.release()
+    assert check_exact_delivery(stack, [run_id], timeout=90)[run_id]["status"] == "success"
     seen_nothing_twice(stack, run_id, reader)
