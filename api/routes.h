@@ -3,10 +3,11 @@
 #define ERRAND_API_ROUTES_H
 
 #include "api/node.h"
+#include "api/scope.h"
 
 enum route_auth {
     AUTH_NONE,
-    AUTH_KEY,    /* an API key */
+    AUTH_KEY,    /* an API key, or a session */
     AUTH_STREAM, /* an API key, or a run's stream token in ?token= */
     AUTH_RUNNER, /* an attempt's runner token */
 };
@@ -19,6 +20,7 @@ struct route {
     const char *pattern; /* `{name}` takes one segment */
     route_fn fn;
     enum route_auth auth;
+    enum scope scope;       /* of AUTH_KEY and AUTH_STREAM: what the key must be allowed to do */
     size_t max_body;        /* 0: takes none */
     const char *parameters; /* allowed query parameters, each followed by a space */
     const char *id;         /* operationId; NULL: an alias that the description does not list */
