@@ -45,6 +45,8 @@ bool filter_cursor_valid(struct str s)
 struct script_list_args filter_args(const struct call *c, const struct run_filter *f)
 {
     return (struct script_list_args){.ws = c->workspace,
+                                     .agents_in = c->agents,
+                                     .queues_in = c->queues,
                                      .dead = f->dead,
                                      .agent = f->agent,
                                      .queue = f->queue,

@@ -100,6 +100,8 @@ static void on_list(void *ctx, enum err err, const struct script_agent_list_repl
     json_key(&w, "agents");
     json_array_begin(&w);
     for (size_t i = 0; i < reply->agents_len; i++) {
+        if (!call_agent_allowed(c, reply->agents[i].name)) /* a narrowed key's page may be short */
+            continue;
         json_object_begin(&w);
         json_kv_str(&w, "name", reply->agents[i].name);
         json_kv_int(&w, "version", reply->agents[i].version);

@@ -60,6 +60,17 @@ void handle_workspace_list(struct call *c);
 void handle_workspace_get(struct call *c);
 void handle_workspace_put(struct call *c);
 void handle_workspace_delete(struct call *c);
+/* handle_keys.c */
+void handle_key_create(struct call *c);
+void handle_key_list(struct call *c);
+void handle_key_get(struct call *c);
+void handle_key_put(struct call *c);
+void handle_key_rotate(struct call *c);
+void handle_key_delete(struct call *c);
+void handle_whoami(struct call *c);
+/* handle_session.c */
+void handle_session_create(struct call *c);
+void handle_session_delete(struct call *c);
 /* sse.c */
 void handle_stream(struct call *c);
 void handle_events(struct call *c);

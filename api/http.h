@@ -34,6 +34,8 @@ struct http_req {
     uint64_t id;         /* request id, in logs and X-Request-Id */
     int64_t received_us; /* monotonic, when its last byte was in */
     bool keep_alive;
+    bool deciding;     /* on_head decides later: http_head_decided */
+    int retry_after_s; /* of an answer that asks to come again; 0: 1 */
     /* for the layer above: */
     const void *route;    /* set by on_head */
     struct str params[4]; /* path parameters, in order */
@@ -49,7 +51,7 @@ struct http_req {
 struct http_app {
     void *ctx;
     /* The head is in (body is not): finds the route and says how large a body it takes. Returns ERR_OK, or an error that is answered at once (404, 405, 401 …; the body is then not read and the connection closed after the answer
-     * unless there was none). Also where `Expect: 100-continue` is decided: only an OK head gets 100. */
+     * unless there was none). Also where `Expect: 100-continue` is decided: only an OK head gets 100. An app that has to ask somebody first sets req->deciding and calls http_head_decided later. */
     enum err (*on_head)(void *ctx, struct http_req *req, size_t *ret_max_body, const char **ret_detail);
     /* The whole request is in. */
     void (*on_request)(void *ctx, struct http_req *req);
@@ -65,6 +67,9 @@ size_t http_header_count(const struct http_req *req, const char *name);
 bool http_query(struct http_req *req, const char *name, size_t index, struct str *ret_value);
 /* The name of the i-th query parameter; false past the end (to refuse unknown ones). */
 bool http_query_name(struct http_req *req, size_t i, struct str *ret_name);
+
+/* on_head's answer, later: the same as it would have returned. Exactly once, never from inside on_head; also for a client that has gone. */
+void http_head_decided(struct http_req *req, enum err err, size_t max_body, const char *detail);
 
 /* Adds a header to the answer (before the reply call). Both copied into the request's arena; a CR or LF in a value is a broken precondition. */
 void http_reply_header(struct http_req *req, const char *name, struct str value);

@@ -44,6 +44,7 @@ struct http_conn {
     int64_t progress_ms;
     const struct http_stream_fns *stream;
     struct loop_timer timer;
+    bool framed; /* where the request ends is known */
     bool http_1_0, close_after, linger_after, processing, write_blocked, draining, half_closed;
     char peer[48];
 };
@@ -54,7 +55,8 @@ static void process(struct http_conn *c);
 
 static const unsigned char edges[HTTP_CONN_STATE_COUNT] = {
 #define TO(name) (1 << HTTP_CONN_##name)
-    [HTTP_CONN_HEAD] = TO(BODY) | TO(HANDLING) | TO(FLUSHING) | TO(CLOSED),
+    [HTTP_CONN_HEAD] = TO(DECIDING) | TO(FLUSHING) | TO(CLOSED),
+    [HTTP_CONN_DECIDING] = TO(BODY) | TO(HANDLING) | TO(FLUSHING) | TO(CLOSED),
     [HTTP_CONN_BODY] = TO(HANDLING) | TO(FLUSHING) | TO(CLOSED),
     [HTTP_CONN_HANDLING] = TO(HEAD) | TO(STREAM) | TO(FLUSHING) | TO(CLOSED),
     [HTTP_CONN_STREAM] = TO(FLUSHING) | TO(CLOSED),
@@ -74,7 +76,8 @@ static void watch(struct http_conn *c)
     if (c->state == HTTP_CONN_CLOSED)
         return;
     /* While a request is handled, or answers pile up, nothing is read: what the client sends meanwhile waits in the kernel. */
-    bool busy = c->state == HTTP_CONN_HANDLING || (c->state == HTTP_CONN_HEAD && c->queued > OUTPUT_PAUSE);
+    bool busy = c->state == HTTP_CONN_DECIDING || c->state == HTTP_CONN_HANDLING ||
+                (c->state == HTTP_CONN_HEAD && c->queued > OUTPUT_PAUSE);
     bool read = c->state != HTTP_CONN_FLUSHING && !(busy && c->in.len > 0) && !c->half_closed;
     c->ops->watch(c->transport, read, c->write_blocked);
 }
@@ -176,7 +179,7 @@ static void close_now(struct http_conn *c, bool reset)
             req->on_gone(req);
         if (was == HTTP_CONN_STREAM || was == HTTP_CONN_HEAD || was == HTTP_CONN_BODY || was == HTTP_CONN_FLUSHING)
             loop_defer_free(c->loop, req_free,
-                            req); /* nobody else knows it; one that is HANDLING goes when it is answered */
+                            req); /* nobody else knows it; one that is DECIDING or HANDLING goes when that is over */
     }
     c->ops->close(c->transport, reset);
     loop_defer_free(c->loop, conn_free, c);
@@ -204,6 +207,7 @@ static void arm(struct http_conn *c)
         break;
     case HTTP_CONN_STREAM:
     case HTTP_CONN_FLUSHING:
+    case HTTP_CONN_DECIDING:
     case HTTP_CONN_HANDLING:
         if (c->queued > 0)
             loop_timer_set(&c->timer, LIMIT_WRITE_TIME_MS);
@@ -312,6 +316,7 @@ static void on_timer(void *ctx)
     switch (c->state) {
     case HTTP_CONN_STREAM:
     case HTTP_CONN_FLUSHING:
+    case HTTP_CONN_DECIDING:
     case HTTP_CONN_HANDLING:
         if (c->queued > 0 && stuck_ms < LIMIT_WRITE_TIME_MS) { /* it took something meanwhile */
             loop_timer_set(&c->timer, LIMIT_WRITE_TIME_MS - stuck_ms);
@@ -385,26 +390,14 @@ static void send_continue(struct http_conn *c)
     enqueue(c, b, false);
 }
 
-/* A head is whole: route it, and see what follows. */
-static void on_head(struct http_conn *c, struct str raw)
+/* What was decided of a head: on to its body, to its handler, or to the answer of an error. */
+static void decided(struct http_conn *c, enum err err, size_t max_body, const char *why)
 {
-    const char *why = NULL;
-    struct http_req *req = c->req = req_new(c);
-    if (!req) {
-        close_now(c, true);
-        return;
-    }
-    c->head = (struct http_head){0}; /* not the last request's, when this one is refused early */
-    enum err err = http_head_parse(req, raw, &c->head, &why);
-    c->http_1_0 = c->head.http_1_0;
-    size_t max_body = 0;
+    struct http_req *req = c->req;
     bool has_body = c->head.chunked || c->head.content_length > 0;
-    bool framed = !err || err == ERR_METHOD_NOT_ALLOWED || err == ERR_EXPECTATION_FAILED; /* where it ends is known */
-    if (!err)
-        err = c->app->on_head(c->app->ctx, req, &max_body, &why);
     if (!err && c->head.content_length > (int64_t)max_body)
         err = ERR_BODY_TOO_LARGE;
-    if (err && framed && !has_body && req->path.ptr && err != ERR_NO_MEMORY) {
+    if (err && c->framed && !has_body && req->path.ptr && err != ERR_NO_MEMORY) {
         move(c, HTTP_CONN_HANDLING); /* well-formed HTTP: the connection stays good */
         req->received_us = clock_mono_us();
         c->app->on_error(c->app->ctx, req, err, why);
@@ -427,6 +420,44 @@ static void on_head(struct http_conn *c, struct str raw)
     move(c, HTTP_CONN_BODY);
     loop_timer_stop(&c->timer);
     arm(c);
+}
+
+/* A head is whole: route it, and see what follows. */
+static void on_head(struct http_conn *c, struct str raw)
+{
+    const char *why = NULL;
+    size_t max_body = 0;
+    struct http_req *req = c->req = req_new(c);
+    if (!req) {
+        close_now(c, true);
+        return;
+    }
+    c->head = (struct http_head){0}; /* not the last request's, when this one is refused early */
+    enum err err = http_head_parse(req, raw, &c->head, &why);
+    c->http_1_0 = c->head.http_1_0;
+    c->framed = !err || err == ERR_METHOD_NOT_ALLOWED || err == ERR_EXPECTATION_FAILED;
+    move(c, HTTP_CONN_DECIDING);
+    if (!err)
+        err = c->app->on_head(c->app->ctx, req, &max_body, &why);
+    if (!err && req->deciding) {
+        loop_timer_stop(&c->timer);
+        arm(c);
+        return;
+    }
+    decided(c, err, max_body, why);
+}
+
+void http_head_decided(struct http_req *req, enum err err, size_t max_body, const char *detail)
+{
+    struct http_conn *c = req->conn;
+    PRE(req->deciding);
+    req->deciding = false;
+    if (!c) { /* the client has gone meanwhile */
+        req_drop(NULL, req);
+        return;
+    }
+    decided(c, err, max_body, detail);
+    process(c);
 }
 
 /* Takes what is there of the body; true when it is whole. */
@@ -516,6 +547,7 @@ void http_conn_on_bytes(struct http_conn *c, struct str bytes)
             loop_timer_set(&c->timer, LIMIT_HEADER_TIME_MS);
         break;
     case HTTP_CONN_BODY:
+    case HTTP_CONN_DECIDING:
     case HTTP_CONN_HANDLING:
         break;
     case HTTP_CONN_FLUSHING:
@@ -543,7 +575,7 @@ static void finish_answers(struct http_conn *c)
 
 void http_conn_on_eof(struct http_conn *c, bool failed)
 {
-    bool waits = c->state == HTTP_CONN_HANDLING && c->req && !c->req->on_gone;
+    bool waits = (c->state == HTTP_CONN_HANDLING || c->state == HTTP_CONN_DECIDING) && c->req && !c->req->on_gone;
     if (!failed &&
         (waits || c->state == HTTP_CONN_FLUSHING)) { /* it only ended its own side, and still listens for its answer */
         c->half_closed = c->close_after = true;
@@ -565,7 +597,7 @@ void http_conn_drain(struct http_conn *c)
         close_now(c, false);
     else if (c->state == HTTP_CONN_HEAD && c->in.len == 0)
         finish_answers(c);
-    else if (c->state == HTTP_CONN_HEAD || c->state == HTTP_CONN_HANDLING)
+    else if (c->state == HTTP_CONN_HEAD || c->state == HTTP_CONN_DECIDING || c->state == HTTP_CONN_HANDLING)
         c->close_after = true;
 }
 

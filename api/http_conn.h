@@ -8,13 +8,13 @@
 #include "api/http.h"
 #include "api/http_parse.h"
 
-/*   HEAD ──▶ BODY ──▶ HANDLING ──▶ HEAD (next request)
- *    │ │       │        │    └─────▶ STREAM ──▶ FLUSHING ──▶ CLOSED
- *    │ └───────┼────────┴──────────▶ FLUSHING ──▶ LINGERING ──▶ CLOSED     (an answer after which the connection ends)
- *    └─────────┴──▶ FLUSHING                                               (an error found here)
- *   every state ──▶ CLOSED                                                 (gone, cut, timed out)
+/*   HEAD ──▶ DECIDING ──▶ BODY ──▶ HANDLING ──▶ HEAD (next request)
+ *    │         │ └───────────────▶    │  └─────▶ STREAM ──▶ FLUSHING ──▶ CLOSED
+ *    └─────────┴─────────────┴────────┴────────▶ FLUSHING ──▶ LINGERING ──▶ CLOSED  (an answer after which the connection ends)
+ *   every state ──▶ CLOSED                                                          (gone, cut, timed out)
+ * DECIDING: the app was given the head and says, now or later, whether the request is wanted; nothing is read meanwhile.
  */
-#define HTTP_CONN_STATES(X)  X(HEAD) X(BODY) X(HANDLING) X(STREAM) X(FLUSHING) X(LINGERING) X(CLOSED)
+#define HTTP_CONN_STATES(X)  X(HEAD) X(DECIDING) X(BODY) X(HANDLING) X(STREAM) X(FLUSHING) X(LINGERING) X(CLOSED)
 #define HTTP_CONN_ENUM(name) HTTP_CONN_##name,
 enum http_conn_state { HTTP_CONN_STATES(HTTP_CONN_ENUM) HTTP_CONN_STATE_COUNT };
 #undef HTTP_CONN_ENUM

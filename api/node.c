@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "api/auth_fail.h"
+#include "api/keys.h"
 #include "api/live.h"
 #include "api/routes.h"
 #include "common/clock.h"
@@ -108,6 +110,7 @@ static void on_poll(void *ctx)
             redis_command(n->shards[i].commands, 2, (const struct str[]){STR("INFO"), STR("memory")}, on_memory,
                           &n->shards[i]);
     loop_timer_set(&n->poll, POLL_MS);
+    keys_tick(n->keys);
     ask_time(n);
     trim_heap();
 }
@@ -185,6 +188,10 @@ enum err node_start(struct node *n, const struct config *config, bool first, str
         if (err)
             return err;
     }
+    n->keys = keys_new(n);
+    n->failures = auth_fail_new(n);
+    if (!n->keys || !n->failures)
+        return ERR_NO_MEMORY;
     struct http_app app = routes_app(n);
     const char *why = "";
     enum err err = http_server_new(n->loop, config->listen, config->threads > 1, &app, &n->server, &why);
@@ -210,6 +217,7 @@ void node_drain(struct node *n)
     n->draining = true;
     LOG_INFO("draining", LOG_I("connections", http_server_connections(n->server)));
     live_cut_all(n->live);
+    keys_flush(n->keys);
     loop_timer_init(&n->drain_limit, n->loop, stop_now, n);
     loop_timer_set(&n->drain_limit, n->config->drain_ms);
     http_server_drain(n->server, stop_now, n);
@@ -229,6 +237,8 @@ void node_done(struct node *n)
         redis_free(n->shards[i].durability);
     }
     loop_free(n->loop); /* runs what was deferred: callbacks of the connections above still see the shards */
+    keys_free(n->keys);
+    auth_fail_free(n->failures);
     free(n->shards);
 }
 

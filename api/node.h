@@ -10,6 +10,8 @@
 #include "common/redis.h"
 
 struct live;
+struct keys;
+struct auth_fail;
 
 struct shard {
     struct node *node;
@@ -31,6 +33,8 @@ struct node {
     struct shard *shards;
     unsigned shard_count;
     struct live *live;
+    struct keys *keys;
+    struct auth_fail *failures;
     bool first; /* of its process' threads */
     struct loop_timer poll;
     struct loop_timer drain_limit;

@@ -33,8 +33,10 @@ void problem_reply_with(struct http_req *req, enum err err, int status, const ch
         strbuf_addz(&out, members);
     }
     json_object_end(&w);
-    if (err_retryable(err))
-        http_reply_header(req, "Retry-After", STR("1"));
+    if (err_retryable(err)) {
+        char *seconds = arena_printf(&req->arena, "%d", req->retry_after_s > 0 ? req->retry_after_s : 1);
+        http_reply_header(req, "Retry-After", str_of(seconds ? seconds : "1"));
+    }
     if (status == 401)
         http_reply_header(req, "WWW-Authenticate", STR("Bearer"));
     http_reply(req, status, "application/problem+json", strbuf_str(&out));

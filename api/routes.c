@@ -7,6 +7,7 @@
 #include "api/auth.h"
 #include "api/filter.h"
 #include "api/handlers.h"
+#include "api/origin.h"
 #include "api/problem.h"
 #include "api/validate.h"
 
@@ -94,6 +95,18 @@ const struct route routes[] = {
      "putWorkspace", "Replace a workspace's settings"},
     {DELETE, "/v1/workspaces/{name}", handle_workspace_delete, AUTH_KEY, SCOPE_WORKSPACES_ADMIN, 0, "",
      "deleteWorkspace", "Forget a workspace's settings"},
+    {POST, "/v1/keys", handle_key_create, AUTH_KEY, SCOPE_KEYS_ADMIN, LIMIT_BODY, "", "createKey", "Make an API key"},
+    {GET, "/v1/keys", handle_key_list, AUTH_KEY, SCOPE_KEYS_ADMIN, 0, "after limit ", "listKeys", "List API keys"},
+    {GET, "/v1/keys/{id}", handle_key_get, AUTH_KEY, SCOPE_KEYS_ADMIN, 0, "", "getKey", "Get an API key's record"},
+    {PUT, "/v1/keys/{id}", handle_key_put, AUTH_KEY, SCOPE_KEYS_ADMIN, LIMIT_BODY, "", "putKey",
+     "Replace what an API key may do"},
+    {POST, "/v1/keys/{id}/rotate", handle_key_rotate, AUTH_KEY, SCOPE_KEYS_ADMIN, LIMIT_BODY, "", "rotateKey",
+     "Give an API key a new secret"},
+    {DELETE, "/v1/keys/{id}", handle_key_delete, AUTH_KEY, SCOPE_KEYS_ADMIN, 0, "", "revokeKey", "Revoke an API key"},
+    {GET, "/v1/whoami", handle_whoami, AUTH_KEY, SCOPE_ANY, 0, "", "whoami", "Whose key this is, and what it may do"},
+    {POST, "/v1/session", handle_session_create, AUTH_KEY, SCOPE_ANY, LIMIT_BODY, "", "beginSession",
+     "Begin a browser's session"},
+    {DELETE, "/v1/session", handle_session_delete, AUTH_KEY, SCOPE_ANY, 0, "", "endSession", "End a browser's session"},
     {GET, "/healthz", handle_healthz, AUTH_NONE, SCOPE_ANY, 0, "", "getHealth", "Whether the process lives"},
     {GET, "/readyz", handle_readyz, AUTH_NONE, SCOPE_ANY, 0, "", "getReadiness", "Whether the node can serve"},
     {GET, "/metrics", handle_metrics, AUTH_NONE, SCOPE_ANY, 0, "", "getMetrics", "Prometheus metrics"},
@@ -178,35 +191,6 @@ static void add_allow(struct http_req *req)
     strbuf_done(&allow);
 }
 
-/* ---- CORS ---- */
-
-static bool origin_allowed(const char *list, struct str origin)
-{
-    while (*list) {
-        size_t len = strcspn(list, ",");
-        struct str item = {list, len};
-        while (item.len > 0 && item.ptr[0] == ' ')
-            item.ptr++, item.len--;
-        if (str_eq(item, origin) || str_eqz(item, "*"))
-            return true;
-        list += len + (list[len] == ',');
-    }
-    return false;
-}
-
-static void add_cors(struct node *n, struct http_req *req)
-{
-    struct str origin = http_header(req, "origin");
-    if (!n->config->cors_origins[0])
-        return;
-    http_reply_header(req, "Vary", STR("Origin"));
-    if (!origin.ptr || origin.len > 256 || !origin_allowed(n->config->cors_origins, origin))
-        return;
-    http_reply_header(req, "Access-Control-Allow-Origin", origin);
-    http_reply_header(req, "Access-Control-Expose-Headers",
-                      STR("Location, Content-Location, Idempotency-Replayed, Retry-After, X-Request-Id"));
-}
-
 static void reply_options(struct http_req *req)
 {
     add_allow(req);
@@ -226,7 +210,7 @@ static enum err on_head(void *ctx, struct http_req *req, size_t *ret_max_body, c
 {
     struct node *n = ctx;
     bool path_known;
-    add_cors(n, req);
+    origin_add_cors(n, req);
     const struct route *route = find_route(req, &path_known);
     req->route = route;
     *ret_max_body = route ? route->max_body : 0;
@@ -247,6 +231,7 @@ static enum err on_head(void *ctx, struct http_req *req, size_t *ret_max_body, c
     c->req = req;
     c->node = n;
     c->route = route;
+    c->client = origin_client(n, req);
     req->user = c;
     return auth_check(c, ret_detail); /* before the body: nobody unknown sends us megabytes */
 }
@@ -267,14 +252,115 @@ static bool parameters_known(struct call *c)
     return true;
 }
 
+/* ---- between the head and the handler: a key's rate limit, and what it is narrowed to ---- */
+
+/* Handlers whose first script is asked at once, and may carry the rate limit. */
+static bool carries_guard(const struct call *c)
+{
+    static const route_fn fns[] = {handle_submit, handle_submit_stream, handle_submit_wait, handle_rest,
+                                   handle_list,   handle_agent_get,     handle_agent_list};
+    for (size_t i = 0; i < ARRAY_LEN(fns); i++)
+        if (c->route->fn == fns[i])
+            return true;
+    return false;
+}
+
+static void on_guard(void *ctx, bool refused, int64_t remaining, int64_t reset_ms)
+{
+    struct call *c = ctx;
+    int64_t reset_s = (reset_ms + 999) / 1000;
+    http_reply_header(c->req, "RateLimit-Policy",
+                      str_of(call_text(c, "\"key\";q=%lld;w=%lld", (long long)c->rate_burst,
+                                       (long long)((c->rate_per_ms * c->rate_burst / c->rate + 999) / 1000))));
+    http_reply_header(c->req, "RateLimit",
+                      str_of(call_text(c, "\"key\";r=%lld;t=%lld", (long long)remaining, (long long)reset_s)));
+    if (refused)
+        c->req->retry_after_s = reset_s > 0 ? (int)reset_s : 1;
+}
+
+static void on_rate(void *ctx, enum err err, const struct script_rate_reply *reply)
+{
+    struct call *c = ctx;
+    (void)reply;
+    if (err)
+        call_problem(c, err, NULL);
+    else
+        c->route->fn(c);
+}
+
+static void handle_within_rate(struct call *c)
+{
+    struct redis *r = call_shard(c)->commands;
+    if (c->rate == 0) {
+        c->route->fn(c);
+        return;
+    }
+    struct key key = keys_quota(shard_prefix(call_shard(c)), c->created_by);
+    c->guard = (struct script_guard){.key = arena_str(&c->req->arena, key_str(&key)),
+                                     .limit = c->rate,
+                                     .per_ms = c->rate_per_ms,
+                                     .burst = c->rate_burst,
+                                     .told = on_guard,
+                                     .ctx = c};
+    script_guard_next(r, &c->guard);
+    if (carries_guard(c)) {
+        c->route->fn(c);
+        script_guard_next(r, NULL); /* a request that was refused without asking Redis */
+        return;
+    }
+    struct script_rate_args args = {0};
+    script_call_rate(r, shard_prefix(call_shard(c)), &args, on_rate, c);
+}
+
+static void on_run_about(void *ctx, enum err err, const struct script_run_about_reply *reply)
+{
+    struct call *c = ctx;
+    if (!err && (!call_agent_allowed(c, reply->agent) || !call_queue_allowed(c, reply->queue)))
+        err = ERR_RUN_NOT_FOUND; /* not yours and not there look the same */
+    if (err)
+        call_problem(c, err, NULL);
+    else
+        handle_within_rate(c);
+}
+
+/* A key that is narrowed to agents or queues sees the runs and agents of those only. Lists and submits look for themselves. */
+static void handle_narrowed(struct call *c)
+{
+    bool run = strstr(c->route->pattern, "/runs/{id}") != NULL,
+         agent = strstr(c->route->pattern, "/agents/{name}") != NULL;
+    if (agent && !call_agent_allowed(c, call_param(c, 0))) {
+        call_problem(c, ERR_AGENT_NOT_FOUND, NULL);
+        return;
+    }
+    if (c->route->fn == handle_tree) {
+        call_problem(c, ERR_FORBIDDEN,
+                     "a key that is narrowed to agents or queues can't read trees, which hold runs of others");
+        return;
+    }
+    if (!run) {
+        handle_within_rate(c);
+        return;
+    }
+    struct shard *s = node_shard_of_run(c->node, call_param(c, 0));
+    struct script_run_about_args args = {.ws = c->workspace, .run = call_param(c, 0)};
+    if (!s || s != call_shard(c))
+        call_problem(c, ERR_RUN_NOT_FOUND, NULL);
+    else
+        script_call_run_about(s->commands, shard_prefix(s), &args, on_run_about, c);
+}
+
 static void on_request(void *ctx, struct http_req *req)
 {
     (void)ctx;
     struct call *c = req->user;
     if (req->method == HTTP_OPTIONS_)
         reply_options(req);
-    else if (parameters_known(c))
-        c->route->fn(c);
+    else if (!parameters_known(c))
+        return;
+    else if (c->agents.len > 0 || c->queues.len > 0)
+        handle_narrowed(c);
+    else
+        handle_within_rate(c);
 }
 
 static void on_error(void *ctx, struct http_req *req, enum err err, const char *detail)
@@ -304,6 +390,27 @@ const char *call_text(struct call *c, const char *fmt, ...)
 void call_problem(struct call *c, enum err err, const char *detail)
 {
     problem_reply(c->req, err, detail);
+}
+
+static bool allowed(struct str list, struct str word)
+{
+    struct str one;
+    if (list.len == 0)
+        return true;
+    while (str_next_word(&list, &one))
+        if (str_eq(one, word))
+            return true;
+    return false;
+}
+
+bool call_agent_allowed(const struct call *c, struct str agent)
+{
+    return allowed(c->agents, agent);
+}
+
+bool call_queue_allowed(const struct call *c, struct str queue)
+{
+    return allowed(c->queues, queue);
 }
 
 struct shard *call_shard(struct call *c)

@@ -4,6 +4,8 @@
 
 #include "api/node.h"
 #include "api/scope.h"
+#include "common/cidr.h"
+#include "common/script.h"
 
 enum route_auth {
     AUTH_NONE,
@@ -34,9 +36,18 @@ struct call {
     struct http_req *req;
     struct node *node;
     const struct route *route;
+    struct ip client; /* where it comes from */
     struct str workspace;
-    struct str created_by;   /* key id */
-    struct str runner_token; /* AUTH_RUNNER: the whole token */
+    struct str created_by;                 /* key id, or root */
+    uint64_t scopes;                       /* SCOPE_BITs */
+    struct str agents, queues, cidrs;      /* comma lists that narrow the key; empty: not narrowed */
+    int64_t concurrency;                   /* of the key: runs executed at a time; 0: no limit */
+    int64_t rate, rate_per_ms, rate_burst; /* of the key: requests; rate 0: no limit */
+    int64_t until_ms;                      /* when what opened it ends (Redis' clock); 0: never */
+    struct str credential;                 /* key id, or a session's digest; empty for root */
+    bool session, by_token;                /* came with a session's cookie; with a stream token */
+    struct script_guard guard;             /* rate, as a script carries it */
+    struct str runner_token;               /* AUTH_RUNNER: the whole token */
     int64_t runner_attempt;
     void *user; /* the handler's own */
 };
@@ -46,6 +57,14 @@ static inline struct str call_param(const struct call *c, size_t i)
 {
     return c->req->params[i];
 }
+/* Whether its key has the scope. */
+static inline bool call_may(const struct call *c, enum scope scope)
+{
+    return (c->scopes & SCOPE_BIT(scope)) != 0;
+}
+/* Whether its key is not narrowed to other agents; to other queues. */
+bool call_agent_allowed(const struct call *c, struct str agent);
+bool call_queue_allowed(const struct call *c, struct str queue);
 struct http_app routes_app(struct node *n);
 /* A query parameter as a number from min to max; otherwise when it is not there. False (answered already) when it is something else. */
 bool call_query_int(struct call *c, const char *name, int64_t min, int64_t max, int64_t otherwise, int64_t *ret_n);

@@ -37,4 +37,13 @@ enum scope { SCOPE_TABLE(SCOPE_ENUM) SCOPE_COUNT };
 #define SCOPE_BIT(scope) (UINT64_C(1) << (scope))
 #define SCOPES_ALL       (SCOPE_BIT(SCOPE_COUNT) - 1)
 
+/* The word of a scope. Static. */
+const char *scope_word(enum scope scope);
+/* The scope of a word; SCOPE_COUNT when there is none. */
+enum scope scope_of(struct str word);
+/* Whether it reaches beyond a workspace. */
+bool scope_reaches_beyond(enum scope scope);
+/* The set that a comma list names; words that name none are passed over. */
+uint64_t scopes_of(struct str words);
+
 #endif

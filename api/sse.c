@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "api/handlers.h"
+#include "api/keys.h"
 #include "api/live.h"
 #include "api/record.h"
 #include "common/clock.h"
@@ -24,6 +25,7 @@ enum {
 /* One reader. It outlives its call's arena: what it needs is in here. */
 struct sse {
     struct live_reader reader;
+    struct key_hold hold; /* it ends with the key that opened it */
     struct http_req *req; /* NULL once the client is gone */
     struct node *node;
     struct shard *shard;
@@ -53,6 +55,7 @@ static void sse_release(void *p)
 static void sse_free(struct sse *s)
 {
     live_detach(&s->reader);
+    keys_release(&s->hold);
     loop_timer_stop(&s->heartbeat);
     metric_add(METRIC_READERS, -1);
     loop_defer_free(s->node->loop, sse_release, s);
@@ -63,6 +66,18 @@ static void sse_cut(struct sse *s)
     http_stream_cut(s->req);
     s->req = NULL;
     sse_free(s);
+}
+
+/* Its key was revoked, or has expired. */
+static void on_key_cut(struct key_hold *h)
+{
+    struct sse *s = CONTAINER_OF(h, struct sse, hold);
+    if (!s->asked) {
+        sse_cut(s);
+    } else if (s->req) { /* the answer that is under way frees it */
+        http_stream_cut(s->req);
+        s->req = NULL;
+    }
 }
 
 /* It gets no more then: what is queued is at most the bound and one entry. */
@@ -285,9 +300,16 @@ static void start(struct opening *o, const struct script_show_reply *reply)
     s->run_id = o->run_id;
     s->after = o->after;
     memcpy(s->workspace, c->workspace.ptr, c->workspace.len);
+    s->hold.cut = on_key_cut;
+    if (c->credential.len > 0 && !keys_hold(n->keys, c->credential, c->session, c->until_ms, &s->hold)) {
+        pool_put(&sse_pool, s);
+        call_problem(c, ERR_UNAUTHORIZED, "the key has ended");
+        return;
+    }
     struct opening saved = *o; /* its memory goes with the request's head */
     http_reply_header(req, "X-Accel-Buffering", STR("no"));
     if (!http_stream_begin(req, 200, "text/event-stream", &stream_fns, LOW_WATER)) {
+        keys_release(&s->hold);
         pool_put(&sse_pool, s);
         return;
     }

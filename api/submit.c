@@ -8,7 +8,7 @@
 #include "common/metrics.h"
 #include "lua/scripts.h"
 
-enum { WAIT_MS = 1000 };
+enum { WAIT_MS = 1000, GATES_MAX = 3 };
 
 struct pending_submit {
     struct submit_order order;
@@ -50,6 +50,10 @@ const char *submit_detail(enum err err)
                "waits, \"replace\" stops the oldest";
     if (err == ERR_LIMIT_EXCEEDED)
         return "waiting runs have 256 different requirements (requires, slots, executor) already";
+    if (err == ERR_FORBIDDEN)
+        return "the key may not submit this: it is narrowed to other agents or queues, or (for an inline definition) "
+               "does "
+               "not have the scope agents:write";
     if (err == ERR_NOT_DEAD_LETTER)
         return "it did not end in error, or it was redriven already (redrivenAs names the new run)";
     return NULL;
@@ -57,7 +61,7 @@ const char *submit_detail(enum err err)
 
 struct str submit_stream_url(struct call *c, struct str run_id)
 {
-    struct str token = auth_stream_token(c->node, &c->req->arena, c->workspace, run_id);
+    struct str token = auth_stream_token(c, run_id);
     const char *base = c->node->config->public_url;
     return str_of(call_text(c, "%s/v1/runs/%.*s/stream%s%.*s", base, STR_ARG(run_id), token.len ? "?token=" : "",
                             STR_ARG(token)));
@@ -136,6 +140,11 @@ void submit_fields(const struct call *c, const struct submission *s, struct subm
     add(ret_fields, "sessionId", s->session);
 }
 
+static void refuse_forbidden(void *ctx)
+{
+    done(ctx, ERR_FORBIDDEN);
+}
+
 static void refuse_pressure(void *ctx)
 {
     done(ctx, ERR_MEMORY_PRESSURE);
@@ -144,6 +153,18 @@ static void refuse_pressure(void *ctx)
 static void refuse_evicting(void *ctx)
 {
     done(ctx, ERR_REDIS_UNAVAILABLE);
+}
+
+/* The run's own gates and, behind that of its concurrencyKey, its API key's. */
+static size_t add_key_gate(struct call *c, const struct submission *s, struct str gates[GATES_MAX])
+{
+    size_t n = 0;
+    bool mine = c->concurrency > 0;
+    for (size_t i = 0; i < s->gates_len; i++)
+        gates[n++] = s->gates[i];
+    if (mine)
+        gates[n++] = str_of(call_text(c, "c:%.*s=%lld", STR_ARG(c->created_by), (long long)c->concurrency));
+    return n;
 }
 
 void submit_run(const struct submit_order *order)
@@ -158,6 +179,13 @@ void submit_run(const struct submit_order *order)
         return;
     }
     const struct submission *s = order->sub;
+    if (!call_agent_allowed(c, s->agent) || (s->is_inline && !call_may(c, SCOPE_AGENTS_WRITE)) ||
+        (s->queue.len > 0 && !call_queue_allowed(c, s->queue))) {
+        loop_defer(c->node->loop, refuse_forbidden, p);
+        return;
+    }
+    struct str gates[GATES_MAX];
+    size_t gate_count = add_key_gate(c, s, gates);
     struct submit_fields fields;
     submit_fields(c, s, &fields);
     add(&fields, "rerunOf", order->rerun_of);
@@ -185,8 +213,10 @@ void submit_run(const struct submit_order *order)
         .stall_ms = s->stall_ms,
         .on_limit = s->on_limit,
         .on_dep_fail = s->on_dep_fail,
-        .gates = s->gates,
-        .gates_len = s->gates_len,
+        .gates = gates,
+        .gates_len = gate_count,
+        .agents_in = c->agents,
+        .queues_in = c->queues,
         .depends = s->depends,
         .depends_len = s->depends_len,
         .requires = s->requires,

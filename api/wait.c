@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "api/keys.h"
 #include "api/live.h"
 #include "api/problem.h"
 #include "lua/scripts.h"
@@ -15,6 +16,8 @@ struct waiter {
     struct id run_id;
     enum wait_form form;
     struct loop_timer timer;
+    struct key_hold hold; /* an answer is for who may have it then */
+    bool revoked;
     bool looking, look_again, expired, gone, answered;
 };
 
@@ -23,6 +26,7 @@ static void look(struct waiter *w);
 static void waiter_end(struct waiter *w)
 {
     live_detach(&w->reader);
+    keys_release(&w->hold);
     loop_timer_stop(&w->timer);
     loop_defer_free(w->node->loop, free, w);
 }
@@ -98,6 +102,8 @@ static void on_show(void *ctx, enum err err, const struct script_show_reply *rep
         waiter_end(w);
         return;
     }
+    if (w->revoked && !err)
+        err = ERR_UNAUTHORIZED;
     if (err && !(err == ERR_REDIS_UNAVAILABLE && !w->expired)) {
         w->answered = true;
         call_problem(w->call, err, NULL);
@@ -128,6 +134,14 @@ static void on_time(void *ctx)
 {
     struct waiter *w = ctx;
     w->expired = true;
+    look(w);
+}
+
+/* The key ended: the next look answers that. */
+static void on_key_cut(struct key_hold *h)
+{
+    struct waiter *w = CONTAINER_OF(h, struct waiter, hold);
+    w->revoked = w->expired = true;
     look(w);
 }
 
@@ -187,6 +201,10 @@ void wait_for_end(struct call *c, struct str run_id, int64_t wait_s, enum wait_f
     w->expired = wait_s == 0 || c->node->draining;
     if (!w->expired && live_attach(c->node->live, s, run_id, LIVE_START_AT_END, &waiter_fns, &w->reader) != ERR_OK)
         w->expired = true;
+    w->hold.cut = on_key_cut;
+    if (!w->expired && c->credential.len > 0 &&
+        !keys_hold(c->node->keys, c->credential, c->session, c->until_ms, &w->hold))
+        w->revoked = w->expired = true;
     if (!w->expired) {
         loop_timer_set(&w->timer, wait_s * 1000);
         c->req->on_gone = on_gone;

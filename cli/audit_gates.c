@@ -151,7 +151,7 @@ static void expect_limits(struct audit *a, const char *path, const char *const *
 /* Entries without a line are taken out at their time. */
 static void expect_throttled(struct audit *a, const char *path, const char *const *parts)
 {
-    static const char *const kinds[] = {"w", "a", "k", "s", "ra", "rk", NULL};
+    static const char *const kinds[] = {"w", "a", "k", "c", "s", "ra", "rk", NULL};
     const redisReply *all = ASK(a, "ZRANGE", audit_key(a, "%s", path), "0", "-1");
     (void)parts;
     for (size_t i = 0; i < all->elements; i++) {

@@ -30,6 +30,13 @@ enum { FOR_API = 1, FOR_RUNNER = 2, FOR_BOTH = 3 };
     X(root_key, secret, "root-key", FOR_API, "", 0, 0, "bootstrap admin key (errand keygen makes one)")                \
     X(public_url, str, "public-url", FOR_API, "", 0, 0, "what streamUrl begins with (default: a relative path)")       \
     X(cors_origins, str, "cors-origins", FOR_API, "", 0, 0, "comma list of origins that browsers may call from, or *") \
+    X(trusted_proxies, str, "trusted-proxies", FOR_API, "", 0, 0,                                                      \
+      "comma list of addresses or networks whose X-Forwarded-For is believed")                                         \
+    X(auth_failures_max, int, "auth-failures-max", FOR_API, "60", 0, 1000000,                                          \
+      "failed authentications of a source address a minute before it is told to wait (0: no limit)")                   \
+    X(session_ms, ms, "session-ms", FOR_API, "43200000", 60000, 2592000000, "how long a browser's session lasts")      \
+    X(session_cookie_secure, bool, "session-cookie-secure", FOR_API, "true", 0, 0,                                     \
+      "send the session's cookie over TLS only (false for plain HTTP in development)")                                 \
     X(reader_buffer, bytes, "reader-buffer", FOR_API, "1048576", 65536, 1073741824,                                    \
       "bytes buffered for a reader of a stream, at most (one entry more)")                                             \
     X(min_replicas, int, "min-replicas", FOR_API, "0", 0, 16,                                                          \

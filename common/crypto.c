@@ -60,6 +60,11 @@ bool crypto_equal(struct str a, struct str b)
     return a.len == b.len && (a.len == 0 || sodium_memcmp(a.ptr, b.ptr, a.len) == 0);
 }
 
+void crypto_wipe(void *buf, size_t len)
+{
+    sodium_memzero(buf, len);
+}
+
 uint64_t crypto_uniform(uint64_t bound)
 {
     if (bound == 0)

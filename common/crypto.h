@@ -19,6 +19,8 @@ void crypto_hmac_hex(struct str key, struct str data, char ret_hex[SHA256_HEX_LE
 void crypto_token(char ret_token[44]);
 /* Constant time in the contents (not in the lengths). */
 bool crypto_equal(struct str a, struct str b);
+/* Overwrites what is not needed any more, so that the compiler can't leave it out. */
+void crypto_wipe(void *buf, size_t len);
 /* Uniform in [0, bound); 0 for bound 0. */
 uint64_t crypto_uniform(uint64_t bound);
 

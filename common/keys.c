@@ -82,7 +82,22 @@ struct key keys_due(struct str shard_prefix)
     return join(shard_prefix, "due", STR_NONE, "");
 }
 
+struct key keys_quota(struct str shard_prefix, struct str key_id)
+{
+    return join(shard_prefix, "quota:", key_id, "");
+}
+
 struct key keys_signing_secret(struct str global_prefix)
 {
     return join(global_prefix, "secret", STR_NONE, "");
+}
+
+struct key keys_version(struct str global_prefix)
+{
+    return join(global_prefix, "keyver", STR_NONE, "");
+}
+
+struct key keys_news(struct str global_prefix)
+{
+    return join(global_prefix, "keynews", STR_NONE, "");
 }

@@ -31,6 +31,9 @@ struct key keys_logs(struct str shard_prefix, struct str run_id);     /* run:ID:
 struct key keys_bell(struct str shard_prefix, struct str queue);      /* bell:QUEUE */
 struct key keys_ctl(struct str shard_prefix, struct str incarnation); /* ctl:INC, a channel */
 struct key keys_due(struct str shard_prefix);                         /* due, a channel: a new earliest delayed run */
+struct key keys_quota(struct str shard_prefix, struct str key_id);    /* quota:KEY: of its rate limit */
 struct key keys_signing_secret(struct str global_prefix);             /* secret */
+struct key keys_version(struct str global_prefix);                    /* keyver: raised with each change of a key */
+struct key keys_news(struct str global_prefix);                       /* keynews, a channel */
 
 #endif

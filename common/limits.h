@@ -37,6 +37,10 @@
     X(LIMIT_EVERY_MS, 31536000000, "ms", "everyMs")                                                                    \
     X(LIMIT_JITTER_MS, 86400000, "ms", "jitterMs")                                                                     \
     X(LIMIT_CATCH_UP, 1000, "ticks", "missed ticks that catchUp all runs")                                             \
+    X(LIMIT_KEYS, 10000, "keys", "API keys of a workspace, those that ended in the last 30 days included")             \
+    X(LIMIT_KEY_WORDS, 64, "", "scopes, agents, queues or cidrs of an API key")                                        \
+    X(LIMIT_KEY_LIFE_MS, 315360000000, "ms", "how far an API key's expiresAt may be ahead")                            \
+    X(LIMIT_KEY_OVERLAP_MS, 2592000000, "ms", "how long a rotated key's former secret may stay valid")                 \
     X(LIMIT_WORKSPACES, 10000, "workspaces", "workspaces with settings, in one shard")                                 \
     X(LIMIT_QUEUES, 1000, "queues", "queues with settings, and those of a list")                                       \
     X(LIMIT_PAGE, 200, "records", "a page of a list")                                                                  \

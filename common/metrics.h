@@ -16,6 +16,12 @@
     X(METRIC_HTTP_CONNECTIONS, gauge, "errand_http_connections", "", "Open client connections.")                       \
     X(METRIC_HTTP_REFUSED, counter, "errand_http_refused_total", "",                                                   \
       "Connections refused or cut for breaking HTTP or a bound.")                                                      \
+    X(METRIC_AUTH_FAILED, counter, "errand_auth_failures_total", "reason=\"unauthorized\"",                            \
+      "Requests refused for their credentials.")                                                                       \
+    X(METRIC_AUTH_FORBIDDEN, counter, "errand_auth_failures_total", "reason=\"forbidden\"",                            \
+      "Requests refused for their credentials.")                                                                       \
+    X(METRIC_AUTH_LIMITED, counter, "errand_auth_failures_total", "reason=\"rate_limited\"",                           \
+      "Requests refused for their credentials.")                                                                       \
     X(METRIC_RUNS_SUBMITTED, counter, "errand_runs_submitted_total", "", "Runs accepted.")                             \
     X(METRIC_RUNS_REFUSED, counter, "errand_runs_refused_total", "", "Runs refused.")                                  \
     X(METRIC_EVENTS_INGESTED, counter, "errand_events_ingested_total", "", "Events accepted over HTTP.")               \

@@ -67,6 +67,7 @@ struct redis {
     size_t max_pending;
     redis_state_fn on_state;
     void *ctx;
+    void *note;
 
     redisContext *hc; /* NULL in WAITING and RESOLVING */
     uv_poll_t *poll;  /* its own allocation: libuv closes it later */
@@ -781,6 +782,16 @@ const char *redis_run_id(const struct redis *r)
 uint64_t redis_generation(const struct redis *r)
 {
     return r->generation;
+}
+
+void redis_set_note(struct redis *r, void *note)
+{
+    r->note = note;
+}
+
+void *redis_note(const struct redis *r)
+{
+    return r->note;
 }
 
 size_t redis_pending(const struct redis *r)

@@ -44,6 +44,9 @@ const char *redis_run_id(const struct redis *r);
 /* Raised at each connection made: tells "the same connection still" from "another". */
 uint64_t redis_generation(const struct redis *r);
 size_t redis_pending(const struct redis *r);
+/* A pointer that its user keeps with the connection; NULL at first. */
+void redis_set_note(struct redis *r, void *note);
+void *redis_note(const struct redis *r);
 
 /* Sends one command. argv[i] may hold any bytes, copied before this returns. fn may be NULL. Commands of one turn leave in one write, in order. */
 void redis_command(struct redis *r, size_t argc, const struct str *argv, redis_reply_fn fn, void *ctx);

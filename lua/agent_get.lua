@@ -1,5 +1,6 @@
 -- agent_get: one version of an agent.
 -- READONLY
+-- GUARD
 -- INCLUDE keys
 -- ARGV
 --   ws       str

@@ -1,5 +1,6 @@
 -- agent_list: a workspace's agents by name.
 -- READONLY
+-- GUARD
 -- INCLUDE keys
 -- ARGV
 --   ws      str

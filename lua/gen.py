@@ -8,6 +8,7 @@ A script's header is its interface:
     #!lua flags=allow-oom                     (optional first line)
     -- name: what it does
     -- READONLY                               (optional)
+    -- GUARD                                  (optional: it may carry a key's rate limit, see include/guard.lua)
     -- INCLUDE keys time close?               (files of lua/include/; `?`: its functions are made where one of them is first called, for what few calls of the script need)
     -- ARGV
     --   field  type  prose                   types: str, int, list, table(column type, …)
@@ -50,7 +51,7 @@ class Script:
     def __init__(self, path):
         self.path = path
         self.name = os.path.splitext(os.path.basename(path))[0]
-        self.flags, self.read_only, self.includes = "", False, []
+        self.flags, self.read_only, self.guarded, self.includes = "", False, False, []
         self.argv, self.reply, self.errors = [], [], []
         self.body = ""
         self.prose = ""
@@ -73,6 +74,8 @@ class Script:
             word = line.strip().split(" ")[0] if line.strip() else ""
             if word == "READONLY":
                 self.read_only = True
+            elif word == "GUARD":
+                self.guarded = True
             elif word == "INCLUDE":
                 self.includes += [(name, number) for name in line.split()[1:]]
             elif word in ("ARGV", "REPLY"):
@@ -169,7 +172,15 @@ class Script:
         # KEYS[1] is what includes build names from, so the locals come first.
         head = 1 if self.flags else 0
         parts[head + 1:head + 1] = self.locals()
-        return lean("\n".join(parts) + "\n" + self.body.strip("\n") + "\n")
+        text = lean("\n".join(parts) + "\n" + self.body.strip("\n") + "\n")
+        return self.guard(text, folder) if self.guarded else text
+
+    def guard(self, text, folder):
+        """The whole as a function, and what decides whether it is called."""
+        with open(os.path.join(folder, "guard.lua"), encoding="utf-8") as f:
+            around = f.read()
+        flags, rest = (text.split("\n", 1)[0] + "\n", text.split("\n", 1)[1]) if self.flags else ("", text)
+        return f"{flags}local function main()\n{rest}end\n{around}"
 
     # ---- C ----
 
@@ -214,7 +225,7 @@ class Script:
         out += ["    " + c_string(line + "\n") for line in text.split("\n")[:-1]]
         out[-1] += ";"
         sha = hashlib.sha1(text.encode()).hexdigest()
-        out.append(f'static const struct script script_{n} = {{"{n}", source_{n}, sizeof source_{n} - 1, "{sha}", {"true" if self.read_only else "false"}}};')
+        out.append(f'static const struct script script_{n} = {{"{n}", source_{n}, sizeof source_{n} - 1, "{sha}", {"true" if self.read_only else "false"}, {"true" if self.guarded else "false"}}};')
         out += self.reply_parser() + self.caller()
         return out
 

@@ -1,12 +1,15 @@
 -- list: a page of a workspace's runs, newest first; examines at most `examine` of them.
 -- READONLY
--- INCLUDE keys run stream summary
+-- GUARD
+-- INCLUDE keys run stream summary narrow
 -- ARGV
 --   ws         str
 --   dead       int   1: of the dead letters only
 --   agent      str   '' for all
 --   queue      str   '' for all
 --   schedule   str   '' for all
+--   agents_in  str   comma list that a narrowed key is kept to, '' for all
+--   queues_in  str   the same
 --   statuses   list  empty for all
 --   labels     list  needles as stored, `"key":"value"`
 --   created_by str   '' for all
@@ -37,6 +40,9 @@ if after_score and (max_score == '+inf' or tonumber(after_score) < tonumber(max_
 end
 
 local function fits(r)
+  if not listed(agents_in, r.agent) or not listed(queues_in, r.queue) then
+    return false
+  end
   if (wanted and not wanted[r.status]) or (created_by ~= '' and r.createdBy ~= created_by) then
     return false
   end

@@ -72,8 +72,8 @@ local function submit_dependencies(o)
   end
   o.depends = ids -- each tells once
   for _, id in ipairs(ids) do
-    local dep = run_get(id, {'ws'})
-    if not dep or dep.ws ~= o.ws then
+    local dep = run_get(id, {'ws', 'agent', 'queue'})
+    if not dep or dep.ws ~= o.ws or not listed(o.agents_in or '', dep.agent) or not listed(o.queues_in or '', dep.queue) then
       return 'dependency_not_found'
     end
     if not TERMINAL[dep.status] then
@@ -185,8 +185,8 @@ local function run_submit(o)
     end
   end
   if o.parent ~= '' then
-    local above = run_get(o.parent, {'ws', 'stopAt', 'treeStop'})
-    if not above or above.ws ~= o.ws then
+    local above = run_get(o.parent, {'ws', 'stopAt', 'treeStop', 'agent', 'queue'})
+    if not above or above.ws ~= o.ws or not listed(o.agents_in or '', above.agent) or not listed(o.queues_in or '', above.queue) then
       return {'run_not_found'}
     end
     if above.stopAt ~= '' or above.treeStop ~= '' then
@@ -206,6 +206,9 @@ local function run_submit(o)
   end
   local req_text, req = submit_requirement(o, def)
   local queue = o.queue ~= '' and o.queue or def.queue
+  if not listed(o.queues_in or '', queue) then
+    return {'forbidden'}
+  end
   code = submit_room(o, queue, req, bytes)
   if code then
     return {code}

@@ -12,6 +12,7 @@ enum { RIG_MAX_BODY = 1024, RIG_LATER = 64, RIG_BIG = 300000 };
 struct rig {
     struct loop *loop;
     struct http_app app;
+    struct http_req *asked; /* the last one that waits for http_head_decided */
     struct http_conn *conn;
     struct strbuf out; /* what the client got, without X-Request-Id */
     size_t room;       /* bytes that the transport still takes */
@@ -71,11 +72,16 @@ static const struct http_transport rig_transport = {rig_writev, rig_watch,    ri
 
 static inline enum err rig_on_head(void *ctx, struct http_req *req, size_t *ret_max_body, const char **ret_detail)
 {
-    (void)ctx;
+    struct rig *r = ctx;
     *ret_detail = "the rig's own";
     *ret_max_body = req->method == HTTP_POST_ || req->method == HTTP_PUT_ ? RIG_MAX_BODY : 0;
     if (req->method == HTTP_OTHER_)
         return ERR_METHOD_NOT_ALLOWED;
+    if (str_eqz(req->path, "/ask")) {
+        req->deciding = true;
+        r->asked = req;
+        return ERR_OK;
+    }
     static const char *const paths[] = {"/echo", "/later", "/poll", "/big", "/stream"};
     for (size_t i = 0; i < ARRAY_LEN(paths); i++)
         if (str_eqz(req->path, paths[i]))
@@ -204,6 +210,16 @@ static inline void rig_answer(struct rig *r)
     rig_flush(r);
 }
 
+/* Decides the head that waits. */
+static inline void rig_decide(struct rig *r, enum err err)
+{
+    struct http_req *req = r->asked;
+    POST(req);
+    r->asked = NULL;
+    http_head_decided(req, err, RIG_MAX_BODY, "decided");
+    rig_flush(r);
+}
+
 static inline void rig_turn(struct rig *r)
 {
     uv_run(loop_uv(r->loop), UV_RUN_NOWAIT);
@@ -214,6 +230,8 @@ static inline void rig_done(struct rig *r)
 {
     if (r->conn)
         http_conn_kill(r->conn);
+    if (r->asked)
+        rig_decide(r, ERR_OK);
     while (r->later_count > 0)
         rig_answer(r);
     loop_run(r->loop); /* deferred frees */

@@ -217,7 +217,9 @@ static void test_what_has_not_the_form_of_a_runner_token_is_unauthorized(void **
 /* `token=…` for that run, into buf. */
 static const char *stream_query(char buf[512], const char *workspace, const char *run)
 {
-    struct str token = auth_stream_token(&asked->node, &asked->req.arena, str_of(workspace), str_of(run));
+    struct call c = {
+        .req = &asked->req, .node = &asked->node, .workspace = str_of(workspace), .created_by = STR("root")};
+    struct str token = auth_stream_token(&c, str_of(run));
     assert_true(token.len > 0);
     snprintf(buf, 512, "token=%.*s", STR_ARG(token));
     return buf;
@@ -230,7 +232,8 @@ static void test_a_stream_token_opens_its_runs_stream_for_an_hour(void **state)
     stream_query(query, "team-1", RUN);
     assert_int_equal(check_query(AUTH_STREAM, query), ERR_OK);
     assert_true(str_eqz(asked->call.workspace, "team-1"));
-    assert_true(str_eqz(asked->call.created_by, "stream"));
+    assert_true(str_eqz(asked->call.created_by, "root"));
+    assert_true(asked->call.scopes == SCOPE_BIT(SCOPE_RUNS_READ));
     assert_int_equal(check_query(AUTH_KEY, query), ERR_UNAUTHORIZED);
     assert_int_equal(check_query(AUTH_RUNNER, query), ERR_UNAUTHORIZED);
     now_ms += 3599999;
@@ -261,6 +264,8 @@ static void test_a_stream_token_with_any_byte_changed_opens_nothing(void **state
     static const char *const bad[] = {"token=",
                                       "token=~~",
                                       "token=1~a~",
+                                      "token=~~~",
+                                      "token=99999999999999~default~root~",
                                       "token=99999999999999~default~",
                                       "token=99999999999999999999~default~00",
                                       "token=%00~%00~%00",
@@ -280,10 +285,11 @@ static void test_a_node_of_another_secret_takes_no_such_token(void **state)
     assert_int_equal(check_query(AUTH_STREAM, query), ERR_UNAUTHORIZED);
     asked->node.secret[0] = 0; /* not read from Redis yet: makes none and takes none */
     assert_int_equal(check_query(AUTH_STREAM, query), ERR_UNAUTHORIZED);
-    assert_int_equal(auth_stream_token(&asked->node, &asked->req.arena, STR("team-1"), STR(RUN)).len, 0);
+    struct call c = {.req = &asked->req, .node = &asked->node, .workspace = STR("team-1"), .created_by = STR("root")};
+    assert_int_equal(auth_stream_token(&c, STR(RUN)).len, 0);
     char forged[SHA256_HEX_LEN + 1];
-    crypto_hmac_hex(STR_NONE, STR("stream 99999999999999 default " RUN), forged);
-    snprintf(query, sizeof query, "token=99999999999999~default~%s", forged);
+    crypto_hmac_hex(STR_NONE, STR("stream 99999999999999 default root " RUN), forged);
+    snprintf(query, sizeof query, "token=99999999999999~default~root~%s", forged);
     assert_int_equal(check_query(AUTH_STREAM, query), ERR_UNAUTHORIZED);
 }
 

@@ -586,11 +586,40 @@ static void test_the_same_wherever_it_is_cut(void **state)
     }
 }
 
+/* The app asks somebody before it says whether a request is wanted. */
+static void test_a_head_that_is_decided_later(void **state)
+{
+    struct rig *r = *state;
+    static const char head[] = "POST /ask HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n";
+    bytes(r, head);
+    assert_int_equal(http_conn_state(r->conn), HTTP_CONN_DECIDING);
+    bytes(r, "body");
+    assert_int_equal(http_conn_state(r->conn), HTTP_CONN_DECIDING);
+    assert_int_equal(r->out.len, 0);
+    rig_decide(r, ERR_OK);
+    assert_true(has(r, "POST  body"));
+    bytes(r, head); /* refused: its body is not read, and nothing follows it */
+    rig_decide(r, ERR_FORBIDDEN);
+    assert_true(has(r, "HTTP/1.1 403"));
+    assert_int_equal(http_conn_state(r->conn), HTTP_CONN_LINGERING);
+}
+
+static void test_a_head_that_is_decided_without_a_client(void **state)
+{
+    struct rig *r = *state;
+    bytes(r, "GET /ask HTTP/1.1\r\nHost: a\r\n\r\n");
+    http_conn_on_eof(r->conn, true);
+    assert_true(r->closed);
+    rig_decide(r, ERR_OK); /* frees it, and reaches nobody */
+    assert_int_equal(r->requests, 0);
+}
+
 static void test_the_edges_are_those_of_the_picture(void **state)
 {
     (void)state;
     static const char *const picture[HTTP_CONN_STATE_COUNT] = {
-        [HTTP_CONN_HEAD] = "BODY HANDLING FLUSHING CLOSED",
+        [HTTP_CONN_HEAD] = "DECIDING FLUSHING CLOSED",
+        [HTTP_CONN_DECIDING] = "BODY HANDLING FLUSHING CLOSED",
         [HTTP_CONN_BODY] = "HANDLING FLUSHING CLOSED",
         [HTTP_CONN_HANDLING] = "HEAD STREAM FLUSHING CLOSED",
         [HTTP_CONN_STREAM] = "FLUSHING CLOSED",
@@ -614,6 +643,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_keep_alive),
+        TEST(test_a_head_that_is_decided_later),
+        TEST(test_a_head_that_is_decided_without_a_client),
         TEST(test_pipelined_requests_are_answered_in_order),
         TEST(test_connection_close),
         TEST(test_http_1_0),

@@ -1,0 +1,35 @@
+-- API keys, in the global prefix. Each change raises keyver and is published: nodes forget what they know of the key, and cut its streams where it is none any more.
+local KEPT_MS = 2592000000 -- a revoked or expired key is shown for 30 days
+local STALE = 100 -- rows of gone keys removed by one call
+
+-- Tells all nodes. word: a key's id, or `s:` and a session's digest.
+local function key_changed(word)
+  redis.call('INCR', k.keyver)
+  redis.call('PUBLISH', k.keynews, word)
+end
+
+-- The record of a key of this workspace that is not revoked; nil otherwise.
+local function key_of(ws, id)
+  local row = redis.call('HMGET', k.key(id), 'ws', 'revoked')
+  return row[1] == ws and not row[2]
+end
+
+-- Rows of keys that are not there any more leave the index.
+local function key_sweep(ws)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', k.keysgone(ws), '-inf', fmt(now_ms), 'LIMIT', 0, STALE)) do
+    redis.call('ZREM', k.keysgone(ws), id)
+    redis.call('ZREM', k.keys(ws), id)
+    redis.call('DEL', k.key(id))
+  end
+end
+
+-- When a key ends (ms; 0: it does not), and so when its record goes.
+local function key_ends(ws, id, ends)
+  if ends > 0 then
+    redis.call('ZADD', k.keysgone(ws), fmt(ends + KEPT_MS), id)
+    redis.call('PEXPIREAT', k.key(id), fmt(ends + KEPT_MS))
+  else
+    redis.call('ZREM', k.keysgone(ws), id)
+    redis.call('PERSIST', k.key(id))
+  end
+end
