@@ -316,14 +316,14 @@ static enum err check_session(struct call *c, struct str token, const char **ret
 
 static enum err check_runner(struct call *c, struct str token, const char **ret_detail)
 {
-    struct str id, secret;
     if (parse_runner_token(c, token))
         return ERR_OK;
-    bool api_key =
-        token.len > 0 && (crypto_equal(token, str_of(c->node->config->root_key)) || api_key_parse(token, &id, &secret));
-    if (api_key)
+    if (token.len > 0 && crypto_equal(token, str_of(c->node->config->root_key)))
         return forbidden(c, "this needs the attempt's own runner token, not an API key", ret_detail);
-    return unauthorized(c, "send the attempt's runner token as Authorization: Bearer TOKEN", ret_detail);
+    return unauthorized(c,
+                        api_key_looks_like(token) ? "this needs the attempt's own runner token, not an API key"
+                                                  : "send the attempt's runner token as Authorization: Bearer TOKEN",
+                        ret_detail);
 }
 
 static enum err check_stream_token(struct call *c, struct str token, const char **ret_detail)

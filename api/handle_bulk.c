@@ -323,6 +323,14 @@ void handle_bulk(struct call *c)
         call_problem(c, fault.err, fault.detail);
         return;
     }
+    static const enum scope scopes[BULK_ACTIONS] = {SCOPE_RUNS_STOP, SCOPE_RUNS_CREATE, SCOPE_RUNS_DELETE,
+                                                    SCOPE_RUNS_CREATE};
+    if (!call_may(c, scopes[b->action])) {
+        call_problem(c, ERR_FORBIDDEN,
+                     call_text(c, "the key does not have the scope %s, which \"%s\" needs",
+                               scope_word(scopes[b->action]), action_names[b->action]));
+        return;
+    }
     if (b->action == BULK_REDRIVE)
         b->filter.dead = true; /* nothing else can be redriven: the others need not be looked at */
     c->user = b;

@@ -4,9 +4,9 @@
 #define ERRAND_API_KEYS_H
 
 #include "api/node.h"
-#include "api/scope.h"
 #include "common/api_key.h"
 #include "common/cidr.h"
+#include "common/scope.h"
 
 /* What a key may do. Lives in the cache: good until the callback or call that gave it returns. */
 struct principal {

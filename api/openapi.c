@@ -56,6 +56,15 @@ static const struct {
     {"pauseSchedule", 200, "application/json", "Schedule", "The schedule now", NULL},
     {"resumeSchedule", 200, "application/json", "Schedule", "The schedule now", NULL},
     {"triggerSchedule", 202, "application/json", "Submitted", "Accepted and kept", NULL},
+    {"createKey", 201, "application/json", "Key", "Made; its text is shown this once", "KeySpec"},
+    {"listKeys", 200, "application/json", "KeyList", "The keys by id", NULL},
+    {"getKey", 200, "application/json", "Key", "The record", NULL},
+    {"putKey", 200, "application/json", "Key", "The record now", "KeySpec"},
+    {"rotateKey", 200, "application/json", "Key", "The record, with the new text, shown this once", NULL},
+    {"revokeKey", 204, NULL, NULL, "Revoked", NULL},
+    {"whoami", 200, "application/json", "Object", "The key's id, workspace, scopes and narrowing", NULL},
+    {"beginSession", 201, "application/json", "Object", "Begun: the cookie stands in Set-Cookie", NULL},
+    {"endSession", 204, NULL, NULL, "Ended", NULL},
     {"getHealth", 200, "application/json", "Object", "The process lives", NULL},
     {"getReadiness", 200, "application/json", "Object", "The node can serve", NULL},
     {"getMetrics", 200, "text/plain", NULL, "Prometheus text", NULL},
@@ -86,6 +95,22 @@ static const char schemas[] =
     "\"retentionMs\":{\"type\":\"integer\",\"minimum\":1},\"retentionCount\":{\"type\":\"integer\",\"minimum\":1},"
     "\"eventsRetentionMs\":{\"type\":\"integer\",\"minimum\":1},\"resultRetentionMs\":{\"type\":\"integer\","
     "\"minimum\":1}}},"
+    "\"KeySpec\":{\"type\":\"object\",\"required\":[\"name\",\"scopes\"],\"properties\":{\"name\":{\"type\":\"string\"}"
+    ","
+    "\"scopes\":{\"type\":\"array\",\"items\":{\"type\":\"string\"},\"minItems\":1},\"agents\":{\"type\":\"array\","
+    "\"items\":{"
+    "\"type\":\"string\"},\"minItems\":1},\"queues\":{\"type\":\"array\",\"items\":{\"type\":\"string\"},\"minItems\":"
+    "1},"
+    "\"cidrs\":{\"type\":\"array\",\"items\":{\"type\":\"string\"},\"minItems\":1},\"rateLimit\":{\"$ref\":"
+    "\"#/components/schemas/"
+    "RateLimit\"},\"concurrency\":{\"type\":\"integer\",\"minimum\":1},\"expiresInMs\":{\"type\":"
+    "\"integer\",\"minimum\":1},\"expiresAt\":{\"type\":\"string\",\"format\":\"date-time\"}}},"
+    "\"Key\":{\"type\":\"object\",\"required\":[\"id\",\"name\",\"scopes\",\"status\"],\"properties\":{\"id\":{"
+    "\"type\":\"string\"},"
+    "\"name\":{\"type\":\"string\"},\"key\":{\"type\":\"string\"},\"scopes\":{\"type\":\"array\",\"items\":{\"type\":"
+    "\"string\"}},\"status\":{\"type\":\"string\",\"enum\":[\"active\",\"expired\",\"revoked\"]}}},"
+    "\"KeyList\":{\"type\":\"object\",\"properties\":{\"keys\":{\"type\":\"array\",\"items\":{\"$ref\":"
+    "\"#/components/schemas/Key\"}},\"cursor\":{\"type\":[\"string\",\"null\"]}}},"
     "\"RateLimit\":{\"type\":\"object\",\"required\":[\"limit\"],\"properties\":{\"key\":{\"type\":\"string\"},"
     "\"limit\":{\"type\":\"integer\",\"minimum\":1},\"perMs\":{\"type\":\"integer\",\"minimum\":1},\"burst\":{\"type\":"
     "\"integer\",\"minimum\":1}}},"
@@ -217,6 +242,8 @@ static const char schemas[] =
 static const char security[] =
     "{\"key\":{\"type\":\"http\",\"scheme\":\"bearer\",\"description\":\"An API key\"},"
     "\"keyHeader\":{\"type\":\"apiKey\",\"in\":\"header\",\"name\":\"x-api-key\",\"description\":\"An API key\"},"
+    "\"session\":{\"type\":\"apiKey\",\"in\":\"cookie\",\"name\":\"__Host-errand\",\"description\":\"A browser's "
+    "session\"},"
     "\"runner\":{\"type\":\"http\",\"scheme\":\"bearer\",\"description\":\"An attempt's runner token\"},"
     "\"stream\":{\"type\":\"apiKey\",\"in\":\"query\",\"name\":\"token\",\"description\":\"A run's stream token, from "
     "its streamUrl\"}}";
@@ -282,8 +309,8 @@ static void write_security(struct json_writer *w, enum route_auth auth)
 {
     static const char *const by_auth[] = {
         [AUTH_NONE] = "[]",
-        [AUTH_KEY] = "[{\"key\":[]},{\"keyHeader\":[]}]",
-        [AUTH_STREAM] = "[{\"key\":[]},{\"keyHeader\":[]},{\"stream\":[]}]",
+        [AUTH_KEY] = "[{\"key\":[]},{\"keyHeader\":[]},{\"session\":[]}]",
+        [AUTH_STREAM] = "[{\"key\":[]},{\"keyHeader\":[]},{\"session\":[]},{\"stream\":[]}]",
         [AUTH_RUNNER] = "[{\"runner\":[]}]",
     };
     json_kv_raw(w, "security", str_of(by_auth[auth]));
@@ -305,6 +332,8 @@ static void write_operation(struct json_writer *w, const struct route *r)
     json_str(w, str_of(tag_of(r->pattern)));
     json_array_end(w);
     write_security(w, r->auth);
+    if (r->scope != SCOPE_ANY)
+        json_kv_str(w, "x-required-scope", str_of(scope_word(r->scope)));
     write_parameters(w, r);
     if (answers[i].request) {
         json_key(w, "requestBody");

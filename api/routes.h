@@ -3,8 +3,8 @@
 #define ERRAND_API_ROUTES_H
 
 #include "api/node.h"
-#include "api/scope.h"
 #include "common/cidr.h"
+#include "common/scope.h"
 #include "common/script.h"
 
 enum route_auth {

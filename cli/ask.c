@@ -24,7 +24,7 @@ int ask(struct cli *cli, const struct question *q, void (*fn)(struct cli *cli, v
                                   .path = path.ptr,
                                   .body = q->body,
                                   .idempotency_key = q->idempotency_key,
-                                  .repeatable = true},
+                                  .repeatable = !q->once},
                 &response);
     int status = EXIT_OK;
     if (!response_ok(&response)) {

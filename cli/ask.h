@@ -11,6 +11,7 @@ struct question {
     const char *method, *prefix, *name, *suffix;
     struct str body;             /* JSON; {NULL, 0} for none */
     const char *idempotency_key; /* where sending it twice would do harm; NULL for none */
+    bool once;                   /* or where it is not to be sent again once it may have arrived */
 };
 
 /* Asks, and gives the answer to fn (NULL: nothing is printed). Returns the exit status. */

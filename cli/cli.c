@@ -117,6 +117,27 @@ const struct command cli_commands[] = {
      "  errand workspaces set team-a --concurrency 0 --retention 2d\n"
      "  errand workspaces show team-a --json\n",
      cmd_workspaces},
+    {"keys", "[list | scopes | whoami | create NAME --scope SCOPE… | show ID | rotate ID | revoke ID]",
+     "make, list, rotate and revoke API keys",
+     "A key belongs to one workspace and may do what its scopes say; --agent, --queue and --cidr narrow it further.\n"
+     "It is shown once, on standard output, when it is made or rotated. A revoked key is of no use at once.\n"
+     "Nobody can give more than the own key may do.\n\n"
+     "Examples:\n"
+     "  errand keys create ci --scope runs:create,runs:read --agent review --expires 90d\n"
+     "  errand keys create app --scope '*' --rate 100/1s --cidr 192.0.2.0/24\n"
+     "  errand keys rotate ID --overlap 1h\n"
+     "  errand keys revoke ID\n",
+     cmd_keys},
+    {"login", "", "keep an API key for later commands",
+     "Reads the key from standard input (not shown while it is typed), asks the API whose it is, and keeps it with\n"
+     "mode 0600 in ~/.config/errand/credentials (or below XDG_CONFIG_HOME), for the address it was given for.\n"
+     "ERRAND_KEY and the folder of 'errand dev' come before it.\n\n"
+     "Examples:\n"
+     "  errand login --url https://errand.example.com\n"
+     "  errand login --url https://errand.example.com < key.txt\n",
+     cmd_login},
+    {"logout", "", "forget the API key that login kept",
+     "The key itself stays valid; 'errand keys revoke ID' ends it.\n\nExamples:\n  errand logout\n", cmd_logout},
     {"limits", "", "list every bound on what is accepted", "Examples:\n  errand limits\n  errand limits --json\n",
      cmd_limits},
     {"doctor", "", "check a deployment and say what to do",

@@ -81,6 +81,9 @@ int cmd_schedules(struct cli *cli, const struct command *command, int argc, char
 int cmd_runners(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_queues(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_workspaces(struct cli *cli, const struct command *command, int argc, char **argv);
+int cmd_keys(struct cli *cli, const struct command *command, int argc, char **argv);
+int cmd_login(struct cli *cli, const struct command *command, int argc, char **argv);
+int cmd_logout(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_limits(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_doctor(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_keygen(struct cli *cli, const struct command *command, int argc, char **argv);

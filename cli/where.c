@@ -1,5 +1,7 @@
 #include "cli/where.h"
 
+#include "cli/credentials.h"
+
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -148,6 +150,9 @@ enum err where_find(const char *flag_url, struct where *ret_where, const char **
     } else if (dev_url[0]) {
         chosen = dev_url;
         w.url_from = ".errand/url";
+    } else if (credentials_last_url(line, sizeof(line))) {
+        chosen = line;
+        w.url_from = "errand login";
     }
     if (!copy_urls(chosen, w.url, sizeof(w.url))) {
         *ret_why =
@@ -163,6 +168,8 @@ enum err where_find(const char *flag_url, struct where *ret_where, const char **
         w.key_from = "ERRAND_KEY";
     } else if (take_folder_key(&w, dev_url)) {
         w.key_from = ".errand/key";
+    } else if (credentials_find(w.url, w.key, sizeof(w.key))) {
+        w.key_from = "errand login";
     }
     *ret_where = w;
     return ERR_OK;

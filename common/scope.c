@@ -1,4 +1,4 @@
-#include "api/scope.h"
+#include "common/scope.h"
 
 static const struct {
     const char *word;

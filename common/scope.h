@@ -1,6 +1,6 @@
 /* What a key may do: THE table of scopes. A route names the one it needs (routes.c); a key holds a set of them. */
-#ifndef ERRAND_API_SCOPE_H
-#define ERRAND_API_SCOPE_H
+#ifndef ERRAND_COMMON_SCOPE_H
+#define ERRAND_COMMON_SCOPE_H
 
 #include "common/base.h"
 
