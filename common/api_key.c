@@ -28,9 +28,9 @@ void api_key_make(struct str id, struct api_key *ret_key)
     char secret[API_KEY_SECRET_LEN];
     PRE(id.len == 0 || api_key_id_valid(id));
     random_text(ret_key->id, API_KEY_ID_LEN, 36);
-    if (id.len > 0)
-        memcpy(ret_key->id, id.ptr, API_KEY_ID_LEN);
     ret_key->id[API_KEY_ID_LEN] = 0;
+    if (id.len > 0)
+        snprintf(ret_key->id, sizeof ret_key->id, "%.*s", STR_ARG(id));
     random_text(secret, sizeof secret, 62);
     int len = snprintf(ret_key->text, sizeof ret_key->text, PREFIX "%s_%.*s", ret_key->id, API_KEY_SECRET_LEN, secret);
     checksum((struct str){ret_key->text, (size_t)len}, ret_key->text + len);
@@ -54,6 +54,11 @@ bool api_key_id_valid(struct str id)
     return true;
 }
 
+static bool is_base62(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
 bool api_key_parse(struct str text, struct str *ret_id, struct str *ret_secret)
 {
     const size_t id_at = sizeof PREFIX - 1, secret_at = id_at + API_KEY_ID_LEN + 1,
@@ -65,7 +70,7 @@ bool api_key_parse(struct str text, struct str *ret_id, struct str *ret_secret)
     if (!api_key_id_valid(id))
         return false;
     for (size_t i = 0; i < secret.len; i++)
-        if (!memchr(base62, secret.ptr[i], 62))
+        if (!is_base62(secret.ptr[i]))
             return false;
     checksum((struct str){text.ptr, sum_at}, sum);
     if (memcmp(sum, text.ptr + sum_at, sizeof sum) != 0) /* no secret: anybody can compute it */
