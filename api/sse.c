@@ -164,7 +164,10 @@ static void on_done_record(void *ctx, enum err err, const struct script_show_rep
         sse_free(s);
         return;
     }
-    if (err) { /* without its `done` the reader comes back, here or elsewhere */
+    if (err ||
+        !record_ended(
+            reply
+                ->record)) { /* without its `done` the reader comes back, here or elsewhere: also where Redis lost the end that it was shown */
         sse_cut(s);
         return;
     }
