@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "api/audit.h"
 #include "api/auth_fail.h"
 #include "api/keys.h"
 #include "api/origin.h"
@@ -133,8 +134,8 @@ static enum err unauthorized(struct call *c, const char *why, const char **ret_d
 static enum err forbidden(struct call *c, const char *why, const char **ret_detail)
 {
     metric_add(METRIC_AUTH_FORBIDDEN, 1);
+    audit_refused(c, ERR_FORBIDDEN, c->created_by, c->workspace);
     *ret_detail = why;
-    (void)c;
     return ERR_FORBIDDEN;
 }
 
@@ -145,6 +146,14 @@ static bool secret_fits(const struct call *c, const struct principal *p, struct 
     bool present = crypto_equal(str_of(hash), str_of(p->hash));
     bool before = crypto_equal(str_of(hash), str_of(p->old_hash));
     return present || (before && p->old_until_ms > node_now_ms(c->node));
+}
+
+/* The same of a key that is known: its workspace's audit log has it. */
+static enum err unauthorized_key(struct call *c, const struct principal *p, const char *why, const char **ret_detail)
+{
+    if (p)
+        audit_refused(c, ERR_UNAUTHORIZED, str_of(p->id), str_of(p->workspace));
+    return unauthorized(c, why, ret_detail);
 }
 
 /* When a stream that is opened now has to end: with the key, the session, the token, or the overlap in which its secret is still good. */
@@ -184,17 +193,17 @@ static enum err judge(struct call *c, const struct principal *p, const struct as
 {
     struct str named = http_header(c->req, "x-errand-workspace");
     if (!p || p->revoked || (!a->session && !c->by_token && !secret_fits(c, p, a->secret)))
-        return unauthorized(c,
-                            a->session    ? "the session has ended; POST /v1/session begins another"
-                            : c->by_token ? "the key that this token was given to has ended"
-                                          : "this key is not known (any more); check it with `errand keys list`",
-                            ret_detail);
+        return unauthorized_key(c, p,
+                                a->session    ? "the session has ended; POST /v1/session begins another"
+                                : c->by_token ? "the key that this token was given to has ended"
+                                              : "this key is not known (any more); check it with `errand keys list`",
+                                ret_detail);
     if (p->until_ms > 0 && p->until_ms <= node_now_ms(c->node))
-        return unauthorized(
-            c, a->session ? "the session has ended; POST /v1/session begins another" : "the key has expired",
+        return unauthorized_key(
+            c, p, a->session ? "the session has ended; POST /v1/session begins another" : "the key has expired",
             ret_detail);
     if (c->by_token && !str_eqz(c->workspace, p->workspace))
-        return unauthorized(c, "the token is not valid for this run", ret_detail);
+        return unauthorized_key(c, p, "the token is not valid for this run", ret_detail);
     if (!take_principal(c, p))
         return ERR_NO_MEMORY;
     set_end(c, p, a->secret);

@@ -1,3 +1,4 @@
+#include "api/audit.h"
 #include "api/handlers.h"
 #include "api/validate.h"
 
@@ -17,26 +18,35 @@ static void on_put(void *ctx, enum err err, const struct script_agent_put_reply 
     call_json(c, reply->created ? 201 : 200, &out);
 }
 
+static void put(struct call *c)
+{
+    const struct definition *def = c->user;
+    struct script_agent_put_args args = {.ws = c->workspace,
+                                         .name = def->name,
+                                         .digest = str_of(def->digest),
+                                         .def_fields = def->fields,
+                                         .def_fields_len = def->field_count,
+                                         .max_agents = LIMIT_AGENTS,
+                                         .max_versions = LIMIT_AGENT_VERSIONS};
+    script_call_agent_put(call_shard(c)->commands, shard_prefix(call_shard(c)), &args, on_put, c);
+}
+
 void handle_agent_put(struct call *c)
 {
     const struct json *root;
     struct fault fault;
-    struct definition def;
     if (!call_name_valid(c, "an agent", ERR_AGENT_NOT_FOUND))
         return;
-    if (!validate_body(&c->req->arena, c->req->body, &root, &fault) ||
-        !validate_definition(&c->req->arena, root, call_param(c, 0), "", &def, &fault)) {
+    struct definition *def = arena_zalloc(&c->req->arena, sizeof *def);
+    if (!def) {
+        call_problem(c, ERR_NO_MEMORY, NULL);
+    } else if (!validate_body(&c->req->arena, c->req->body, &root, &fault) ||
+               !validate_definition(&c->req->arena, root, call_param(c, 0), "", def, &fault)) {
         call_problem(c, fault.err, fault.detail);
-        return;
+    } else {
+        c->user = def;
+        audit_then(c, call_param(c, 0), put);
     }
-    struct script_agent_put_args args = {.ws = c->workspace,
-                                         .name = def.name,
-                                         .digest = str_of(def.digest),
-                                         .def_fields = def.fields,
-                                         .def_fields_len = def.field_count,
-                                         .max_agents = LIMIT_AGENTS,
-                                         .max_versions = LIMIT_AGENT_VERSIONS};
-    script_call_agent_put(call_shard(c)->commands, shard_prefix(call_shard(c)), &args, on_put, c);
 }
 
 static void on_get(void *ctx, enum err err, const struct script_agent_get_reply *reply)
@@ -77,12 +87,16 @@ static void on_delete(void *ctx, enum err err, const struct script_agent_delete_
     call_done(ctx, err);
 }
 
-void handle_agent_delete(struct call *c)
+static void delete (struct call *c)
 {
-    if (!call_name_valid(c, "an agent", ERR_AGENT_NOT_FOUND))
-        return;
     struct script_agent_delete_args args = {.ws = c->workspace, .name = call_param(c, 0)};
     script_call_agent_delete(call_shard(c)->commands, shard_prefix(call_shard(c)), &args, on_delete, c);
+}
+
+void handle_agent_delete(struct call *c)
+{
+    if (call_name_valid(c, "an agent", ERR_AGENT_NOT_FOUND))
+        audit_then(c, call_param(c, 0), delete);
 }
 
 static void on_list(void *ctx, enum err err, const struct script_agent_list_reply *reply)

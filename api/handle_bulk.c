@@ -3,6 +3,7 @@
  * A rerun alone would not bear that: under an Idempotency-Key each source has a key of its own, and runs made since the first page, its own copies among them, are left alone. */
 #include <stdio.h>
 
+#include "api/audit.h"
 #include "api/filter.h"
 #include "api/handlers.h"
 #include "api/rerun.h"
@@ -30,7 +31,7 @@ struct bulk {
     enum bulk_action action;
     struct run_filter filter;
     struct str key; /* Idempotency-Key; "" for none */
-    char digest[65];
+    char digest[65], filter_digest[65];
     char cursor[80], next[80]; /* where the piece under way began, and where the one behind it begins ("": nowhere) */
     int64_t limit, examined, matched, done, skipped;
     struct bulk_item items[PIECE]; /* of the piece under way: what is to be done */
@@ -305,8 +306,20 @@ static bool read_body(struct bulk *b, struct fault *fault)
         return refuse(fault, ERR_MISSING_FIELD, "filter is required: an object; {} means every run");
     const struct str parts[] = {STR("bulk"), c->workspace, str_of(action_names[b->action]), filter->raw};
     crypto_sha256_hex_parts(parts, ARRAY_LEN(parts), b->digest);
+    crypto_sha256_hex(filter->raw, b->filter_digest);
     return filter_from_json(c, filter, &b->filter, fault) &&
            take_page(b, json_get(root, "cursor"), json_get(root, "limit"), fault);
+}
+
+static void begin(struct call *c)
+{
+    struct bulk *b = c->user;
+    c->req->on_gone = on_gone;
+    struct script_bulk_args args = {.ws = c->workspace, .idem_key = b->key, .idem_digest = str_of(b->digest)};
+    if (b->key.len > 0)
+        script_call_bulk(b->shard->commands, shard_prefix(b->shard), &args, on_key, b);
+    else
+        next_piece(b);
 }
 
 void handle_bulk(struct call *c)
@@ -334,10 +347,7 @@ void handle_bulk(struct call *c)
     if (b->action == BULK_REDRIVE)
         b->filter.dead = true; /* nothing else can be redriven: the others need not be looked at */
     c->user = b;
-    c->req->on_gone = on_gone;
-    struct script_bulk_args args = {.ws = c->workspace, .idem_key = b->key, .idem_digest = str_of(b->digest)};
-    if (b->key.len > 0)
-        script_call_bulk(b->shard->commands, shard_prefix(b->shard), &args, on_key, b);
-    else
-        next_piece(b);
+    audit_then_with(c, str_of(action_names[b->action]),
+                    str_of(call_text(c, "{\"filter\":\"%s\",\"limit\":%lld}", b->filter_digest, (long long)b->limit)),
+                    begin);
 }

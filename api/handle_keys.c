@@ -1,4 +1,5 @@
 /* API keys, and who is asking. Records live in the global prefix; a workspace's keys are seen by that workspace only. */
+#include "api/audit.h"
 #include "api/handlers.h"
 #include "api/key_body.h"
 #include "api/validate.h"
@@ -50,11 +51,19 @@ static void on_made(void *ctx, enum err err, const struct api_key *key, const re
     answer_key(c, 201, str_of(key->id), record, str_of(key->text));
 }
 
+static void create(struct call *c)
+{
+    key_make(c->node, c->workspace, c->created_by, c->user, on_made, c);
+}
+
 void handle_key_create(struct call *c)
 {
-    struct key_settings s;
-    if (key_body_read(c, &s))
-        key_make(c->node, c->workspace, c->created_by, &s, on_made, c);
+    struct key_settings *s = arena_zalloc(&c->req->arena, sizeof *s);
+    c->user = s;
+    if (!s)
+        call_problem(c, ERR_NO_MEMORY, NULL);
+    else if (key_body_read(c, s))
+        audit_then(c, s->name, create);
 }
 
 static void on_put(void *ctx, enum err err, const struct script_key_put_reply *reply)
@@ -87,6 +96,12 @@ struct change {
     void (*next)(struct change *ch);
 };
 
+static void change_next(struct call *c)
+{
+    struct change *ch = c->user;
+    ch->next(ch);
+}
+
 static void on_known(void *ctx, enum err err, const struct script_key_show_reply *reply)
 {
     struct change *ch = ctx;
@@ -95,13 +110,14 @@ static void on_known(void *ctx, enum err err, const struct script_key_show_reply
     else if (err)
         call_problem(ch->call, err, NULL);
     else
-        ch->next(ch);
+        audit_then(ch->call, call_param(ch->call, 0), change_next);
 }
 
 static struct change *change_new(struct call *c, void (*next)(struct change *ch))
 {
     struct change *ch = id_valid(c) ? arena_zalloc(&c->req->arena, sizeof *ch) : NULL;
     if (ch) {
+        c->user = ch;
         ch->call = c;
         ch->next = next;
     }
@@ -188,12 +204,17 @@ static void on_revoked(void *ctx, enum err err, const struct script_key_revoke_r
 }
 
 /* Taking a stronger key away gives nothing: any key with keys:admin may, in an emergency. */
-void handle_key_delete(struct call *c)
+static void revoke_key(struct call *c)
 {
     struct key global = global_prefix(c);
     struct script_key_revoke_args args = {.id = call_param(c, 0), .ws = c->workspace};
+    script_call_key_revoke(keys_redis(c), key_str(&global), &args, on_revoked, c);
+}
+
+void handle_key_delete(struct call *c)
+{
     if (id_valid(c))
-        script_call_key_revoke(keys_redis(c), key_str(&global), &args, on_revoked, c);
+        audit_then(c, call_param(c, 0), revoke_key);
 }
 
 /* ---- show, list ---- */

@@ -1,3 +1,4 @@
+#include "api/audit.h"
 #include "api/handlers.h"
 #include "api/openapi.h"
 #include "api/problem.h"
@@ -165,6 +166,14 @@ static void on_drained(void *ctx, enum err err, const struct script_runner_drain
     call_json(c, 202, &out);
 }
 
+static void drain(struct call *c)
+{
+    struct script_runner_drain_args args = {.id = call_param(c, 0), .limit = SHARD_ROWS};
+    for (unsigned i = 0; i < c->node->shard_count; i++)
+        script_call_runner_drain(c->node->shards[i].commands, shard_prefix(&c->node->shards[i]), &args, on_drained,
+                                 c->user);
+}
+
 void handle_runner_drain(struct call *c)
 {
     if (!call_body_empty(c))
@@ -176,7 +185,6 @@ void handle_runner_drain(struct call *c)
     }
     d->call = c;
     d->open = c->node->shard_count;
-    struct script_runner_drain_args args = {.id = call_param(c, 0), .limit = SHARD_ROWS};
-    for (unsigned i = 0; i < c->node->shard_count; i++)
-        script_call_runner_drain(c->node->shards[i].commands, shard_prefix(&c->node->shards[i]), &args, on_drained, d);
+    c->user = d;
+    audit_then(c, call_param(c, 0), drain);
 }

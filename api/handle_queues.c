@@ -1,4 +1,5 @@
 /* Queues: what waits and is executed, how long runs take, how many slots would do; and their settings, which each shard keeps. A queue is there when something names it. */
+#include "api/audit.h"
 #include "api/handlers.h"
 #include "api/queue_rows.h"
 #include "api/settings.h"
@@ -236,6 +237,7 @@ struct change {
     enum err err;
     bool paused, draining;
     int64_t max_waiting;
+    int64_t wanted[SETTINGS];
 };
 
 static void change_answer(struct change *g)
@@ -279,6 +281,18 @@ static void on_changed(void *ctx, enum err err, const struct script_queue_put_re
         change_answer(g);
 }
 
+static void change_write(struct call *c)
+{
+    struct change *g = c->user;
+    struct script_queue_put_args args = {.name = call_param(c, 0),
+                                         .paused = g->wanted[PAUSED],
+                                         .draining = g->wanted[DRAINING],
+                                         .max_waiting = g->wanted[MAX_WAITING],
+                                         .max_queues = LIMIT_QUEUES};
+    for (unsigned i = 0; i < c->node->shard_count; i++)
+        script_call_queue_put(c->node->shards[i].commands, shard_prefix(&c->node->shards[i]), &args, on_changed, g);
+}
+
 /* Writes what is not -1 to every shard. */
 static void change(struct call *c, const int64_t values[SETTINGS])
 {
@@ -289,13 +303,9 @@ static void change(struct call *c, const int64_t values[SETTINGS])
     }
     g->call = c;
     g->open = c->node->shard_count;
-    struct script_queue_put_args args = {.name = call_param(c, 0),
-                                         .paused = values[PAUSED],
-                                         .draining = values[DRAINING],
-                                         .max_waiting = values[MAX_WAITING],
-                                         .max_queues = LIMIT_QUEUES};
-    for (unsigned i = 0; i < c->node->shard_count; i++)
-        script_call_queue_put(c->node->shards[i].commands, shard_prefix(&c->node->shards[i]), &args, on_changed, g);
+    memcpy(g->wanted, values, sizeof g->wanted);
+    c->user = g;
+    audit_then(c, call_param(c, 0), change_write);
 }
 
 void handle_queue_put(struct call *c)

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "api/audit.h"
 #include "api/rerun.h"
 #include "api/sse.h"
 #include "api/submit.h"
@@ -146,15 +147,19 @@ void handle_show(struct call *c)
 
 struct stop_call {
     struct call *call;
+    struct shard *shard;
     int64_t wait_s;
 };
 
 static void on_stopped(void *ctx, enum err err, const struct script_stop_reply *reply)
 {
     struct stop_call *s = ctx;
-    if (err)
+    if (err) {
         call_problem(s->call, err, NULL);
-    else if (s->wait_s > 0 && !reply->already)
+        return;
+    }
+    audit_done(s->call);
+    if (s->wait_s > 0 && !reply->already)
         wait_for_end(s->call, call_param(s->call, 0), s->wait_s, WAIT_STOP);
     else {
         struct strbuf out;
@@ -165,24 +170,30 @@ static void on_stopped(void *ctx, enum err err, const struct script_stop_reply *
     }
 }
 
+static void stop(struct call *c)
+{
+    struct stop_call *s = c->user;
+    struct script_stop_args args = {.ws = c->workspace,
+                                    .run = call_param(c, 0),
+                                    .max = STOP_TREE,
+                                    .rid = str_of(redis_run_id(s->shard->commands)),
+                                    .retention_ms = c->node->config->retention_ms};
+    script_call_stop(s->shard->commands, shard_prefix(s->shard), &args, on_stopped, s);
+}
+
 void handle_stop(struct call *c)
 {
     struct stop_call *s = arena_zalloc(&c->req->arena, sizeof *s);
-    struct shard *shard;
     if (!s) {
         call_problem(c, ERR_NO_MEMORY, NULL);
         return;
     }
     s->call = c;
     if (!call_query_int(c, "wait", 0, LIMIT_WAIT_S, 0, &s->wait_s) || !call_body_empty(c) ||
-        !(shard = shard_of_call(c)))
+        !(s->shard = shard_of_call(c)))
         return;
-    struct script_stop_args args = {.ws = c->workspace,
-                                    .run = call_param(c, 0),
-                                    .max = STOP_TREE,
-                                    .rid = str_of(redis_run_id(shard->commands)),
-                                    .retention_ms = c->node->config->retention_ms};
-    script_call_stop(shard->commands, shard_prefix(shard), &args, on_stopped, s);
+    c->user = s;
+    audit_then(c, call_param(c, 0), stop);
 }
 
 static void on_deleted(void *ctx, enum err err, const struct script_delete_reply *reply)
@@ -195,36 +206,53 @@ static void on_deleted(void *ctx, enum err err, const struct script_delete_reply
         http_reply(c->req, 204, NULL, STR_NONE);
 }
 
-void handle_delete(struct call *c)
+static void delete (struct call *c)
 {
-    struct shard *shard = shard_of_call(c);
-    if (!shard)
-        return;
+    struct shard *shard = c->user;
     struct script_delete_args args = {.ws = c->workspace, .run = call_param(c, 0)};
     script_call_delete(shard->commands, shard_prefix(shard), &args, on_deleted, c);
 }
 
+void handle_delete(struct call *c)
+{
+    c->user = shard_of_call(c);
+    if (c->user)
+        audit_then(c, call_param(c, 0), delete);
+}
+
 /* ---- rerun, redrive ---- */
+
+static void again(struct call *c)
+{
+    rerun_run(c->user);
+}
 
 static void submit_again(struct call *c, const char *kind, bool redrive)
 {
     struct submit_call *sc = arena_zalloc(&c->req->arena, sizeof *sc);
+    struct rerun_order *order = arena_zalloc(&c->req->arena, sizeof *order);
     char digest[65];
     struct fault fault;
-    struct rerun_order order = {
-        .call = c, .run_id = call_param(c, 0), .redrive = redrive, .fn = on_submitted, .ctx = sc};
-    if (!sc) {
+    if (!sc || !order) {
         call_problem(c, ERR_NO_MEMORY, NULL);
-    } else if (!call_body_empty(c)) {
         return;
-    } else if (!submit_idempotency(c, call_text(c, "%s %.*s", kind, STR_ARG(order.run_id)), &order.idem_key, digest,
-                                   &fault)) {
-        call_problem(c, fault.err, fault.detail);
-    } else {
-        *sc = (struct submit_call){c, THEN_ANSWER, 0};
-        order.idem_digest = call_text(c, "%s", digest);
-        rerun_run(&order);
     }
+    *sc = (struct submit_call){c, THEN_ANSWER, 0};
+    *order =
+        (struct rerun_order){.call = c, .run_id = call_param(c, 0), .redrive = redrive, .fn = on_submitted, .ctx = sc};
+    if (!call_body_empty(c))
+        return;
+    if (!submit_idempotency(c, call_text(c, "%s %.*s", kind, STR_ARG(order->run_id)), &order->idem_key, digest,
+                            &fault)) {
+        call_problem(c, fault.err, fault.detail);
+        return;
+    }
+    order->idem_digest = call_text(c, "%s", digest);
+    c->user = order;
+    if (redrive)
+        audit_then(c, order->run_id, again);
+    else
+        again(c); /* a submit: the new run's record says whose it is */
 }
 
 void handle_rerun(struct call *c)

@@ -1,6 +1,7 @@
 /* Schedules: what is asked is checked here, and its next tick worked out from Redis' time; what runs them is common/ticker.c. */
 #include <stdlib.h>
 
+#include "api/audit.h"
 #include "api/handlers.h"
 #include "api/record.h"
 #include "api/schedule_body.h"
@@ -167,6 +168,11 @@ static void put_begin(struct put_call *p)
     script_call_schedule_get(call_shard(c)->commands, shard_prefix(call_shard(c)), &args, on_seen, p);
 }
 
+static void put_first(struct call *c)
+{
+    put_begin(c->user);
+}
+
 static void put_body(struct call *c, struct str name, bool create)
 {
     const struct json *root;
@@ -181,8 +187,10 @@ static void put_body(struct call *c, struct str name, bool create)
     if (!validate_body(&c->req->arena, c->req->body, &root, &fault) ||
         !schedule_body_read(&c->req->arena, root, name, &p->body, &fault))
         call_problem(c, fault.err, fault.detail);
-    else
-        put_begin(p);
+    else {
+        c->user = p;
+        audit_then(c, p->body.name, put_first);
+    }
 }
 
 void handle_schedule_create(struct call *c)
@@ -221,12 +229,16 @@ static void on_delete(void *ctx, enum err err, const struct script_schedule_dele
     call_done(ctx, err);
 }
 
-void handle_schedule_delete(struct call *c)
+static void delete (struct call *c)
 {
-    if (!call_name_valid(c, "a schedule", ERR_SCHEDULE_NOT_FOUND))
-        return;
     struct script_schedule_delete_args args = {.ws = c->workspace, .name = call_param(c, 0)};
     script_call_schedule_delete(call_shard(c)->commands, shard_prefix(call_shard(c)), &args, on_delete, c);
+}
+
+void handle_schedule_delete(struct call *c)
+{
+    if (call_name_valid(c, "a schedule", ERR_SCHEDULE_NOT_FOUND))
+        audit_then(c, call_param(c, 0), delete);
 }
 
 /* ---- pause and resume ---- */
@@ -289,6 +301,7 @@ static struct set_call *set_call_new(struct call *c)
     if (!call_name_valid(c, "a schedule", ERR_SCHEDULE_NOT_FOUND) || !call_body_empty(c))
         return NULL;
     struct set_call *s = arena_zalloc(&c->req->arena, sizeof *s);
+    c->user = s;
     if (s)
         s->call = c;
     else
@@ -296,18 +309,26 @@ static struct set_call *set_call_new(struct call *c)
     return s;
 }
 
+static void pause_first(struct call *c)
+{
+    set(c->user, STR(""), true, 0);
+}
+
 void handle_schedule_pause(struct call *c)
 {
-    struct set_call *s = set_call_new(c);
-    if (s)
-        set(s, STR(""), true, 0);
+    if (set_call_new(c))
+        audit_then(c, call_param(c, 0), pause_first);
+}
+
+static void resume_first(struct call *c)
+{
+    resume_begin(c->user);
 }
 
 void handle_schedule_resume(struct call *c)
 {
-    struct set_call *s = set_call_new(c);
-    if (s)
-        resume_begin(s);
+    if (set_call_new(c))
+        audit_then(c, call_param(c, 0), resume_first);
 }
 
 /* ---- trigger ---- */
@@ -337,31 +358,47 @@ static void on_trigger(void *ctx, enum err err, const struct script_schedule_tri
     call_json(c, 202, &out);
 }
 
+struct trigger_call {
+    struct str key;
+    char digest[65];
+};
+
+static void trigger(struct call *c)
+{
+    const struct trigger_call *t = c->user;
+    struct shard *shard = call_shard(c);
+    struct id run = id_new_run(shard->number);
+    struct script_schedule_trigger_args args = {.ws = c->workspace,
+                                                .name = call_param(c, 0),
+                                                .run = str_of(run.s),
+                                                .idem_key = t->key,
+                                                .idem_digest = str_of(t->digest),
+                                                .created_by = c->created_by,
+                                                .rid = str_of(redis_run_id(shard->commands))};
+    script_call_schedule_trigger(shard->commands, shard_prefix(shard), &args, on_trigger, c);
+}
+
 void handle_schedule_trigger(struct call *c)
 {
     struct shard *shard = call_shard(c);
+    struct trigger_call *t = arena_zalloc(&c->req->arena, sizeof *t);
     struct fault fault;
-    struct str key;
-    char digest[65];
+    if (!t) {
+        call_problem(c, ERR_NO_MEMORY, NULL);
+        return;
+    }
     if (!call_name_valid(c, "a schedule", ERR_SCHEDULE_NOT_FOUND) || !call_body_empty(c))
         return;
     if (shard->memory_pressure || shard->evicting) {
         call_problem(c, shard->evicting ? ERR_REDIS_UNAVAILABLE : ERR_MEMORY_PRESSURE, NULL);
         return;
     }
-    if (!submit_idempotency(c, call_text(c, "trigger %.*s", STR_ARG(call_param(c, 0))), &key, digest, &fault)) {
+    if (!submit_idempotency(c, call_text(c, "trigger %.*s", STR_ARG(call_param(c, 0))), &t->key, t->digest, &fault)) {
         call_problem(c, fault.err, fault.detail);
         return;
     }
-    struct id run = id_new_run(shard->number);
-    struct script_schedule_trigger_args args = {.ws = c->workspace,
-                                                .name = call_param(c, 0),
-                                                .run = str_of(run.s),
-                                                .idem_key = key,
-                                                .idem_digest = str_of(digest),
-                                                .created_by = c->created_by,
-                                                .rid = str_of(redis_run_id(shard->commands))};
-    script_call_schedule_trigger(shard->commands, shard_prefix(shard), &args, on_trigger, c);
+    c->user = t;
+    audit_then(c, call_param(c, 0), trigger);
 }
 
 /* ---- list ---- */

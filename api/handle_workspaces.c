@@ -1,6 +1,7 @@
 /* Workspaces' settings. A workspace is there when something names it, so one without settings answers with the defaults. */
 #include <stdlib.h>
 
+#include "api/audit.h"
 #include "api/handlers.h"
 #include "api/settings.h"
 #include "common/json.h"
@@ -76,11 +77,9 @@ static void on_put(void *ctx, enum err err, const struct script_ws_put_reply *re
         answer(ctx, reply->info, reply->waiting, reply->bytes);
 }
 
-void handle_workspace_put(struct call *c)
+static void put(struct call *c)
 {
-    int64_t values[SETTINGS] = {0};
-    if (!call_name_valid(c, "a workspace", ERR_INVALID_FIELD) || !settings_read(c, table, SETTINGS, values))
-        return;
+    const int64_t *values = c->user;
     struct str fields[2 * SETTINGS];
     size_t n = 0;
     for (size_t i = 0; i < SETTINGS; i++) {
@@ -97,18 +96,33 @@ void handle_workspace_put(struct call *c)
     script_call_ws_put(shard_of(c)->commands, shard_prefix(shard_of(c)), &args, on_put, c);
 }
 
+void handle_workspace_put(struct call *c)
+{
+    int64_t *values = arena_zalloc(&c->req->arena, SETTINGS * sizeof *values);
+    if (!values) {
+        call_problem(c, ERR_NO_MEMORY, NULL);
+    } else if (call_name_valid(c, "a workspace", ERR_INVALID_FIELD) && settings_read(c, table, SETTINGS, values)) {
+        c->user = values;
+        audit_then(c, call_param(c, 0), put);
+    }
+}
+
 static void on_delete(void *ctx, enum err err, const struct script_ws_delete_reply *reply)
 {
     (void)reply;
     call_done(ctx, err);
 }
 
-void handle_workspace_delete(struct call *c)
+static void delete (struct call *c)
 {
-    if (!call_name_valid(c, "a workspace", ERR_INVALID_FIELD))
-        return;
     struct script_ws_delete_args args = {.ws = call_param(c, 0)};
     script_call_ws_delete(shard_of(c)->commands, shard_prefix(shard_of(c)), &args, on_delete, c);
+}
+
+void handle_workspace_delete(struct call *c)
+{
+    if (call_name_valid(c, "a workspace", ERR_INVALID_FIELD))
+        audit_then(c, call_param(c, 0), delete);
 }
 
 /* ---- the list: a page of each shard, merged by name ---- */

@@ -71,6 +71,8 @@ void handle_whoami(struct call *c);
 /* handle_session.c */
 void handle_session_create(struct call *c);
 void handle_session_delete(struct call *c);
+/* handle_audit.c */
+void handle_audit(struct call *c);
 /* sse.c */
 void handle_stream(struct call *c);
 void handle_events(struct call *c);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "api/audit.h"
 #include "api/auth_fail.h"
 #include "api/keys.h"
 #include "api/live.h"
@@ -14,7 +15,7 @@
 #include "common/redis_url.h"
 #include "lua/scripts.h"
 
-enum { POLL_MS = 1000, PRESSURE_PERCENT = 90, HEAP_SLACK = 1 << 20 };
+enum { POLL_MS = 1000, FLUSH_MS = 200, PRESSURE_PERCENT = 90, HEAP_SLACK = 1 << 20 };
 
 /* ---- what is asked of Redis now and then ---- */
 
@@ -169,8 +170,10 @@ static enum err connect_shard(struct node *n, unsigned i, struct strbuf *msg)
         s->durability = redis_new(&o);
     if (!s->commands || !s->subscriptions)
         return ERR_NO_MEMORY;
-    if (n->first)
+    if (n->first) {
         chores_start(&s->chores, n->loop, n->config, s->commands, NULL, shard_prefix(s), i);
+        sealer_start(&s->sealer, n->loop, n->config, s->commands, shard_prefix(s));
+    }
     return ERR_OK;
 }
 
@@ -180,7 +183,8 @@ enum err node_start(struct node *n, const struct config *config, bool first, str
     n->loop = loop_new();
     n->shards = calloc(n->shard_count, sizeof *n->shards);
     n->live = n->loop ? live_new(n) : NULL;
-    if (!n->shards || !n->live)
+    n->refusals = n->loop ? audit_refusals_new(n) : NULL;
+    if (!n->shards || !n->live || !n->refusals)
         return ERR_NO_MEMORY;
     loop_timer_init(&n->poll, n->loop, on_poll, n);
     for (unsigned i = 0; i < n->shard_count; i++) {
@@ -210,6 +214,16 @@ static void stop_now(void *ctx)
     loop_stop(n->loop);
 }
 
+/* Nobody is connected any more. What was just said to Redis is still to leave. */
+static void on_drained(void *ctx)
+{
+    struct node *n = ctx;
+    if (n->flushing)
+        loop_timer_set(&n->drain_limit, FLUSH_MS);
+    else
+        stop_now(n);
+}
+
 void node_drain(struct node *n)
 {
     if (n->draining)
@@ -218,9 +232,10 @@ void node_drain(struct node *n)
     LOG_INFO("draining", LOG_I("connections", http_server_connections(n->server)));
     live_cut_all(n->live);
     keys_flush(n->keys);
+    n->flushing = audit_refusals_flush(n->refusals);
     loop_timer_init(&n->drain_limit, n->loop, stop_now, n);
     loop_timer_set(&n->drain_limit, n->config->drain_ms);
-    http_server_drain(n->server, stop_now, n);
+    http_server_drain(n->server, on_drained, n);
 }
 
 void node_done(struct node *n)
@@ -229,9 +244,12 @@ void node_done(struct node *n)
     loop_timer_stop(&n->drain_limit);
     http_server_free(n->server);
     live_free(n->live);
+    audit_refusals_free(n->refusals);
     for (unsigned i = 0; i < n->shard_count; i++) {
-        if (n->first)
+        if (n->first) {
             chores_stop(&n->shards[i].chores);
+            sealer_stop(&n->shards[i].sealer);
+        }
         redis_free(n->shards[i].commands);
         redis_free(n->shards[i].subscriptions);
         redis_free(n->shards[i].durability);

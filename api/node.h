@@ -3,12 +3,14 @@
 #define ERRAND_API_NODE_H
 
 #include "api/http.h"
+#include "api/sealer.h"
 #include "common/chores.h"
 #include "common/config.h"
 #include "common/id.h"
 #include "common/keys.h"
 #include "common/redis.h"
 
+struct audit_refusals;
 struct live;
 struct keys;
 struct auth_fail;
@@ -23,7 +25,8 @@ struct shard {
     char run_id[48];          /* of the Redis process it was connected to last */
     bool memory_pressure;
     bool evicting;        /* Redis may evict keys, and that is not allowed */
-    struct chores chores; /* of the node's first thread */
+    struct chores chores; /* of the node's first thread; and so is the sealer */
+    struct sealer sealer;
 };
 
 struct node {
@@ -35,12 +38,15 @@ struct node {
     struct live *live;
     struct keys *keys;
     struct auth_fail *failures;
-    bool first; /* of its process' threads */
+    struct audit_refusals *refusals; /* lately */
+    unsigned exports;                /* of audit logs, under way */
+    bool first;                      /* of its process' threads */
     struct loop_timer poll;
     struct loop_timer drain_limit;
     char secret[65];                 /* signs stream tokens; "" until it was read from Redis */
     int64_t redis_ms, redis_mono_ms; /* Redis' clock, and ours when it was read; 0: not yet */
     bool draining;
+    bool flushing; /* the audit log's last entries are on their way */
     void (*stopped)(struct node *n);
 };
 

@@ -65,6 +65,7 @@ static const struct {
     {"whoami", 200, "application/json", "Object", "The key's id, workspace, scopes and narrowing", NULL},
     {"beginSession", 201, "application/json", "Object", "Begun: the cookie stands in Set-Cookie", NULL},
     {"endSession", 204, NULL, NULL, "Ended", NULL},
+    {"listAudit", 200, "application/json", "AuditPage", "A page of entries; or all as NDJSON", NULL},
     {"getHealth", 200, "application/json", "Object", "The process lives", NULL},
     {"getReadiness", 200, "application/json", "Object", "The node can serve", NULL},
     {"getMetrics", 200, "text/plain", NULL, "Prometheus text", NULL},
@@ -193,6 +194,13 @@ static const char schemas[] =
     "\"stopRequestedAt\":{\"type\":\"string\"}}},"
     "\"RunList\":{\"type\":\"object\",\"required\":[\"runs\",\"cursor\"],\"properties\":{\"runs\":{\"type\":\"array\","
     "\"items\":{\"$ref\":\"#/components/schemas/Run\"}},\"cursor\":{\"type\":[\"string\",\"null\"]}}},"
+    "\"AuditEntry\":{\"type\":\"object\",\"required\":[\"n\",\"at\",\"who\",\"from\",\"what\",\"request\"],"
+    "\"properties\":{\"n\":{\"type\":\"integer\"},\"at\":{\"type\":\"string\"},\"who\":{\"type\":\"string\"},"
+    "\"from\":{\"type\":\"string\"},\"what\":{\"type\":\"string\"},\"object\":{\"type\":\"string\"},\"request\":{"
+    "\"type\":\"string\"},\"outcome\":{\"type\":\"string\"},\"detail\":{\"type\":\"object\"}}},"
+    "\"AuditPage\":{\"type\":\"object\",\"required\":[\"entries\",\"begins\",\"cursor\"],\"properties\":{"
+    "\"entries\":{\"type\":\"array\",\"items\":{\"$ref\":\"#/components/schemas/AuditEntry\"}},"
+    "\"begins\":{\"type\":\"integer\"},\"cursor\":{\"type\":[\"string\",\"null\"]}}},"
     "\"Event\":{\"type\":\"object\",\"required\":[\"seq\",\"tMs\",\"kind\",\"data\"],\"properties\":{\"seq\":{\"type\":"
     "\"integer\"},\"tMs\":{\"type\":\"integer\"},\"kind\":{\"type\":\"string\"},"
     "\"data\":{\"type\":\"object\"}}},"

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "api/audit.h"
 #include "api/auth.h"
 #include "api/filter.h"
 #include "api/handlers.h"
@@ -107,6 +108,8 @@ const struct route routes[] = {
     {POST, "/v1/session", handle_session_create, AUTH_KEY, SCOPE_ANY, LIMIT_BODY, "", "beginSession",
      "Begin a browser's session"},
     {DELETE, "/v1/session", handle_session_delete, AUTH_KEY, SCOPE_ANY, 0, "", "endSession", "End a browser's session"},
+    {GET, "/v1/audit", handle_audit, AUTH_KEY, SCOPE_AUDIT_READ, 0, "after limit since until who what format ",
+     "listAudit", "Read the audit log, oldest first"},
     {GET, "/healthz", handle_healthz, AUTH_NONE, SCOPE_ANY, 0, "", "getHealth", "Whether the process lives"},
     {GET, "/readyz", handle_readyz, AUTH_NONE, SCOPE_ANY, 0, "", "getReadiness", "Whether the node can serve"},
     {GET, "/metrics", handle_metrics, AUTH_NONE, SCOPE_ANY, 0, "", "getMetrics", "Prometheus metrics"},
@@ -389,6 +392,7 @@ const char *call_text(struct call *c, const char *fmt, ...)
 
 void call_problem(struct call *c, enum err err, const char *detail)
 {
+    audit_outcome(c, err);
     problem_reply(c->req, err, detail);
 }
 
@@ -411,6 +415,13 @@ bool call_agent_allowed(const struct call *c, struct str agent)
 bool call_queue_allowed(const struct call *c, struct str queue)
 {
     return allowed(c->queues, queue);
+}
+
+struct str call_client(const struct call *c)
+{
+    char text[64];
+    ip_text(&c->client, text, sizeof text);
+    return arena_str(&c->req->arena, str_of(text));
 }
 
 struct shard *call_shard(struct call *c)

@@ -49,7 +49,9 @@ struct call {
     struct script_guard guard;             /* rate, as a script carries it */
     struct str runner_token;               /* AUTH_RUNNER: the whole token */
     int64_t runner_attempt;
-    void *user; /* the handler's own */
+    struct str audit_object; /* what the audit log was told that something is done to */
+    bool audited;            /* it was told, and a problem that is answered now is to be told, too */
+    void *user;              /* the handler's own */
 };
 
 /* The first (second …) `{…}` of the path. */
@@ -72,6 +74,8 @@ bool call_query_int(struct call *c, const char *name, int64_t min, int64_t max, 
 bool call_body_empty(struct call *c);
 /* Formats into the request's arena; never NULL. */
 const char *call_text(struct call *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* The address of the client, without its port. */
+struct str call_client(const struct call *c);
 /* The shard of the call's workspace. */
 struct shard *call_shard(struct call *c);
 /* Whether the path's first parameter may be a name. Otherwise answered: with otherwise, or 400 where a PUT would make it. what: "an agent". */

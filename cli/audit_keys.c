@@ -369,6 +369,20 @@ static void walk_held(struct audit *a, const char *path, const char *const *part
     audit_walk(a, &(struct walk){.path = path, .type = "zset", .fields = F_COUNT, .judge = judge_held, .parts = parts});
 }
 
+/* Its chain is verified elsewhere (errand audit verify). */
+static void expect_auditlog(struct audit *a, const char *path, const char *const *parts)
+{
+    const redisReply *last = ASK(a, "XREVRANGE", audit_key(a, "%s", path), "+", "-", "COUNT", "1");
+    if (last->elements > 0)
+        EXPECT(a, path, "has entries that nobody will trim", want_member, NULL, "ZSCORE", audit_key(a, "auditdue"),
+               parts[1]);
+}
+
+static void expect_auditseal(struct audit *a, const char *path, const char *const *parts)
+{
+    EXPECT(a, path, "seals a log that is not there", want_one, NULL, "EXISTS", audit_key(a, "auditlog:%s", parts[1]));
+}
+
 const struct kind audit_kinds[] = {
     {"run", NULL, 3, expect_of_run, walk_of_run},
     {"lane", "stream", 5, expect_lane, walk_lane},
@@ -398,6 +412,10 @@ const struct kind audit_kinds[] = {
     {"runner", "hash", 2, expect_runner, NULL},
     {"leases", "zset", 1, expect_leases, NULL},
     {"held", "zset", 2, expect_held, walk_held},
+    {"auditlog", "stream", 2, expect_auditlog, NULL},
+    {"auditseal", "stream", 2, expect_auditseal, NULL},
+    {"auditopen", "set", 1, NULL, NULL},
+    {"auditdue", "zset", 1, NULL, NULL},
     {NULL, NULL, 0, NULL, NULL},
 };
 

@@ -138,6 +138,19 @@ const struct command cli_commands[] = {
      cmd_login},
     {"logout", "", "forget the API key that login kept",
      "The key itself stays valid; 'errand keys revoke ID' ends it.\n\nExamples:\n  errand logout\n", cmd_logout},
+    {"audit", "[list] | export | verify", "who did what: the workspace's audit log",
+     "list shows it as lines, oldest first; export writes all of it to standard output as NDJSON, with the seals of\n"
+     "its hash chain. verify works the chain out again, of the log or of an export, says the first entry that does\n"
+     "not fit (changed, removed, inserted, put elsewhere), and prints the head: note it down somewhere else, and give\n"
+     "it to --expect next time, which also finds a log that was written anew as a whole.\n"
+     "verify ends with 0 when all fits, with 1 when something does not.\n\n"
+     "Examples:\n"
+     "  errand audit\n"
+     "  errand audit --since 7d --who root --what deleteRun\n"
+     "  errand audit export > audit.ndjson\n"
+     "  errand audit verify --file audit.ndjson\n"
+     "  errand audit verify --expect \"$(cat head)\" --json | jq -r .head > head.new\n",
+     cmd_audit},
     {"limits", "", "list every bound on what is accepted", "Examples:\n  errand limits\n  errand limits --json\n",
      cmd_limits},
     {"doctor", "", "check a deployment and say what to do",

@@ -58,8 +58,7 @@ bool filters_empty(const struct filters *f)
            f->labels.count == 0 && !f->mine && !f->dead;
 }
 
-/* A time as the API takes it: written out, or how long ago. */
-static bool read_time(const struct command *command, const char *name, const char *given, char iso[CLOCK_ISO_LEN + 1])
+bool filters_time(const struct command *command, const char *name, const char *given, char ret_iso[CLOCK_ISO_LEN + 1])
 {
     int64_t ms;
     if (duration_parse(given, &ms)) {
@@ -69,7 +68,7 @@ static bool read_time(const struct command *command, const char *name, const cha
                               name);
         return false;
     }
-    clock_iso(ms, iso);
+    clock_iso(ms, ret_iso);
     return true;
 }
 
@@ -97,7 +96,7 @@ static bool query_time(struct strbuf *out, const struct command *command, const 
     char iso[CLOCK_ISO_LEN + 1];
     if (!given)
         return true;
-    if (!read_time(command, name, given, iso))
+    if (!filters_time(command, name, given, iso))
         return false;
     add_parameter(out, name, str_of(iso));
     return true;
@@ -133,7 +132,7 @@ static bool json_time_member(struct json_writer *w, const struct command *comman
     char iso[CLOCK_ISO_LEN + 1];
     if (!given)
         return true;
-    if (!read_time(command, name, given, iso))
+    if (!filters_time(command, name, given, iso))
         return false;
     json_kv_str(w, name, str_of(iso));
     return true;

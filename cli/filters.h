@@ -3,6 +3,7 @@
 #define ERRAND_CLI_FILTERS_H
 
 #include "cli/cli.h"
+#include "common/clock.h"
 
 enum { FILTER_OPTIONS = 9 };
 
@@ -19,5 +20,8 @@ bool filters_empty(const struct filters *f);
 MUST_CHECK bool filters_query(struct strbuf *out, const struct command *command, const struct filters *f);
 /* As a JSON object. False after a complaint. */
 MUST_CHECK bool filters_json(struct strbuf *out, const struct command *command, const struct filters *f);
+/* A time as the API takes it, of one that is written out or says how long ago (24h). False after a complaint that names the option. */
+MUST_CHECK bool filters_time(const struct command *command, const char *name, const char *given,
+                             char ret_iso[CLOCK_ISO_LEN + 1]);
 
 #endif

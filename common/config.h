@@ -43,6 +43,8 @@ enum { FOR_API = 1, FOR_RUNNER = 2, FOR_BOTH = 3 };
       "replicas that must confirm a submit (WAIT) for durable: true")                                                  \
     X(queue_max, int, "queue-max", FOR_API, "1000000", 1, 1000000000,                                                  \
       "runs of a workspace that may wait (its queueMax may say less)")                                                 \
+    X(audit_retention_ms, ms, "audit-retention-ms", FOR_API, "7776000000", 1000, 315360000000,                         \
+      "how long entries of the audit log are kept")                                                                    \
     X(retention_ms, ms, "retention-ms", FOR_BOTH, "604800000", 0, 31536000000, "how long ended runs are kept")         \
     X(queues, str, "queues", FOR_RUNNER, "default", 0, 0, "comma list of queues to serve")                             \
     X(slots, int, "slots", FOR_RUNNER, "8", 1, LIMIT_SLOTS, "runs executed at a time")                                 \

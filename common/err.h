@@ -56,6 +56,7 @@ extern "C" {
     X(ERR_QUEUE_FULL, "queue_full", 503, true, "The queue is full")                                                    \
     X(ERR_REDIS_UNAVAILABLE, "redis_unavailable", 503, true, "Redis can't be reached, or may lose runs (see /readyz)") \
     X(ERR_MEMORY_PRESSURE, "memory_pressure", 503, true, "Redis is nearly full")                                       \
+    X(ERR_AUDIT_FULL, "audit_full", 503, true, "The audit log takes no more until it is sealed and trimmed")           \
     X(ERR_OVERLOADED, "overloaded", 503, true, "This node has too many requests open")                                 \
     X(ERR_DRAINING, "draining", 503, true, "This node is shutting down")                                               \
     /* event batches: contract runner-events.md, in its order */                                                       \

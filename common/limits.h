@@ -73,6 +73,9 @@
     X(LIMIT_RETENTION_MS, 315360000000, "ms", "a retention")                                                           \
     X(LIMIT_RETENTION_COUNT, 1000000, "runs", "retentionCount")                                                        \
     X(LIMIT_RETRY_CLASSES, 16, "classes", "retryOn and noRetryOn")                                                     \
+    X(LIMIT_AUDIT_ENTRIES, 250000, "entries", "the audit log of a workspace (the oldest go first)")                    \
+    X(LIMIT_AUDIT_OBJECT, 256, "bytes", "an object in the audit log (the rest is cut)")                                \
+    X(LIMIT_AUDIT_DETAIL, 1024, "bytes", "the detail of an entry of the audit log")                                    \
     X(LIMIT_STOP_TREE, 64, "runs", "runs of a tree stopped in one step (the rest follow at once)")
 
 #define LIMIT_ENUM(name, value, unit, what) name = value,

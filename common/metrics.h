@@ -53,7 +53,13 @@
       "Time from a claim's answer to the agent's process.")                                                            \
     X(METRIC_REAPED, counter, "errand_runs_reaped_total", "", "Runs taken back from lost runners by this node.")       \
     X(METRIC_SWEPT, counter, "errand_runs_swept_total", "", "Runs removed after their retention by this node.")        \
-    X(METRIC_TICKS, counter, "errand_schedule_ticks_total", "", "Ticks of schedules that this node took.")
+    X(METRIC_TICKS, counter, "errand_schedule_ticks_total", "", "Ticks of schedules that this node took.")             \
+    X(METRIC_AUDIT_ENTRIES, counter, "errand_audit_entries_total", "", "Entries written to audit logs.")               \
+    X(METRIC_AUDIT_FAILED, counter, "errand_audit_failed_total", "", "Entries of audit logs that were not written.")   \
+    X(METRIC_AUDIT_SEALED, counter, "errand_audit_sealed_total", "", "Entries of audit logs sealed by this node.")     \
+    X(METRIC_AUDIT_TRIMMED, counter, "errand_audit_trimmed_total", "", "Entries of audit logs removed by this node.")  \
+    X(METRIC_AUDIT_DROPPED, counter, "errand_audit_dropped_total", "",                                                 \
+      "Refused requests that no audit log has because there were too many.")
 
 #define METRIC_ENUM(id, type, name, labels, help) id,
 enum metric { METRIC_TABLE(METRIC_ENUM) METRIC_COUNT };

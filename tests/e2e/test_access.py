@@ -24,6 +24,7 @@ SCOPES = {
     "listQueues": "queues:read", "getQueue": "queues:read", "putQueue": "queues:write", "pauseQueue": "queues:write", "resumeQueue": "queues:write", "drainQueue": "queues:write",
     "listWorkspaces": "workspaces:admin", "getWorkspace": "workspaces:admin", "putWorkspace": "workspaces:admin", "deleteWorkspace": "workspaces:admin",
     "createKey": "keys:admin", "listKeys": "keys:admin", "getKey": "keys:admin", "putKey": "keys:admin", "rotateKey": "keys:admin", "revokeKey": "keys:admin",
+    "listAudit": "audit:read",
     "whoami": "", "beginSession": "", "endSession": "",
     "postEvents": None, "getManifest": None, "getHealth": None, "getReadiness": None, "getMetrics": None, "getOpenapi": None,
 }
