@@ -37,6 +37,10 @@ enum { FOR_API = 1, FOR_RUNNER = 2, FOR_BOTH = 3 };
     X(session_ms, ms, "session-ms", FOR_API, "43200000", 60000, 2592000000, "how long a browser's session lasts")      \
     X(session_cookie_secure, bool, "session-cookie-secure", FOR_API, "true", 0, 0,                                     \
       "send the session's cookie over TLS only (false for plain HTTP in development)")                                 \
+    X(allow_private_addresses, bool, "allow-private-addresses", FOR_API, "false", 0, 0,                                \
+      "let webhooks and token issuers be at private, loopback and link-local addresses, and webhooks speak http")      \
+    X(ca_file, str, "ca-file", FOR_API, "", 0, 0,                                                                      \
+      "certificates to trust when webhooks and token issuers are called (PEM; default: the system's)")                 \
     X(reader_buffer, bytes, "reader-buffer", FOR_API, "1048576", 65536, 1073741824,                                    \
       "bytes buffered for a reader of a stream, at most (one entry more)")                                             \
     X(min_replicas, int, "min-replicas", FOR_API, "0", 0, 16,                                                          \
