@@ -13,6 +13,7 @@
 #include "common/crypto.h"
 #include "common/log.h"
 #include "common/redis_url.h"
+#include "common/vault.h"
 #include "lua/scripts.h"
 
 enum { POLL_MS = 1000, FLUSH_MS = 200, PRESSURE_PERCENT = 90, HEAP_SLACK = 1 << 20 };
@@ -187,6 +188,9 @@ enum err node_start(struct node *n, const struct config *config, bool first, str
     if (!n->shards || !n->live || !n->refusals)
         return ERR_NO_MEMORY;
     loop_timer_init(&n->poll, n->loop, on_poll, n);
+    enum err vault_err = vault_new(config, &n->vault, ret_message);
+    if (vault_err)
+        return vault_err;
     for (unsigned i = 0; i < n->shard_count; i++) {
         enum err err = connect_shard(n, i, ret_message);
         if (err)
@@ -258,6 +262,7 @@ void node_done(struct node *n)
     keys_free(n->keys);
     auth_fail_free(n->failures);
     free(n->shards);
+    vault_free(n->vault);
 }
 
 bool node_ready(const struct node *n, const char **ret_why)

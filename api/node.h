@@ -14,6 +14,7 @@ struct audit_refusals;
 struct live;
 struct keys;
 struct auth_fail;
+struct vault;
 
 struct shard {
     struct node *node;
@@ -40,6 +41,7 @@ struct node {
     struct auth_fail *failures;
     struct audit_refusals *refusals; /* lately */
     unsigned exports;                /* of audit logs, under way */
+    struct vault *vault;             /* NULL where no master key is configured */
     bool first;                      /* of its process' threads */
     struct loop_timer poll;
     struct loop_timer drain_limit;

@@ -167,9 +167,12 @@ const struct command cli_commands[] = {
      "  errand doctor --audit --redis-url redis://10.0.0.5:6379/0 --shards 4 --json\n"
      "  ERRAND_REDIS_URL=redis://10.0.0.5:6379/0 errand doctor\n",
      cmd_doctor},
-    {"keygen", "", "make a root key",
-     "Give it to every API node as ERRAND_ROOT_KEY, and to clients as ERRAND_KEY. It is not stored "
-     "anywhere.\n\nExamples:\n  errand keygen > /etc/errand/root-key\n",
+    {"keygen", "", "make a root key, or a master key",
+     "Give it to every API node as ERRAND_ROOT_KEY, and to clients as ERRAND_KEY. It is not stored anywhere.\n"
+     "With --master: the key that seals secrets in Redis, for every API node and runner as ERRAND_MASTER_KEY_FILE.\n\n"
+     "Examples:\n"
+     "  errand keygen > /etc/errand/root-key\n"
+     "  errand keygen --master > /etc/errand/master-key\n",
      cmd_keygen},
     {"dev", "", "run everything on this machine: Redis, API nodes, runners",
      "Keeps data, logs and the key in .errand/ in this folder, where the other commands find them. Registers the\n"

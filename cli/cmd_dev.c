@@ -29,7 +29,7 @@ struct dev_options {
 struct dev_text {
     char redis_program[PATH_MAX], api_program[PATH_MAX], runner_program[PATH_MAX], own_program[PATH_MAX],
         examples[PATH_MAX];
-    char key[256], root_key_env[300], key_env[300], url_env[1200], urls[1024];
+    char key[256], master_key[128], master_key_env[160], root_key_env[300], key_env[300], url_env[1200], urls[1024];
     char redis_url[PATH_MAX + 16], redis_env[PATH_MAX + 64], redis_dir[PATH_MAX + 16];
     char work_env[PATH_MAX + 64], api_base_env[128];
     char listen_env[DEV_NODES_MAX][64], node_env[2 * DEV_NODES_MAX][64];
@@ -103,6 +103,7 @@ static void add_nodes(struct dev *d, struct dev_text *t, const struct dev_option
         dev_child_arg(c, t->api_program);
         dev_child_env(c, t->redis_env);
         dev_child_env(c, t->root_key_env);
+        dev_child_env(c, t->master_key_env);
         dev_child_env(c, t->listen_env[i]);
         dev_child_env(c, t->node_env[i]);
         if (!getenv("ERRAND_DRAIN_MS"))
@@ -121,6 +122,7 @@ static void add_runners(struct dev *d, struct dev_text *t, const struct dev_opti
         snprintf(env, sizeof(t->node_env[0]), "ERRAND_NODE=%s", name);
         dev_child_arg(c, t->runner_program);
         dev_child_env(c, t->redis_env);
+        dev_child_env(c, t->master_key_env);
         dev_child_env(c, env);
         dev_child_env(c, t->work_env);
         dev_child_env(c, t->api_base_env);
@@ -292,6 +294,7 @@ static int show_example(struct dev *d, struct dev_text *t)
 static void prepare_text(struct dev *d, struct dev_text *t)
 {
     snprintf(t->root_key_env, sizeof(t->root_key_env), "ERRAND_ROOT_KEY=%s", t->key);
+    snprintf(t->master_key_env, sizeof(t->master_key_env), "ERRAND_MASTER_KEY=%s", t->master_key);
     snprintf(t->key_env, sizeof(t->key_env), "ERRAND_KEY=%s", t->key);
     snprintf(t->url_env, sizeof(t->url_env), "ERRAND_URL=%s", t->urls);
     snprintf(t->redis_url, sizeof(t->redis_url), "unix://%s", d->socket);
@@ -460,7 +463,9 @@ int cmd_dev(struct cli *cli, const struct command *command, int argc, char **arg
     status = EXIT_USAGE;
     if (d && t && find_programs(t)) {
         *d = (struct dev){.cli = cli, .lock_fd = -1, .child_fd = -1};
-        if (dev_folder_open(d, r.dir, t->key, sizeof(t->key)) && find_ports(t, &r) && dev_children_begin(d)) {
+        if (dev_folder_open(d, r.dir, t->key, sizeof(t->key)) &&
+            dev_folder_master_key(d, t->master_key, sizeof(t->master_key)) && find_ports(t, &r) &&
+            dev_children_begin(d)) {
             prepare_text(d, t);
             status = supervise(d, t, &r);
             take_down(d);

@@ -1,10 +1,12 @@
 /* errand runners, limits, keygen: short lists, and a key. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "cli/ask.h"
 #include "common/clock.h"
 #include "common/crypto.h"
 #include "common/limits.h"
+#include "common/vault.h"
 
 static void runner_row(struct table *t, const struct json *r)
 {
@@ -98,13 +100,26 @@ int cmd_limits(struct cli *cli, const struct command *command, int argc, char **
 
 int cmd_keygen(struct cli *cli, const struct command *command, int argc, char **argv)
 {
-    struct options o = {0};
+    bool master = false;
+    const struct option table[] = {
+        {.name = "master",
+         .type = OPTION_FLAG,
+         .target = &master,
+         .help = "a master key, which seals secrets, instead of a root key"},
+    };
+    struct options o = {.table = table, .count = ARRAY_LEN(table)};
     int status;
     if (!cli_options(cli, command, &o, 0, argc, argv, &status))
         return status;
-    char token[44];
-    crypto_token(token);
-    printf(cli->json ? "{\"key\":\"errand_root_%s\"}\n" : "errand_root_%s\n", token);
-    explicit_bzero(token, sizeof(token));
+    char token[44], key[VAULT_KEY_TEXT];
+    if (master) {
+        vault_keygen(key);
+    } else {
+        crypto_token(token);
+        snprintf(key, sizeof(key), "errand_root_%s", token);
+        explicit_bzero(token, sizeof(token));
+    }
+    printf(cli->json ? "{\"key\":\"%s\"}\n" : "%s\n", key);
+    explicit_bzero(key, sizeof(key));
     return EXIT_OK;
 }

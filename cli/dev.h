@@ -44,6 +44,8 @@ struct dev {
 
 /* dev_folder.c: makes .errand with its subfolders, takes its lock, reads or makes the key. False after a complaint. */
 MUST_CHECK bool dev_folder_open(struct dev *d, const char *path, char *ret_key, size_t key_cap);
+/* The folder's master key, made where there is none. False after a complaint. */
+MUST_CHECK bool dev_folder_master_key(const struct dev *d, char *ret_key, size_t cap);
 /* Writes a file of the folder (0600), whole or not at all. */
 MUST_CHECK bool dev_folder_write(const struct dev *d, const char *name, const char *line);
 void dev_folder_close(struct dev *d);

@@ -10,6 +10,7 @@
 #include "cli/dev.h"
 #include "cli/where.h"
 #include "common/crypto.h"
+#include "common/vault.h"
 
 /* Makes a private folder, or takes one that is there and is private already: the permissions of what somebody else made stay. */
 static bool make_folder(const char *path)
@@ -82,6 +83,23 @@ static bool read_or_make_key(const struct dev *d, char *ret_key, size_t cap)
     crypto_token(token);
     snprintf(ret_key, cap, "errand_root_%s", token);
     return dev_folder_write(d, "key", ret_key);
+}
+
+bool dev_folder_master_key(const struct dev *d, char *ret_key, size_t cap)
+{
+    char path[PATH_MAX + 16];
+    snprintf(path, sizeof(path), "%s/master-key", d->folder);
+    if (where_read_line(d->folder, "master-key", ret_key, cap))
+        return true;
+    if (access(path, F_OK) == 0) { /* a new one would leave what is sealed under it closed for good */
+        cli_say("%s can't be read, or holds no key", path);
+        return false;
+    }
+    char text[VAULT_KEY_TEXT];
+    vault_keygen(text);
+    snprintf(ret_key, cap, "%s", text);
+    explicit_bzero(text, sizeof(text));
+    return dev_folder_write(d, "master-key", ret_key);
 }
 
 /* A socket's path has to fit sockaddr_un; where it does not, a short private folder holds it. */

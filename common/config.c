@@ -179,6 +179,7 @@ static enum err set_from_file_of_secret(struct config *c, const struct option *o
         return ERR_CONFIG;
     }
     enum err err = set_option(c, o, text, env, msg);
+    explicit_bzero(text, strlen(text));
     free(text);
     return err;
 }
@@ -340,9 +341,23 @@ enum err config_load(struct config *c, int program, int argc, char **argv, enum 
 
 void config_done(struct config *c)
 {
-    for (size_t i = 0; i < ARRAY_LEN(c->owned); i++)
+    for (size_t i = 0; i < ARRAY_LEN(c->owned); i++) {
+        if (i < OPTIONS && options[i].type == TYPE_secret && c->owned[i])
+            explicit_bzero(c->owned[i], strlen(c->owned[i]));
         free(c->owned[i]);
+    }
     memset(c, 0, sizeof *c);
+}
+
+void config_wipe_environment(void)
+{
+    for (size_t i = 0; i < OPTIONS; i++) {
+        char env[64];
+        env_name(&options[i], env);
+        char *value = options[i].type == TYPE_secret ? getenv(env) : NULL;
+        if (value)
+            explicit_bzero(value, strlen(value));
+    }
 }
 
 void config_help(int program, const char *program_name, struct strbuf *out)

@@ -28,6 +28,10 @@ enum { FOR_API = 1, FOR_RUNNER = 2, FOR_BOTH = 3 };
     X(threads, int, "threads", FOR_API, "1", 1, 64,                                                                    \
       "event loops, each with its own listening socket and Redis connections")                                         \
     X(root_key, secret, "root-key", FOR_API, "", 0, 0, "bootstrap admin key (errand keygen makes one)")                \
+    X(master_key, secret, "master-key", FOR_BOTH, "", 0, 0,                                                            \
+      "seals secrets in Redis: 32 bytes as base64 or hex (errand keygen --master makes one)")                          \
+    X(master_key_old, secret, "master-key-old", FOR_BOTH, "", 0, 0,                                                    \
+      "comma list of retired master keys, which only open what was sealed under them")                                 \
     X(public_url, str, "public-url", FOR_API, "", 0, 0, "what streamUrl begins with (default: a relative path)")       \
     X(cors_origins, str, "cors-origins", FOR_API, "", 0, 0, "comma list of origins that browsers may call from, or *") \
     X(trusted_proxies, str, "trusted-proxies", FOR_API, "", 0, 0,                                                      \
@@ -97,7 +101,10 @@ enum config_action { CONFIG_RUN, CONFIG_HELP, CONFIG_VERSION };
  * to do (nearest name for an unknown one). CONFIG_HELP: --help was given. */
 MUST_CHECK enum err config_load(struct config *c, int program, int argc, char **argv, enum config_action *ret_action,
                                 struct strbuf *ret_message);
+/* Frees; secrets are overwritten before. */
 void config_done(struct config *c);
+/* Overwrites the secrets among this process' environment variables, which /proc shows for as long as it lives. After config_load, before there are threads. */
+void config_wipe_environment(void);
 /* The --help text for one program. */
 void config_help(int program, const char *program_name, struct strbuf *out);
 /* Writes every option as a Markdown table row (docs are tested against it). */

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -45,6 +46,13 @@ static void open_standard_files(void)
             _exit(1);
 }
 
+/* Agents may run as this process' user: they must not trace it, nor read its memory or its environment. No core is dumped either: it would hold the keys. */
+static void keep_to_itself(void)
+{
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    config_wipe_environment();
+}
+
 int daemon_start(struct config *ret_config, int program, const char *name, int argc, char **argv)
 {
     static char host[65];
@@ -73,6 +81,7 @@ int daemon_start(struct config *ret_config, int program, const char *name, int a
         log_setup(level, strcmp(c->log_format, "json") == 0 ? LOG_FORMAT_JSON : LOG_FORMAT_LOGFMT,
                   strchr(name, '-') + 1, str_of(c->node));
         raise_file_limit();
+        keep_to_itself();
     }
     if (status >= 0)
         config_done(c);

@@ -74,6 +74,8 @@ extern "C" {
     X(ERR_SEQ_CONFLICT, "seq_conflict", 409, false, "seq does not follow what is stored")                              \
     X(ERR_T_MS_CONFLICT, "t_ms_not_monotonic", 409, false, "tMs does not follow what is stored")                       \
     X(ERR_LIMIT_EXCEEDED, "limit_exceeded", 409, false, "A bound on how many may exist is reached")                    \
+    X(ERR_NO_MASTER_KEY, "no_master_key", 501, false, "No master key is configured")                                   \
+    X(ERR_SEAL_BROKEN, "seal_broken", 500, false, "What is stored under seal was changed, or belongs elsewhere")       \
     /* between runner and Redis; never on HTTP */                                                                      \
     X(ERR_INCARNATION_DEAD, "incarnation_dead", 500, false, "This runner incarnation was declared dead")               \
     X(ERR_STALE_CLAIM, "stale_claim", 500, false, "A claim number that was already settled")                           \

@@ -8,6 +8,7 @@
 #include "common/crypto.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "common/vault.h"
 #include "common/version.h"
 #include "lua/scripts.h"
 #include "runner/attempt.h"
@@ -220,6 +221,8 @@ enum err worker_start(struct worker *w, const struct config *config, struct strb
         err = check_tags(config, ret_message);
     if (!err && worker_may_execute(w, "process"))
         err = workdir_check(config, ret_message);
+    if (!err)
+        err = vault_new(config, &w->vault, ret_message);
     if (err)
         return err;
     w->loop = loop_new();
@@ -242,4 +245,5 @@ void worker_done(struct worker *w)
         shard_done(&w->shards[i]);
     loop_free(w->loop);
     free(w->shards);
+    vault_free(w->vault);
 }

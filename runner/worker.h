@@ -11,6 +11,7 @@
 
 struct attempt;
 struct http_server;
+struct vault;
 
 enum { WORKER_QUEUES_MAX = 64, WORKER_TAGS_MAX = 64 };
 
@@ -45,6 +46,7 @@ struct worker_shard {
 struct worker {
     const struct config *config;
     struct loop *loop;
+    struct vault *vault; /* NULL where no master key is configured */
     struct worker_shard *shards;
     unsigned shard_count;
     struct str queues[WORKER_QUEUES_MAX];
