@@ -38,6 +38,13 @@ void handle_schedule_list(struct call *c);
 void handle_schedule_pause(struct call *c);
 void handle_schedule_resume(struct call *c);
 void handle_schedule_trigger(struct call *c);
+/* handle_trust.c */
+void handle_trust_put(struct call *c);
+void handle_trust_get(struct call *c);
+void handle_trust_delete(struct call *c);
+void handle_trust_list(struct call *c);
+/* handle_token.c */
+void handle_token(struct call *c);
 /* handle_ingress.c */
 void handle_ingress(struct call *c);
 void handle_manifest(struct call *c);

@@ -242,6 +242,7 @@ void key_make(struct node *n, struct str workspace, struct str by, const struct 
     struct script_key_put_args args = {.id = str_of(m->key.id),
                                        .ws = workspace,
                                        .expires_ms = s->expires_ms,
+                                       .kept_ms = s->kept_ms,
                                        .max_keys = LIMIT_KEYS,
                                        .fields = kv,
                                        .fields_len = count};

@@ -15,6 +15,7 @@ struct key_settings {
     struct rate rate;                 /* of requests; limit 0: none */
     int64_t concurrency;              /* 0: none */
     int64_t expires_ms;               /* Redis' clock; 0: never */
+    int64_t kept_ms;                  /* how long its record is shown behind its end; 0: 30 days */
     struct str details;               /* JSON object of where it comes from; "" for none */
 };
 

@@ -6,6 +6,7 @@
 
 #include "api/audit.h"
 #include "api/auth_fail.h"
+#include "api/issuer.h"
 #include "api/keys.h"
 #include "api/live.h"
 #include "api/routes.h"
@@ -185,8 +186,11 @@ enum err node_start(struct node *n, const struct config *config, bool first, str
     n->shards = calloc(n->shard_count, sizeof *n->shards);
     n->live = n->loop ? live_new(n) : NULL;
     n->refusals = n->loop ? audit_refusals_new(n) : NULL;
-    if (!n->shards || !n->live || !n->refusals)
+    n->http = n->loop ? http_client_new(n->loop, config->allow_private_addresses) : NULL;
+    n->issuers = n->http ? issuers_new(n->loop, n->http, !config->allow_private_addresses, clock_mono_ms) : NULL;
+    if (!n->shards || !n->live || !n->refusals || !n->issuers)
         return ERR_NO_MEMORY;
+    http_client_trust(n->http, config->ca_file);
     loop_timer_init(&n->poll, n->loop, on_poll, n);
     enum err vault_err = vault_new(config, &n->vault, ret_message);
     if (vault_err)
@@ -249,6 +253,8 @@ void node_done(struct node *n)
     http_server_free(n->server);
     live_free(n->live);
     audit_refusals_free(n->refusals);
+    http_client_free(n->http);
+    issuers_free(n->issuers);
     for (unsigned i = 0; i < n->shard_count; i++) {
         if (n->first) {
             chores_stop(&n->shards[i].chores);

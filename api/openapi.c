@@ -66,6 +66,11 @@ static const struct {
     {"beginSession", 201, "application/json", "Object", "Begun: the cookie stands in Set-Cookie", NULL},
     {"endSession", 204, NULL, NULL, "Ended", NULL},
     {"listAudit", 200, "application/json", "AuditPage", "A page of entries; or all as NDJSON", NULL},
+    {"exchangeToken", 200, "application/json", "Exchanged", "The key", "Exchange"},
+    {"listTrust", 200, "application/json", "TrustList", "The policies by name", NULL},
+    {"putTrust", 200, "application/json", "Trust", "Stored (201 when the policy is new)", "TrustSpec"},
+    {"getTrust", 200, "application/json", "Trust", "The policy", NULL},
+    {"deleteTrust", 204, NULL, NULL, "Deleted", NULL},
     {"getHealth", 200, "application/json", "Object", "The process lives", NULL},
     {"getReadiness", 200, "application/json", "Object", "The node can serve", NULL},
     {"getMetrics", 200, "text/plain", NULL, "Prometheus text", NULL},
@@ -143,6 +148,30 @@ static const char schemas[] =
     "{\"type\":\"string\"},\"everyMs\":{\"type\":\"integer\"},\"timeZone\":{\"type\":\"string\"},\"nextAt\":{\"type\":"
     "\"string\"},\"lastAt\":{\"type\":\"string\"},\"lastRunId\":{\"type\":\"string\"},\"runs\":{\"type\":\"integer\"},"
     "\"skipped\":{\"type\":\"integer\"},\"paused\":{\"type\":\"boolean\"}}},"
+    "\"Exchange\":{\"type\":\"object\",\"properties\":{\"token\":{\"type\":\"string\"},\"policy\":{\"type\":\"stri"
+    "ng\"},\"workspace\":{\"type\":\"string\"},\"scope\":{\"type\":\"string\"},\"grant_type\":{\"type\":\"string\""
+    "},\"subject_token\":{\"type\":\"string\"},\"subject_token_type\":{\"type\":\"string\"},\"requested_toke"
+    "n_type\":{\"type\":\"string\"},\"audience\":{\"type\":\"string\"}}},"
+    "\"Exchanged\":{\"type\":\"object\",\"required\":[\"access_token\",\"token_type\",\"expires_in\",\"issued_"
+    "token_type\",\"scope\"],\"properties\":{\"access_token\":{\"type\":\"string\"},\"token_type\":{\"const\":"
+    "\"Bearer\"},\"expires_in\":{\"type\":\"integer\"},\"issued_token_type\":{\"type\":\"string\"},\"scope\":{\""
+    "type\":\"string\"},\"workspace\":{\"type\":\"string\"},\"policy\":{\"type\":\"string\"}}},"
+    "\"TrustSpec\":{\"type\":\"object\",\"required\":[\"issuer\",\"audience\",\"claims\",\"scopes\"],\"propertie"
+    "s\":{\"issuer\":{\"type\":\"string\"},\"audience\":{\"type\":\"string\"},\"jwksUri\":{\"type\":\"string\"},\"c"
+    "laims\":{\"type\":\"object\",\"additionalProperties\":{\"oneOf\":[{\"type\":\"string\"},{\"type\":\"array\""
+    ",\"items\":{\"type\":\"string\"}}]}},\"scopes\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}},\"agents"
+    "\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}},\"queues\":{\"type\":\"array\",\"items\":{\"type\":\"str"
+    "ing\"}},\"ttlMs\":{\"type\":\"integer\",\"minimum\":60000,\"maximum\":3600000}}},"
+    "\"Trust\":{\"type\":\"object\",\"required\":[\"name\",\"issuer\",\"audience\",\"claims\",\"scopes\"],\"proper"
+    "ties\":{\"name\":{\"type\":\"string\"},\"issuer\":{\"type\":\"string\"},\"audience\":{\"type\":\"string\"},\"j"
+    "wksUri\":{\"type\":\"string\"},\"claims\":{\"type\":\"object\",\"additionalProperties\":{\"oneOf\":[{\"typ"
+    "e\":\"string\"},{\"type\":\"array\",\"items\":{\"type\":\"string\"}}]}},\"scopes\":{\"type\":\"array\",\"items"
+    "\":{\"type\":\"string\"}},\"agents\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}},\"queues\":{\"type\":"
+    "\"array\",\"items\":{\"type\":\"string\"}},\"ttlMs\":{\"type\":\"integer\",\"minimum\":60000,\"maximum\":360"
+    "0000},\"createdAt\":{\"type\":\"string\"},\"updatedAt\":{\"type\":\"string\"},\"createdBy\":{\"type\":\"str"
+    "ing\"}}},"
+    "\"TrustList\":{\"type\":\"object\",\"required\":[\"policies\"],\"properties\":{\"policies\":{\"type\":\"arr"
+    "ay\",\"items\":{\"$ref\":\"#/components/schemas/Trust\"}}}},"
     "\"ScheduleList\":{\"type\":\"object\",\"required\":[\"schedules\"],\"properties\":{\"schedules\":{\"type\":"
     "\"array\",\"items\":{\"$ref\":\"#/components/schemas/Schedule\"}}}},"
     "\"Batch\":{\"type\":\"object\",\"required\":[\"runs\"],\"properties\":{\"runs\":{\"type\":\"array\",\"minItems\":"

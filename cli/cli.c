@@ -151,6 +151,24 @@ const struct command cli_commands[] = {
      "  errand audit verify --file audit.ndjson\n"
      "  errand audit verify --expect \"$(cat head)\" --json | jq -r .head > head.new\n",
      cmd_audit},
+    {"trust", "list | show NAME | put NAME FILE | delete NAME", "whose OIDC tokens are exchanged for which keys",
+     "put makes a trust policy, or replaces the one of that name, from a JSON file (- for standard input) as\n"
+     "PUT /v1/trust/{name} takes it. Once it is deleted no token is exchanged under it; keys that it gave out live on\n"
+     "for their minutes.\n\n"
+     "Examples:\n"
+     "  errand trust\n"
+     "  errand trust put deploy policy.json\n"
+     "  errand trust show deploy --json\n"
+     "  errand trust delete deploy\n",
+     cmd_trust},
+    {"token", "", "exchange a CI job's OIDC token for a short-lived key",
+     "Prints the key, and nothing else on standard output. In GitHub Actions the job needs `permissions: id-token:\n"
+     "write`. Each token is exchanged once.\n\n"
+     "Examples:\n"
+     "  errand token --policy deploy --audience errand\n"
+     "  eval \"$(errand token --policy deploy --audience errand --export)\"\n"
+     "  printf %s \"$CI_ID_TOKEN\" | errand token --policy deploy --token-file -\n",
+     cmd_token},
     {"limits", "", "list every bound on what is accepted", "Examples:\n  errand limits\n  errand limits --json\n",
      cmd_limits},
     {"doctor", "", "check a deployment and say what to do",

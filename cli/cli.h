@@ -85,6 +85,8 @@ int cmd_keys(struct cli *cli, const struct command *command, int argc, char **ar
 int cmd_login(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_logout(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_audit(struct cli *cli, const struct command *command, int argc, char **argv);
+int cmd_trust(struct cli *cli, const struct command *command, int argc, char **argv);
+int cmd_token(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_limits(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_doctor(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_keygen(struct cli *cli, const struct command *command, int argc, char **argv);

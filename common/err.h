@@ -50,6 +50,11 @@ extern "C" {
     X(ERR_SCHEDULE_NOT_FOUND, "schedule_not_found", 404, false, "No such schedule")                                    \
     X(ERR_SCHEDULE_EXISTS, "schedule_exists", 409, false, "A schedule of that name exists")                            \
     X(ERR_SCHEDULE_CHANGED, "schedule_changed", 409, false, "The schedule was changed meanwhile")                      \
+    X(ERR_INVALID_TOKEN, "invalid_token", 401, false, "The token is not accepted")                                     \
+    X(ERR_TOKEN_USED, "token_used", 401, false, "The token was exchanged before")                                      \
+    X(ERR_TRUST_NOT_FOUND, "trust_not_found", 404, false, "No such trust policy")                                      \
+    X(ERR_TRUST_CONFLICT, "trust_conflict", 409, false, "Trust policies of one issuer name different keys")            \
+    X(ERR_ISSUER_UNAVAILABLE, "issuer_unavailable", 503, true, "The token issuer's keys can't be had")                 \
     X(ERR_QUEUE_DRAINING, "queue_draining", 503, true, "The queue takes no new runs")                                  \
     X(ERR_QUOTA_EXCEEDED, "quota_exceeded", 507, true, "The workspace stores as many bytes as it may")                 \
     X(ERR_RATE_LIMITED, "rate_limited", 429, true, "Too many requests")                                                \

@@ -76,6 +76,20 @@
     X(LIMIT_AUDIT_ENTRIES, 250000, "entries", "the audit log of a workspace (the oldest go first)")                    \
     X(LIMIT_AUDIT_OBJECT, 256, "bytes", "an object in the audit log (the rest is cut)")                                \
     X(LIMIT_AUDIT_DETAIL, 1024, "bytes", "the detail of an entry of the audit log")                                    \
+    X(LIMIT_TOKEN, 16384, "bytes", "a token that is exchanged for a key")                                              \
+    X(LIMIT_TOKEN_BODY, 24576, "bytes", "the body of a token exchange")                                                \
+    X(LIMIT_TOKEN_AGE_MS, 86400000, "ms", "how long a token that is exchanged may be made for")                        \
+    X(LIMIT_CLAIM, 1024, "bytes", "a claim that a trust policy looks at")                                              \
+    X(LIMIT_TRUST_POLICIES, 100, "policies", "trust policies of a workspace")                                          \
+    X(LIMIT_TRUST_POLICY, 8192, "bytes", "a trust policy")                                                             \
+    X(LIMIT_TRUST_TEXT, 512, "bytes", "an issuer, an audience, a pattern of a trust policy")                           \
+    X(LIMIT_TRUST_CLAIMS, 16, "claims", "claims that a trust policy names")                                            \
+    X(LIMIT_TRUST_PATTERNS, 32, "patterns", "patterns of one claim")                                                   \
+    X(LIMIT_TRUST_TTL_MS, 3600000, "ms", "how long a key made from a token is valid")                                  \
+    X(LIMIT_JWKS, 262144, "bytes", "an issuer's key set, and its description")                                         \
+    X(LIMIT_JWKS_KEYS, 100, "keys", "an issuer's key set")                                                             \
+    X(LIMIT_ISSUERS, 64, "issuers", "issuers whose keys one thread of a node holds")                                   \
+    X(LIMIT_JWKS_WAITERS, 256, "requests", "requests that wait for the keys of one issuer")                            \
     X(LIMIT_STOP_TREE, 64, "runs", "runs of a tree stopped in one step (the rest follow at once)")
 
 #define LIMIT_ENUM(name, value, unit, what) name = value,

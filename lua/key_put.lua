@@ -5,6 +5,7 @@
 --   ws         str
 --   replace    int   1: the key must be there; its secret stays
 --   expires_ms int   0: never
+--   kept_ms    int   how long its record is shown behind its end; 0: as usual
 --   max_keys   int   keys of a workspace
 --   fields     list  field, value, …: name, scopes, agents, queues, cidrs, rate, conc; of a new one also hash and by
 -- REPLY
@@ -31,7 +32,7 @@ redis.call('HSET', k.key(id), unpack(fields))
 if expires_ms > 0 then
   redis.call('HSET', k.key(id), 'expires', fmt(expires_ms))
 end
-key_ends(ws, id, expires_ms)
+key_ends(ws, id, expires_ms, kept_ms > 0 and kept_ms or nil)
 if replace == 1 then
   key_changed(id)
 end

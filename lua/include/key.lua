@@ -24,10 +24,11 @@ local function key_sweep(ws)
 end
 
 -- When a key ends (ms; 0: it does not), and so when its record goes.
-local function key_ends(ws, id, ends)
+local function key_ends(ws, id, ends, kept_ms)
   if ends > 0 then
-    redis.call('ZADD', k.keysgone(ws), fmt(ends + KEPT_MS), id)
-    redis.call('PEXPIREAT', k.key(id), fmt(ends + KEPT_MS))
+    local gone = fmt(ends + (kept_ms or KEPT_MS))
+    redis.call('ZADD', k.keysgone(ws), gone, id)
+    redis.call('PEXPIREAT', k.key(id), gone)
   else
     redis.call('ZREM', k.keysgone(ws), id)
     redis.call('PERSIST', k.key(id))

@@ -25,10 +25,11 @@ SCOPES = {
     "listWorkspaces": "workspaces:admin", "getWorkspace": "workspaces:admin", "putWorkspace": "workspaces:admin", "deleteWorkspace": "workspaces:admin",
     "createKey": "keys:admin", "listKeys": "keys:admin", "getKey": "keys:admin", "putKey": "keys:admin", "rotateKey": "keys:admin", "revokeKey": "keys:admin",
     "listAudit": "audit:read",
+    "listTrust": "trust:admin", "putTrust": "trust:admin", "getTrust": "trust:admin", "deleteTrust": "trust:admin",
     "whoami": "", "beginSession": "", "endSession": "",
-    "postEvents": None, "getManifest": None, "getHealth": None, "getReadiness": None, "getMetrics": None, "getOpenapi": None,
+    "postEvents": None, "getManifest": None, "getHealth": None, "getReadiness": None, "getMetrics": None, "getOpenapi": None, "exchangeToken": None,
 }
-OPEN = ("getHealth", "getReadiness", "getMetrics", "getOpenapi")  # without credentials
+OPEN = {"getHealth": 200, "getReadiness": 200, "getMetrics": 200, "getOpenapi": 200, "exchangeToken": 400}  # without credentials; what an empty request is answered
 REFUSED_TO_ALL = ("endSession",)  # 403 to a key: it wants a session
 ALIASES = [("POST", "/agents/run-code/start", "submitRun"), ("POST", "/agents/run-code/stream", "submitAndStream"), ("POST", "/rest/{agent}", "submitAndWait"), ("GET", "/runs", "listRuns"), ("GET", "/runs/{id}", "getRun"),
            ("DELETE", "/runs/{id}", "deleteRun"), ("GET", "/runs/{id}/stream", "streamRun"), ("POST", "/runs/{id}/stop", "stopRun")]
@@ -105,12 +106,12 @@ def test_every_route_with_every_scope_and_every_kind_of_credential(stack):
         needed, body = SCOPES[operation], {} if method in ("POST", "PUT") else None
         at = filled(path)
         for name, headers in bad.items():
-            status, want = caller.status(method, at, headers, body), 200 if operation in OPEN else 401
+            status, want = caller.status(method, at, headers, body), OPEN.get(operation, 401)
             if status != want:
                 wrong.append((name, method, at, status, want))
         if needed is None:
             for headers in (far, bearer(everything["key"])):
-                status, want = caller.status(method, at, headers, body), 200 if operation in OPEN else 401
+                status, want = caller.status(method, at, headers, body), OPEN.get(operation, 401)
                 if status != want:
                     wrong.append(("an API key", method, at, status, want))
             continue
@@ -156,12 +157,14 @@ def things_of(api, headers):
     run = api.post("/v1/runs", {"agent": "ours"}, headers=headers).json()["runId"]
     wait_until(lambda: api.get(f"/v1/runs/{run}", headers=headers).json()["status"] == "success", 20)
     assert api.request("PUT", "/v1/schedules/ours", {"everyMs": 86400000, "run": {"agent": "ours"}}, headers=headers).status == 201
+    policy = {"issuer": "https://issuer.example.com", "audience": "errand", "claims": {"sub": "x"}, "scopes": ["runs:read"]}
+    assert api.request("PUT", "/v1/trust/ours", policy, headers=headers).status == 201
     key = api.post("/v1/keys", {"name": "ours", "scopes": ["runs:read"]}, headers=headers).json()["id"]
     return {"run": run, "name": "ours", "key": key}
 
 
 # What makes or replaces by name what is not there yet: it is made in the caller's own workspace, whatever others have.
-MAKES = ("putAgent", "putSchedule")
+MAKES = ("putAgent", "putSchedule", "putTrust")
 # They name what the whole deployment has; the key of the test has no scope for them.
 BEYOND = ("runners:", "queues:", "workspaces:")
 
