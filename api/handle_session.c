@@ -1,4 +1,5 @@
 /* A browser's session: a key is sent once, and stands behind a cookie that scripts of the page can't read. It ends with the key. */
+#include "api/audit.h"
 #include "api/auth.h"
 #include "api/handlers.h"
 #include "common/crypto.h"
@@ -41,7 +42,7 @@ static void on_begun(void *ctx, enum err err, const struct script_session_put_re
     call_json(c, 201, &out);
 }
 
-void handle_session_create(struct call *c)
+static void begin(struct call *c)
 {
     struct session_call *s = arena_zalloc(&c->req->arena, sizeof *s);
     int64_t ttl_ms = c->node->config->session_ms, left_ms = c->until_ms - node_now_ms(c->node);
@@ -49,14 +50,6 @@ void handle_session_create(struct call *c)
         call_problem(c, ERR_NO_MEMORY, NULL);
         return;
     }
-    if (c->session || str_eqz(c->created_by, "root")) {
-        call_problem(c, ERR_FORBIDDEN,
-                     c->session ? "a session can't begin another; send a key"
-                                : "the root key does not belong into a browser; make a key");
-        return;
-    }
-    if (!call_body_empty(c))
-        return;
     if (c->until_ms > 0 && left_ms < ttl_ms)
         ttl_ms = left_ms > 0 ? left_ms : 1;
     s->call = c;
@@ -65,6 +58,18 @@ void handle_session_create(struct call *c)
     struct key global = keys_global(str_of(c->node->config->prefix));
     struct script_session_put_args args = {.session = str_of(s->digest), .id = c->created_by, .ttl_ms = ttl_ms};
     script_call_session_put(c->node->shards[0].commands, key_str(&global), &args, on_begun, s);
+}
+
+void handle_session_create(struct call *c)
+{
+    if (c->session || str_eqz(c->created_by, "root")) {
+        call_problem(c, ERR_FORBIDDEN,
+                     c->session ? "a session can't begin another; send a key"
+                                : "the root key does not belong into a browser; make a key");
+        return;
+    }
+    if (call_body_empty(c))
+        audit_then(c, c->created_by, begin);
 }
 
 static void on_ended(void *ctx, enum err err, const struct script_session_delete_reply *reply)
@@ -76,15 +81,19 @@ static void on_ended(void *ctx, enum err err, const struct script_session_delete
     call_done(c, err);
 }
 
-void handle_session_delete(struct call *c)
+static void end(struct call *c)
 {
-    if (!c->session) {
-        call_problem(
-            c, ERR_FORBIDDEN,
-            "this ends the session of the cookie that comes with it; a key is revoked by DELETE /v1/keys/{id}");
-        return;
-    }
     struct key global = keys_global(str_of(c->node->config->prefix));
     struct script_session_delete_args args = {.session = c->credential};
     script_call_session_delete(c->node->shards[0].commands, key_str(&global), &args, on_ended, c);
+}
+
+void handle_session_delete(struct call *c)
+{
+    if (c->session)
+        audit_then(c, c->created_by, end);
+    else
+        call_problem(c, ERR_FORBIDDEN,
+                     "this ends the session of the cookie that comes with it; a key is revoked by DELETE "
+                     "/v1/keys/{id}");
 }

@@ -3,6 +3,7 @@
  *     what the token says of itself → policies that name its issuer (none: refused, nobody is asked anything) → the issuer's keys → the signature → which policy takes it → once → the key
  *
  * Before the signature was checked, an answer tells nothing but what stands in the token: not which workspaces there are, nor which issuers, audiences or claims are trusted. */
+#include "api/audit.h"
 #include "api/auth.h"
 #include "api/auth_fail.h"
 #include "api/handlers.h"
@@ -185,6 +186,22 @@ static void use(struct exchange *x)
     script_call_trust_use(global_redis(x), global_prefix(x, &prefix), &args, on_used, x);
 }
 
+static void use_then(struct call *c)
+{
+    use(c->user);
+}
+
+/* In the log it is the policy that acts, for whom the token speaks of. */
+static void write_down(struct exchange *x)
+{
+    struct call *c = x->call;
+    struct str about = details(x);
+    c->workspace = x->request.workspace;
+    c->created_by = str_of(call_text(c, "trust:%.*s", STR_ARG(x->policy->name)));
+    c->user = x;
+    audit_then_with(c, x->policy->name, about.len <= LIMIT_AUDIT_DETAIL ? about : STR_NONE, use_then);
+}
+
 /* ---- which policy ---- */
 
 /* What a genuine token says of itself, to whoever holds it. */
@@ -229,7 +246,7 @@ static void choose(struct exchange *x)
                      call_text(x->call, "scope: the policy does not grant %s", scope_word((enum scope)i)));
         return;
     }
-    use(x);
+    write_down(x);
 }
 
 /* ---- whose token it is ---- */

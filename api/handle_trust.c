@@ -1,4 +1,5 @@
 /* Trust policies: kept with what is global, because they are looked up before anybody is known; each of one workspace. */
+#include "api/audit.h"
 #include "api/handlers.h"
 #include "api/key_body.h"
 #include "api/record.h"
@@ -67,28 +68,44 @@ static bool may_grant(struct call *c, const struct trust *t, struct fault *ret_f
     return key_may_give(c, &s, ret_fault);
 }
 
-void handle_trust_put(struct call *c)
-{
+/* A policy that was found good, while it is being written down. */
+struct put_call {
     const struct json *root;
-    struct fault fault;
-    struct trust t;
-    if (!call_name_valid(c, "a trust policy", ERR_TRUST_NOT_FOUND))
-        return;
-    if (!validate_body(&c->req->arena, c->req->body, &root, &fault) ||
-        !trust_read(&c->req->arena, root, c->node->config->allow_private_addresses, &t, &fault) ||
-        !may_grant(c, &t, &fault)) {
-        call_problem(c, fault.err, fault.detail);
-        return;
-    }
+    struct trust trust;
+};
+
+static void put(struct call *c)
+{
+    const struct put_call *p = c->user;
     struct key prefix = global_prefix(c);
     struct script_trust_put_args args = {.ws = c->workspace,
                                          .name = call_param(c, 0),
-                                         .issuer = t.issuer,
-                                         .jwks_uri = t.jwks_uri,
-                                         .policy = root->raw,
+                                         .issuer = p->trust.issuer,
+                                         .jwks_uri = p->trust.jwks_uri,
+                                         .policy = p->root->raw,
                                          .by = c->created_by,
                                          .max = LIMIT_TRUST_POLICIES};
     script_call_trust_put(c->node->shards[0].commands, key_str(&prefix), &args, on_put, c);
+}
+
+void handle_trust_put(struct call *c)
+{
+    struct fault fault;
+    struct put_call *p = arena_zalloc(&c->req->arena, sizeof *p);
+    if (!p) {
+        call_problem(c, ERR_NO_MEMORY, NULL);
+        return;
+    }
+    if (!call_name_valid(c, "a trust policy", ERR_TRUST_NOT_FOUND))
+        return;
+    if (!validate_body(&c->req->arena, c->req->body, &p->root, &fault) ||
+        !trust_read(&c->req->arena, p->root, c->node->config->allow_private_addresses, &p->trust, &fault) ||
+        !may_grant(c, &p->trust, &fault)) {
+        call_problem(c, fault.err, fault.detail);
+        return;
+    }
+    c->user = p;
+    audit_then(c, call_param(c, 0), put);
 }
 
 /* ---- get, delete, list ---- */
@@ -116,13 +133,17 @@ static void on_delete(void *ctx, enum err err, const struct script_trust_delete_
     call_done(ctx, err);
 }
 
-void handle_trust_delete(struct call *c)
+static void delete (struct call *c)
 {
-    if (!call_name_valid(c, "a trust policy", ERR_TRUST_NOT_FOUND))
-        return;
     struct key prefix = global_prefix(c);
     struct script_trust_delete_args args = {.ws = c->workspace, .name = call_param(c, 0)};
     script_call_trust_delete(c->node->shards[0].commands, key_str(&prefix), &args, on_delete, c);
+}
+
+void handle_trust_delete(struct call *c)
+{
+    if (call_name_valid(c, "a trust policy", ERR_TRUST_NOT_FOUND))
+        audit_then(c, call_param(c, 0), delete);
 }
 
 static void on_list(void *ctx, enum err err, const struct script_trust_list_reply *reply)

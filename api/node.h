@@ -45,8 +45,8 @@ struct node {
     unsigned exports;                /* of audit logs, under way */
     struct vault *vault;             /* NULL where no master key is configured */
     bool first;                      /* of its process' threads */
-    struct http_client *http; /* to servers that others chose */
-    struct issuers *issuers;  /* whose tokens are exchanged: their keys */
+    struct http_client *http;        /* to servers that others chose */
+    struct issuers *issuers;         /* whose tokens are exchanged: their keys */
     struct loop_timer poll;
     struct loop_timer drain_limit;
     char secret[65];                 /* signs stream tokens; "" until it was read from Redis */

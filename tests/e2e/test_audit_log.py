@@ -14,7 +14,8 @@ from harness.wait import holds_for, wait_until
 
 HELLO = agents.shell("true", name="hello", protocol="text")
 SLEEPER = agents.shell("sleep 60", name="sleeper", protocol="text", graceMs=1000)
-# What leaves no entry: submits (a run's record says whose it is), and what has credentials of its own.
+TRUST = {"issuer": "https://ci.example.com", "audience": "errand", "claims": {"repository": "example/app"}, "scopes": ["runs:read"]}
+# What leaves no entry: submits (a run's record says whose it is), and what has credentials of its own (sessions and exchanged tokens leave theirs, see below and test_token.py).
 NOT_AUDITED = {"submitRun", "submitRuns", "submitAndStream", "submitAndWait", "rerunRun", "postEvents", "beginSession", "endSession", "exchangeToken"}
 
 
@@ -134,6 +135,12 @@ class Deeds:
     def key(self):
         return make_key(self.api, ["runs:read"])["id"]
 
+    def trust(self):
+        self.made += 1
+        name = f"t{self.made}"
+        assert self.api.request("PUT", f"/v1/trust/{name}", TRUST).status == 201
+        return name
+
     def ended(self, agent=HELLO):
         run = self.api.submit(agent)
         self.api.wait(run)
@@ -163,6 +170,8 @@ class Deeds:
             "putKey": lambda: (self.key(), {"name": "x", "scopes": ["runs:read"]}),
             "rotateKey": lambda: (self.key(), None),
             "revokeKey": lambda: (self.key(), None),
+            "putTrust": lambda: ("ci", TRUST),
+            "deleteTrust": lambda: (self.trust(), None),
             "putWorkspace": lambda: ("other", {"weight": 2}),
             "deleteWorkspace": lambda: ("other", None),
         }
@@ -201,6 +210,14 @@ def test_a_bulk_action_says_what_it_was_told(api):
     first, second = entries_of(api)
     assert first["object"] == "delete" and first["detail"]["limit"] == 7 and len(first["detail"]["filter"]) == 64
     assert first["detail"]["filter"] == second["detail"]["filter"]
+
+
+def test_sessions_leave_theirs(api):
+    key = make_key(api, ["runs:read"])
+    begun = api.post("/v1/session", headers={"Authorization": f"Bearer {key['key']}"})
+    ours = {"Authorization": None, "Cookie": begun.headers["set-cookie"].split(";")[0], "Host": "errand.example.com", "Origin": "https://errand.example.com"}
+    assert (begun.status, api.request("DELETE", "/v1/session", headers=ours).status) == (201, 204)
+    assert [(e["who"], e["what"], e["object"]) for e in entries_of(api)][1:] == [(key["id"], "beginSession", key["id"]), (key["id"], "endSession", key["id"])]
 
 
 def test_submits_leave_none(api):

@@ -228,6 +228,12 @@ def test_malformed_requests(place):
     assert place.issuer.asked == []
 
 
+def test_an_exchange_is_in_the_audit_log(place):
+    assert place.exchange(place.good()).status == 200
+    entry = place.api.get("/v1/audit?what=exchangeToken").json()["entries"][-1]
+    assert (entry["who"], entry["object"], entry.get("outcome")) == ("trust:deploy", "deploy", None) and entry["detail"]["repository"] == "example/app"
+
+
 def test_each_token_is_exchanged_once(place):
     second = place.stack.api(env=OPEN)
     token = place.good(EC)
