@@ -108,9 +108,9 @@ class System:
         done = subprocess.run([LOAD, *map(str, args)], stdout=subprocess.PIPE, text=True)
         return json.loads(done.stdout.strip().splitlines()[-1])
 
-    def raw_request(self, method, path, body=b"", headers=()):
+    def raw_request(self, method, path, body=b"", headers=(), key=KEY):
         """A whole request as a file for the load generator."""
-        head = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Authorization: Bearer {KEY}", *headers]
+        head = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Authorization: Bearer {key}", *headers]
         if body:
             head += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
         path_name = os.path.join(self.dir.name, f"request{time.monotonic_ns()}")
@@ -142,6 +142,24 @@ def bench_submit(s):
     batch = json.dumps({"runs": [{"agent": "noop", "queue": "parked", "input": {"n": i}} for i in range(1000)]}).encode()
     r = s.load("http", s.port, 2, 40, s.raw_request("POST", "/v1/runs/batch", batch))
     figure("submit-batch-1000", 1000 * r["ok"] / r["seconds"], "runs/s", many, "SET/s, 64 clients", p50Us=r["p50Us"])
+
+
+def bench_keys(s):
+    """Submits a second with the root key, an API key, and one with a rate limit: the same request in turns, the median of each."""
+    body = json.dumps({"agent": "noop", "queue": "parked", "input": {"n": 1}}).encode()
+    raw = s.raw_figure(["SET", "key:__rand_int__", "x"], 200000, 64, 1)
+    kinds = {"root": KEY}
+    for name, more in (("key", {}), ("key-limited", {"rateLimit": {"limit": 1000000, "perMs": 1000, "burst": 1000000}})):
+        kinds[name] = s.call("POST", "/v1/keys", {"name": name, "scopes": ["runs:create"], **more})["key"]
+    requests = {name: s.raw_request("POST", "/v1/runs", body, key=key) for name, key in kinds.items()}
+    took = {name: [] for name in kinds}
+    for _ in range(5):
+        for name, request in requests.items():
+            r = s.load("http", s.port, 64, 20000, request)
+            took[name].append(r["ok"] / r["seconds"])
+    root = sorted(took["root"])[2]
+    for name, rates in took.items():
+        figure(f"submit-64-{name}", sorted(rates)[2], "runs/s", raw, "SET/s, 64 clients", ofRoot=round(sorted(rates)[2] / root, 3))
 
 
 def bench_end_to_end(s):
@@ -306,7 +324,7 @@ def bench_memory(s):
     s.call("POST", f"/v1/runs/{run}/stop")
 
 
-FIGURES = {"submit": bench_submit, "end-to-end": bench_end_to_end, "latency": bench_latency, "ingress": bench_ingress, "replay": bench_replay, "memory": bench_memory}
+FIGURES = {"submit": bench_submit, "keys": bench_keys, "end-to-end": bench_end_to_end, "latency": bench_latency, "ingress": bench_ingress, "replay": bench_replay, "memory": bench_memory}
 SCRIPT_FIGURES = {**scripts.FIGURES, **longest.FIGURES}
 LOAD = os.path.join(tempfile.gettempdir(), f"errand-bench-load-{os.getpid()}")
 
