@@ -45,6 +45,13 @@ void handle_trust_delete(struct call *c);
 void handle_trust_list(struct call *c);
 /* handle_token.c */
 void handle_token(struct call *c);
+/* handle_secrets.c */
+void handle_secret_put(struct call *c);
+void handle_secret_get(struct call *c);
+void handle_secret_delete(struct call *c);
+void handle_secret_list(struct call *c);
+/* rekey.c */
+void handle_secret_rekey(struct call *c);
 /* handle_ingress.c */
 void handle_ingress(struct call *c);
 void handle_manifest(struct call *c);

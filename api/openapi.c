@@ -71,6 +71,12 @@ static const struct {
     {"putTrust", 200, "application/json", "Trust", "Stored (201 when the policy is new)", "TrustSpec"},
     {"getTrust", 200, "application/json", "Trust", "The policy", NULL},
     {"deleteTrust", 204, NULL, NULL, "Deleted", NULL},
+    {"listSecrets", 200, "application/json", "SecretList", "The secrets by name", NULL},
+    {"rekeySecrets", 200, "application/json", "Rekeyed", "What was done, and where the next page begins",
+     "RekeyRequest"},
+    {"putSecret", 200, "application/json", "Secret", "Stored (201 when the secret is new)", "SecretValue"},
+    {"getSecret", 200, "application/json", "Secret", "Its versions", NULL},
+    {"deleteSecret", 204, NULL, NULL, "Deleted", NULL},
     {"getHealth", 200, "application/json", "Object", "The process lives", NULL},
     {"getReadiness", 200, "application/json", "Object", "The node can serve", NULL},
     {"getMetrics", 200, "text/plain", NULL, "Prometheus text", NULL},
@@ -89,6 +95,12 @@ static const char schemas[] =
     "\"enum\":[\"events\",\"text\"]},"
     "\"eventSource\":{\"type\":\"string\",\"enum\":[\"stdout\",\"remote\"]},\"workdir\":{\"type\":\"string\"},\"env\":{"
     "\"type\":\"array\",\"items\":{\"type\":\"object\"}},"
+    "\"dataSources\":{\"type\":\"array\",\"items\":{\"type\":\"object\",\"required\":[\"engine\",\"name\",\"fields\"],"
+    "\"properties\":{\"engine\":{\"type\":\"string\"},\"name\":{\"type\":\"string\"},\"fields\":{\"type\":\"object\"}}}"
+    "},"
+    "\"dataSources\":{\"type\":\"array\",\"items\":{\"type\":\"object\",\"required\":[\"engine\",\"name\","
+    "\"fields\"],\"properties\":{\"engine\":{\"type\":\"string\"},\"name\":{\"type\":\"string\"},\"fields\":{"
+    "\"type\":\"object\",\"additionalProperties\":{\"type\":\"object\"}}}}},"
     "\"stdin\":{\"type\":\"string\",\"enum\":[\"once\"]},\"provider\":{\"type\":\"string\"},\"timeoutMs\":{\"type\":"
     "\"integer\"},\"graceMs\":{\"type\":\"integer\"},"
     "\"maxAttempts\":{\"type\":\"integer\"},\"atMostOnce\":{\"type\":\"boolean\"},\"backoff\":{\"type\":\"object\"},"
@@ -273,6 +285,19 @@ static const char schemas[] =
     "\"type\":\"integer\"}}},"
     "\"QueueList\":{\"type\":\"object\",\"required\":[\"queues\",\"scheduled\"],\"properties\":{\"queues\":{\"type\":"
     "\"array\",\"items\":{\"$ref\":\"#/components/schemas/Queue\"}},\"scheduled\":{\"type\":\"integer\"}}},"
+    "\"SecretValue\":{\"type\":\"object\",\"required\":[\"value\"],\"properties\":{\"value\":{\"type\":\"string\","
+    "\"minLength\":1,\"maxLength\":65536,\"writeOnly\":true}}},"
+    "\"Secret\":{\"type\":\"object\",\"required\":[\"name\",\"version\"],\"properties\":{\"name\":{\"type\":\"string\"}"
+    ","
+    "\"version\":{\"type\":\"integer\"},\"createdAt\":{\"type\":\"string\"},\"updatedAt\":{\"type\":\"string\"},"
+    "\"versions\":{\"type\":\"array\",\"items\":{\"type\":\"object\"}}}},"
+    "\"SecretList\":{\"type\":\"object\",\"required\":[\"secrets\",\"cursor\"],\"properties\":{\"secrets\":{\"type\":"
+    "\"array\",\"items\":{\"$ref\":\"#/components/schemas/Secret\"}},\"cursor\":{\"type\":[\"string\",\"null\"]}}},"
+    "\"RekeyRequest\":{\"type\":\"object\",\"properties\":{\"cursor\":{\"type\":[\"string\",\"null\"]}}},"
+    "\"Rekeyed\":{\"type\":\"object\",\"required\":[\"examined\",\"resealed\",\"failed\",\"cursor\"],\"properties\":{"
+    "\"examined\":{\"type\":\"integer\"},\"resealed\":{\"type\":\"integer\"},\"failed\":{\"type\":\"integer\"},"
+    "\"failures\":{\"type\":"
+    "\"array\",\"items\":{\"type\":\"object\"}},\"cursor\":{\"type\":[\"string\",\"null\"]}}},"
     "\"Logs\":{\"type\":\"object\",\"required\":[\"lines\"],\"properties\":{\"lines\":{\"type\":\"array\",\"items\":{"
     "\"type\":\"object\"}}}}}";
 

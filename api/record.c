@@ -42,6 +42,40 @@ static void raw_opt(struct json_writer *w, const char *key, struct str raw)
         json_kv_raw(w, key, raw);
 }
 
+/* The next of the words `NAME@VERSION`. */
+static bool next_secret(struct str *list, struct str *ret_word, struct str *ret_name)
+{
+    const char *space = list->len ? memchr(list->ptr, ' ', list->len) : NULL;
+    struct str word = {list->ptr, space ? (size_t)(space - list->ptr) : list->len};
+    const char *at = word.len ? memchr(word.ptr, '@', word.len) : NULL;
+    if (!at)
+        return false;
+    list->ptr += word.len + (space ? 1 : 0);
+    list->len -= word.len + (space ? 1 : 0);
+    *ret_word = word;
+    *ret_name = (struct str){word.ptr, (size_t)(at - word.ptr)};
+    return true;
+}
+
+/* `A@3 B@1` → {"A":3,"B":1}: which versions of which secrets it was started with. Where a name stands a second time, the key has its version. */
+static void write_secrets(struct json_writer *w, struct str used)
+{
+    struct str rest = used, word, name, earlier, other;
+    if (used.len == 0)
+        return;
+    json_key(w, "secrets");
+    json_object_begin(w);
+    while (next_secret(&rest, &word, &name)) {
+        struct str before = {used.ptr, (size_t)(word.ptr - used.ptr)};
+        bool seen = false;
+        while (!seen && next_secret(&before, &earlier, &other))
+            seen = str_eq(other, name);
+        json_key_str(w, seen ? word : name);
+        json_int(w, strtoll(name.ptr + name.len + 1, NULL, 10));
+    }
+    json_object_end(w);
+}
+
 static void write_attempt(struct json_writer *w, const redisReply *flat, int64_t n)
 {
     json_object_begin(w);
@@ -57,6 +91,7 @@ static void write_attempt(struct json_writer *w, const redisReply *flat, int64_t
         json_kv_int(w, "exitCode", attempt_number(flat, n, "exit", 0));
     raw_opt(w, "error", attempt_field(flat, n, "error"));
     raw_opt(w, "resourceStats", attempt_field(flat, n, "stats"));
+    write_secrets(w, attempt_field(flat, n, "secrets"));
     json_object_end(w);
 }
 

@@ -4,7 +4,8 @@
 #include "common/crypto.h"
 
 struct raw_definition {
-    struct str name, executor, protocol, event_source, workdir, stdin_mode, provider, queue, command, env, backoff_type;
+    struct str name, executor, protocol, event_source, workdir, stdin_mode, provider, queue, command, backoff_type;
+    struct declared env, sources;
     int64_t timeout_ms, grace_ms, max_attempts, base_ms, cap_ms;
     int64_t start_within_ms, stall_ms, concurrency, slots; /* 0: none, but slots: one */
     int64_t retain_ms, retain_count, retain_events_ms, retain_result_ms;
@@ -49,6 +50,7 @@ static const struct field definition_fields[] = {
     {"eventSource", take_text, AT(event_source), 0, 0},
     {"workdir", take_text, AT(workdir), 0, 0},
     {"env", take_env_list, AT(env), 0, 0},
+    {"dataSources", take_data_sources, AT(sources), 0, 0},
     {"stdin", take_text, AT(stdin_mode), 0, 0},
     {"provider", take_text, AT(provider), 0, 0},
     {"timeoutMs", NULL, AT(timeout_ms), 1, LIMIT_RUN_TIMEOUT_MS},
@@ -132,7 +134,9 @@ static struct str canonical(struct check *c, const struct raw_definition *d)
     json_kv_str(&w, "protocol", d->protocol);
     json_kv_str(&w, "eventSource", d->event_source);
     json_kv_str_opt(&w, "workdir", d->workdir);
-    json_kv_raw(&w, "env", d->env);
+    json_kv_raw(&w, "env", d->env.raw);
+    if (d->sources.list && d->sources.list->count > 0)
+        json_kv_raw(&w, "dataSources", d->sources.raw);
     json_kv_str(&w, "stdin", d->stdin_mode);
     json_kv_str_opt(&w, "provider", d->provider);
     json_kv_int(&w, "timeoutMs", d->timeout_ms);
@@ -220,7 +224,7 @@ bool validate_definition(struct arena *a, const struct json *root, struct str na
                                .event_source = STR("stdout"),
                                .stdin_mode = STR("once"),
                                .queue = STR("default"),
-                               .env = STR("[]"),
+                               .env = {STR("[]"), NULL},
                                .backoff_type = STR("exponential"),
                                .timeout_ms = 3600000,
                                .grace_ms = 10000,
@@ -235,7 +239,7 @@ bool validate_definition(struct arena *a, const struct json *root, struct str na
         return refuse(&c, ERR_INVALID_FIELD, "name differs from the path's; leave it out, or make them equal");
     if (name.len > 0)
         d.name = name;
-    if (!check_runtime(&c, &d))
+    if (!check_runtime(&c, &d) || !check_environment(&c, &d.env, &d.sources))
         return false;
     struct definition def = {.name = d.name, .json = canonical(&c, &d)};
     if (def.json.len == 0 || def.json.len > LIMIT_DEFINITION)

@@ -42,11 +42,21 @@ bool take_bool(struct check *c, const struct json *v, const char *name, void *ou
 bool take_time(struct check *c, const struct json *v, const char *name, void *out);
 /* Into an int64_t from min to max. */
 bool take_int(struct check *c, const struct json *v, const char *name, int64_t min, int64_t max, int64_t *out);
-/* A run's env {"KEY": "value"}; a definition's env [{"key", "value", "description"?}]: their JSON into a struct str. */
+/* A run's env {"KEY": "value"}: its JSON into a struct str. */
 bool take_env(struct check *c, const struct json *v, const char *name, void *out);
-bool take_env_list(struct check *c, const struct json *v, const char *name, void *out);
 /* {"key": "value"} into a struct str: canonical JSON, because the list filter compares stored text. */
 bool take_labels(struct check *c, const struct json *v, const char *name, void *out);
+
+/* What a definition says of its environment, as sent and as a tree. */
+struct declared {
+    struct str raw;
+    const struct json *list; /* NULL: nothing */
+};
+/* validate_env.c. env [{"key", "value" | "secret", "description"?}], and dataSources [{"engine", "name", "fields": {FIELD: {"value" | "secret"}}}]: into a struct declared. */
+bool take_env_list(struct check *c, const struct json *v, const char *name, void *out);
+bool take_data_sources(struct check *c, const struct json *v, const char *name, void *out);
+/* Both together: bounds of the whole, and no two variables of one name. */
+MUST_CHECK bool check_environment(struct check *c, const struct declared *env, const struct declared *sources);
 
 /* A rate limit: `limit` runs each `per_ms`, and how many may go at once. limit 0: none. */
 struct rate {

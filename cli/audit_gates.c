@@ -190,6 +190,19 @@ static void expect_schedules(struct audit *a, const char *path, const char *cons
     expect_named(a, path, "schedule", audit_text(a, "schedule:%s:", parts[1]));
 }
 
+static void expect_secret(struct audit *a, const char *path, const char *const *parts)
+{
+    const char *key = audit_key(a, "%s", path), *latest = reply_text(ASK(a, "HGET", key, "latest"));
+    EXPECT(a, path, "is a secret that no list has", want_member, NULL, "ZSCORE", audit_key(a, "secrets:%s", parts[1]),
+           parts[2]);
+    EXPECT(a, path, "has no newest version", want_member, NULL, "HGET", key, audit_text(a, "v%s", latest));
+}
+
+static void expect_secrets(struct audit *a, const char *path, const char *const *parts)
+{
+    expect_named(a, path, "secret", audit_text(a, "secret:%s:", parts[1]));
+}
+
 static void expect_ticks(struct audit *a, const char *path, const char *const *parts)
 {
     (void)parts;
@@ -243,6 +256,9 @@ const struct kind audit_gate_kinds[] = {
     {"throttled", "zset", 1, expect_throttled, NULL},
     {"schedule", "hash", 3, expect_schedule, NULL},
     {"schedules", "zset", 2, expect_schedules, NULL},
+    {"secret", "hash", 3, expect_secret, NULL},
+    {"secrets", "zset", 2, expect_secrets, NULL},
+    {"secretv", "string", 2, NULL, NULL},
     {"ticks", "zset", 1, expect_ticks, NULL},
     {"ws", "hash", 2, expect_ws, NULL},
     {"workspaces", "zset", 1, expect_workspaces, NULL},

@@ -92,6 +92,18 @@ const struct command cli_commands[] = {
      "  errand schedules pause nightly\n"
      "  errand schedules trigger nightly\n",
      cmd_schedules},
+    {"secrets", "list | set NAME | show NAME | delete NAME | rekey", "what agents are given and nobody is shown",
+     "set stores a value, a new version of it: from the terminal without echo, from standard input, or from a file;\n"
+     "one line end behind it is left out. An agent's env names it: {\"key\": \"API_KEY\", \"secret\": \"NAME\"}. "
+     "rekey\n"
+     "seals what is under an old master key with the current one; interrupted, it is begun again.\n\n"
+     "Examples:\n"
+     "  errand secrets set MODEL_KEY\n"
+     "  errand secrets set MODEL_KEY --value-file model.key\n"
+     "  errand secrets\n"
+     "  errand secrets delete MODEL_KEY\n"
+     "  errand secrets rekey\n",
+     cmd_secrets},
     {"runners", "list | drain ID", "the runner nodes",
      "drain lets a runner finish its runs and end, as SIGTERM does; ID is its id or its name.\n\n"
      "Examples:\n"

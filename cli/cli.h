@@ -78,6 +78,7 @@ int cmd_delete(struct cli *cli, const struct command *command, int argc, char **
 int cmd_logs(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_agents(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_schedules(struct cli *cli, const struct command *command, int argc, char **argv);
+int cmd_secrets(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_runners(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_queues(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_workspaces(struct cli *cli, const struct command *command, int argc, char **argv);

@@ -55,6 +55,8 @@ extern "C" {
     X(ERR_TRUST_NOT_FOUND, "trust_not_found", 404, false, "No such trust policy")                                      \
     X(ERR_TRUST_CONFLICT, "trust_conflict", 409, false, "Trust policies of one issuer name different keys")            \
     X(ERR_ISSUER_UNAVAILABLE, "issuer_unavailable", 503, true, "The token issuer's keys can't be had")                 \
+    X(ERR_SECRET_NOT_FOUND, "secret_not_found", 404, false, "No such secret")                                          \
+    X(ERR_SECRET_CHANGED, "secret_changed", 409, false, "The secret was changed meanwhile")                            \
     X(ERR_QUEUE_DRAINING, "queue_draining", 503, true, "The queue takes no new runs")                                  \
     X(ERR_QUOTA_EXCEEDED, "quota_exceeded", 507, true, "The workspace stores as many bytes as it may")                 \
     X(ERR_RATE_LIMITED, "rate_limited", 429, true, "Too many requests")                                                \

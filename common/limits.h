@@ -31,6 +31,11 @@
     X(LIMIT_COMMAND, 256, "words", "an agent's command")                                                               \
     X(LIMIT_AGENT_VERSIONS, 100, "versions", "kept versions of an agent")                                              \
     X(LIMIT_AGENTS, 1000, "agents", "agents of a workspace")                                                           \
+    X(LIMIT_SECRET, 65536, "bytes", "a secret's value")                                                                \
+    X(LIMIT_SECRETS, 1000, "secrets", "secrets of a workspace")                                                        \
+    X(LIMIT_SECRET_VERSIONS, 10, "versions", "kept versions of a secret")                                              \
+    X(LIMIT_ATTEMPT_SECRETS, 1048576, "bytes", "the secrets that one attempt is started with")                         \
+    X(LIMIT_DATA_SOURCE, 64, "bytes", "a data source's engine, its name, and a field's name")                          \
     X(LIMIT_SCHEDULES, 1000, "schedules", "schedules of a workspace")                                                  \
     X(LIMIT_CRON, 256, "bytes", "a cron expression")                                                                   \
     X(LIMIT_EVERY_MIN_MS, 1000, "ms", "the shortest everyMs")                                                          \

@@ -105,7 +105,7 @@ local function attempt_begin(id)
   local old = n - KEPT_ATTEMPTS
   if old > 0 then
     redis.call('HDEL', k.run(id), af(old, 'epoch'), af(old, 'first'), af(old, 'runner'), af(old, 'inc'), af(old, 'executor'), af(old, 'status'), af(old, 'claimed'),
-      af(old, 'started'), af(old, 'ended'), af(old, 'exit'), af(old, 'error'), af(old, 'handle'), af(old, 'stats'), af(old, 'tok'), af(old, 'by'))
+      af(old, 'started'), af(old, 'ended'), af(old, 'exit'), af(old, 'error'), af(old, 'handle'), af(old, 'stats'), af(old, 'tok'), af(old, 'by'), af(old, 'secrets'))
   end
   redis.call('ZADD', k.held(inc), fmt(epoch), id)
   if run.gates ~= '' then

@@ -131,6 +131,7 @@ static void attempt_free(void *p)
     lines_done(&a->out_lines);
     log_tail_done(&a->log);
     arena_done(&a->arena);
+    secrets_done(&a->secrets);
     free(a->agent);
     free(a);
 }
@@ -151,7 +152,8 @@ static void go_over(struct attempt *a)
 /* The memory goes when no answer is still to come. */
 static void over_if_quiet(struct attempt *a)
 {
-    if (a->state == ATTEMPT_OVER && outbox_quiet(&a->outbox) && !a->log_sending && !a->finish_sent && !a->stall_asked)
+    if (a->state == ATTEMPT_OVER && outbox_quiet(&a->outbox) && !a->log_sending && !a->finish_sent && !a->stall_asked &&
+        !a->secrets.asked)
         loop_defer_free(a->shard->worker->loop, attempt_free, a);
 }
 
@@ -277,11 +279,15 @@ static void finish(struct attempt *a)
         call_finish(a);
 }
 
+static void ask_secrets(struct attempt *a);
+
 static void on_again(void *ctx)
 {
     struct attempt *a = ctx;
     if (a->state == ATTEMPT_FINISHING)
         finish(a);
+    else if (a->state == ATTEMPT_STARTING && a->secrets.waiting)
+        ask_secrets(a);
 }
 
 static void go_lost(struct attempt *a)
@@ -371,6 +377,8 @@ static void on_drained(void *ctx)
         over_if_quiet(a);
     else if (a->state == ATTEMPT_FINISHING)
         finish(a);
+    else if (a->state == ATTEMPT_STARTING && a->secrets.waiting)
+        return; /* nothing of it was sent yet */
     else if (a->state == ATTEMPT_STARTING && a->remote && !a->job && a->end == END_NONE)
         start_job(a); /* `started` was answered: the runtime may begin */
     else if (a->state == ATTEMPT_STARTING && a->remote && !a->job)
@@ -533,6 +541,45 @@ static void on_claimed_over(void *ctx)
     end_for(a, END_CLAIMED, a->grace_ms);
 }
 
+/* Everything that it is told is known. */
+static void start(struct attempt *a)
+{
+    if (a->remote)
+        put_started(a, STR("")); /* it writes its own events afterwards, so ours comes first */
+    else
+        start_job(a);
+}
+
+static void on_secrets(struct attempt *a, enum err err)
+{
+    if (a->state == ATTEMPT_OVER) {
+        over_if_quiet(a);
+    } else if (a->state != ATTEMPT_STARTING) {
+        return; /* it was ended while they were asked for */
+    } else if (err == ERR_REDIS_UNAVAILABLE) {
+        loop_timer_set(&a->again, FINISH_AGAIN_MS);
+    } else if (err == ERR_FENCED) {
+        attempt_lose(a);
+    } else {
+        a->secrets.waiting = false;
+        if (err)
+            start_failed(a);
+        else
+            start(a);
+    }
+}
+
+/* Until they are known, or the attempt is stopped, handed back or lost. */
+static void ask_secrets(struct attempt *a)
+{
+    if (a->secrets.asked)
+        return;
+    if (worker_may_write(a->shard))
+        secrets_ask(a, on_secrets);
+    else
+        loop_timer_set(&a->again, FINISH_AGAIN_MS);
+}
+
 static void begin(void *ctx)
 {
     struct attempt *a = ctx;
@@ -542,10 +589,10 @@ static void begin(void *ctx)
         go_ending(a);
     } else if (!a->spec.command) {
         start_failed(a);
-    } else if (a->remote) {
-        put_started(a, STR("")); /* it writes its own events afterwards, so ours comes first */
+    } else if (a->secrets.waiting) {
+        ask_secrets(a);
     } else {
-        start_job(a);
+        start(a);
     }
 }
 
@@ -591,6 +638,13 @@ struct attempt *attempt_new(struct worker_shard *s, const struct script_claim_ru
 
 /* ---- orders ---- */
 
+/* One whose secrets are not known yet, and a remote one whose `started` is not answered yet, have no job whose end would lead on. */
+static void leave_unstarted(struct attempt *a)
+{
+    if (a->state == ATTEMPT_STARTING && !a->job && (a->remote || a->secrets.waiting))
+        go_ending(a);
+}
+
 void attempt_stop(struct attempt *a)
 {
     if (a->state == ATTEMPT_ENDING || a->state == ATTEMPT_FINISHING || a->state == ATTEMPT_OVER)
@@ -598,9 +652,8 @@ void attempt_stop(struct attempt *a)
     bool waits = a->state == ATTEMPT_STARTING && a->remote && !a->job && a->end == END_NONE && a->outbox.count > 0 &&
                  !outbox_quiet(&a->outbox);
     end_for(a, END_STOP, a->grace_ms);
-    if (a->state == ATTEMPT_STARTING && !a->job && !waits && a->remote) {
-        go_ending(a);
-    }
+    if (!waits)
+        leave_unstarted(a);
 }
 
 void attempt_claimed(struct attempt *a)
@@ -609,13 +662,6 @@ void attempt_claimed(struct attempt *a)
         return;
     a->end = END_CLAIMED;
     loop_timer_set(&a->claimed, a->grace_ms);
-}
-
-/* A remote one whose `started` is not answered yet has no job whose end would lead on. */
-static void leave_unstarted(struct attempt *a)
-{
-    if (a->state == ATTEMPT_STARTING && a->remote && !a->job)
-        go_ending(a);
 }
 
 void attempt_lose(struct attempt *a)
@@ -648,7 +694,9 @@ void attempt_on_fresh(struct attempt *a, bool reconnected)
     else
         outbox_kick(&a->outbox);
     log_send(a);
-    if (a->state == ATTEMPT_FINISHING)
+    if (a->state == ATTEMPT_STARTING && a->secrets.waiting && a->end == END_NONE)
+        ask_secrets(a);
+    else if (a->state == ATTEMPT_FINISHING)
         finish(a);
     else
         end_if_drained(a);

@@ -6,13 +6,14 @@
 #include "runner/adapter.h"
 #include "runner/log_tail.h"
 #include "runner/outbox.h"
+#include "runner/secrets.h"
 #include "runner/workdir.h"
 
 /*   STARTING ──▶ RUNNING ──▶ ENDING ──▶ FINISHING ──▶ OVER
  *      │            │           └─────────────────────▲
  *      └──▶ ENDING  └──▶ (stop and timeout only tell the executor)
  *
- *   STARTING   the executor was asked to start it (remote: after `started` was answered)
+ *   STARTING   its secrets are asked for, if it has any; then the executor was asked to start it (remote: after `started` was answered)
  *   RUNNING    it runs
  *   ENDING     nothing of it is left, and its slot is free; its last events are on their way
  *   FINISHING  `finish` or `hand_back` is to be answered, however often it takes
@@ -50,11 +51,12 @@ struct attempt {
     char *agent;
     struct arena arena; /* what the definition and the spec borrow from, until it has started */
     struct job_spec spec;
+    struct secrets secrets;
     const struct executor *executor;
     struct job *job;
     struct job_exit how;
     char how_message[256];
-    char start_why[160];
+    char start_why[320];
     char workdir[WORKDIR_MAX];
     char token_sha[65];
     struct outbox outbox;

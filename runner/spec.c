@@ -5,30 +5,81 @@
 #include <stdlib.h>
 
 #include "common/crypto.h"
+#include "common/data_source.h"
+#include "common/secret.h"
 #include "runner/workdir.h"
 
-enum { ENV_MAX = 2 * LIMIT_ENV_COUNT + 16, DEFINITION_LEVELS = 4 };
+enum { ENV_MAX = 2 * LIMIT_ENV_COUNT + 16, DEFINITION_LEVELS = 6 };
 #define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin"
 
 struct env {
     struct arena *arena;
     const char **words;
+    struct secret_want *wants; /* of each word; no name: it is whole */
     size_t n;
+    bool failed;
 };
+
+static void env_put(struct env *e, struct str key, char *word, struct secret_want want)
+{
+    size_t i = 0;
+    if (!word || e->n >= ENV_MAX) {
+        e->failed = true; /* a program must not run without what it was promised */
+        return;
+    }
+    while (i < e->n && strncmp(e->words[i], word, key.len + 1) != 0)
+        i++;
+    want.at = i;
+    e->words[i] = word;
+    e->wants[i] = want;
+    if (i == e->n)
+        e->n++;
+}
 
 /* Sets a variable; a later one of the same name wins. */
 static void env_set(struct env *e, struct str key, struct str value)
 {
-    char *word = arena_printf(e->arena, "%.*s=%.*s", STR_ARG(key), STR_ARG(value));
-    if (!word || e->n >= ENV_MAX)
-        return;
-    for (size_t i = 0; i < e->n; i++) {
-        if (strncmp(e->words[i], word, key.len + 1) == 0) {
-            e->words[i] = word;
-            return;
-        }
+    env_put(e, key, arena_printf(e->arena, "%.*s=%.*s", STR_ARG(key), STR_ARG(value)), (struct secret_want){0});
+}
+
+static struct str text_of(const struct json *o, const char *key);
+
+/* A variable whose declaration has a value, or names a secret: that one is asked for when the attempt starts. */
+static void env_declare(struct env *e, struct str key, const struct json *declaration)
+{
+    struct secret_want want = {.key = key};
+    const struct json *secret = json_get(declaration, "secret");
+    if (!secret)
+        env_set(e, key, text_of(declaration, "value"));
+    else if (secret_ref_parse(secret->string, &want.name, &want.version))
+        env_put(e, key, arena_printf(e->arena, "%.*s=", STR_ARG(key)), want);
+    else
+        e->failed = true;
+}
+
+static void env_data_source(struct env *e, const struct json *source)
+{
+    const struct json *fields = json_get(source, "fields");
+    for (const struct json *f = fields ? fields->child : NULL; f; f = f->next) {
+        char buf[DATA_SOURCE_VARIABLE_MAX];
+        struct str key =
+            arena_str(e->arena, data_source_variable(text_of(source, "engine"), text_of(source, "name"), f->key, buf));
+        if (key.ptr)
+            env_declare(e, key, f);
+        else
+            e->failed = true;
     }
-    e->words[e->n++] = word;
+}
+
+/* Which of the variables want a secret, after all. */
+static void collect_wants(struct env *e, struct secrets *ret_secrets)
+{
+    ret_secrets->env = e->words;
+    ret_secrets->wants = e->wants;
+    for (size_t i = 0; i < e->n; i++)
+        if (e->wants[i].name.len > 0)
+            e->wants[ret_secrets->count++] = e->wants[i];
+    ret_secrets->waiting = ret_secrets->count > 0;
 }
 
 static struct str text_of(const struct json *o, const char *key)
@@ -50,16 +101,21 @@ static const char *const *command_of(struct arena *a, const struct json *def)
 static const char *const *env_of(struct attempt *a, const struct json *def, const struct script_claim_runs *row,
                                  struct str token)
 {
-    struct env e = {&a->arena, arena_zalloc(&a->arena, (ENV_MAX + 1) * sizeof(char *)), 0};
+    struct env e = {.arena = &a->arena,
+                    .words = arena_zalloc(&a->arena, (ENV_MAX + 1) * sizeof *e.words),
+                    .wants = arena_zalloc(&a->arena, (ENV_MAX + 1) * sizeof *e.wants)};
     struct json *run_env = NULL;
-    if (!e.words)
+    if (!e.words || !e.wants)
         return NULL;
     env_set(&e, STR("PATH"), STR(DEFAULT_PATH));
     env_set(&e, STR("HOME"), str_of(a->workdir));
     env_set(&e, STR("TMPDIR"), str_of(a->workdir));
     const struct json *list = json_get(def, "env");
     for (const struct json *v = list ? list->child : NULL; v; v = v->next)
-        env_set(&e, text_of(v, "key"), text_of(v, "value"));
+        env_declare(&e, text_of(v, "key"), v);
+    list = json_get(def, "dataSources");
+    for (const struct json *v = list ? list->child : NULL; v; v = v->next)
+        env_data_source(&e, v);
     if (row->env.len > 0 && json_parse(&a->arena, row->env, LIMIT_JSON_DEPTH, 2, &run_env, NULL) == ERR_OK)
         for (const struct json *v = run_env->child; v; v = v->next)
             env_set(&e, v->key, v->string);
@@ -69,7 +125,8 @@ static const char *const *env_of(struct attempt *a, const struct json *def, cons
     env_set(&e, STR("ERRAND_ATTEMPT"), str_of(number));
     env_set(&e, STR("ERRAND_API_BASE"), str_of(a->shard->worker->config->api_base));
     env_set(&e, STR("ERRAND_RUNNER_TOKEN"), token);
-    return e.words;
+    collect_wants(&e, &a->secrets);
+    return e.failed ? NULL : e.words;
 }
 
 /* {"runId","attempt","agent","input","lastSeq","dependencies"?} */
