@@ -138,7 +138,7 @@ FIELDS = [
     ({"agent": {**HELLO, "command": ["a", 1]}}, "invalid_field", "command"), ({"agent": {**HELLO, "command": ["a\0b"]}}, "invalid_field", "command"), ({"agent": {**HELLO, "executor": "magic"}}, "invalid_field", "executor"),
     ({"agent": {**HELLO, "protocol": "xml"}}, "invalid_field", "protocol"), ({"agent": {**HELLO, "eventSource": "tape"}}, "invalid_field", "eventSource"), ({"agent": {**HELLO, "colour": 1}}, "unknown_field", "colour"),
     ({"agent": {**HELLO, "backoff": {"type": "linear"}}}, "invalid_field", "backoff"), ({"agent": {**HELLO, "backoff": {"x": 1}}}, "unknown_field", "x"), ({"agent": {**HELLO, "env": [{"key": "A"}]}}, "invalid_field", "value"),
-    ({"agent": {**HELLO, "env": [{"key": "A", "value": "x", "secret": "y"}]}}, "unknown_field", "secret"), ({"agent": {**HELLO, "graceMs": -1}}, "invalid_field", "graceMs"), ({"agent": {**HELLO, "atMostOnce": "yes"}}, "invalid_field", "atMostOnce"),
+    ({"agent": {**HELLO, "env": [{"key": "A", "value": "x", "hidden": "y"}]}}, "unknown_field", "hidden"), ({"agent": {**HELLO, "graceMs": -1}}, "invalid_field", "graceMs"), ({"agent": {**HELLO, "atMostOnce": "yes"}}, "invalid_field", "atMostOnce"),
     ({"agent": {**HELLO, "name": "x y"}}, "invalid_field", "name"), ({"agent": {**HELLO, "stdin": "sometimes"}}, "invalid_field", "stdin"), ({"agent": {**HELLO, "workdir": 7}}, "invalid_field", "workdir"),
 ]
 

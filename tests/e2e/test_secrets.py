@@ -1,15 +1,19 @@
 """Secrets: stored sealed, given to agents, shown to nobody; rotation of the master key; data sources."""
 import base64
+import hashlib
 import json
 import os
 import secrets as randomness
+import pty
 import signal
-import sys
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from harness import agents
-from harness.http_client import connect, encode
+from harness.build import build_dir, sha1
+from harness.http_client import connect
 from harness.wait import wait_until
 
 
@@ -22,7 +26,6 @@ def new_value(name="v"):
     return f"{name}-" + randomness.token_urlsafe(24)
 
 
-PYTHON = sys.executable
 SHOW = """
 import hashlib, json, os, sys
 sys.stdin.read()
@@ -34,7 +37,6 @@ print(json.dumps({"kind": "runtime_terminal", "data": {"status": "success", "res
 
 
 def sha(text):
-    import hashlib
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -82,10 +84,10 @@ def stored_files(stack):
     found = {}
     for root, _, names in os.walk(folder):
         for name in names:
-            if name.endswith((".rdb", ".aof")):
+            if name.endswith((".rdb", ".aof")):  # of an AOF both parts
                 with open(os.path.join(root, name), "rb") as f:
                     found[name] = f.read()
-    assert any(n.endswith(".rdb") for n in found)
+    assert any(n == "dump.rdb" for n in found) and any(n.endswith(".incr.aof") for n in found), sorted(found)
     return found
 
 
@@ -159,7 +161,6 @@ def test_the_largest_value_and_every_character_arrive(nodes):
 
 
 def test_writers_at_the_same_time_get_a_version_each(nodes):
-    from concurrent.futures import ThreadPoolExecutor
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda i: nodes.request("PUT", "/v1/secrets/SHARED", {"value": f"value {i}"}), range(24)))
     done = [a.json()["version"] for a in answers if a.status in (200, 201)]
@@ -338,19 +339,83 @@ def test_a_value_put_in_anothers_place_is_seen(stack, nodes, how):
 
 # ---- while they are asked for ----
 
-def test_a_stop_while_redis_does_not_answer(stack, master):
-    """The runner has claimed, and its question for the secrets is not answered: a stop ends the run, and the answer that comes later finds nobody."""
+@pytest.fixture
+def behind(stack, proxy, master):
+    """A node that reaches Redis, how a runner behind a proxy is started, and that proxy."""
     api = stack.api(env={"ERRAND_MASTER_KEY": master})
+
+    def start(**env):
+        return stack.runner(env={"ERRAND_MASTER_KEY": master, "ERRAND_REDIS_URL": proxy.url, **env})
+    put(api, "K", "the value")
+    return api, start, proxy
+
+
+WANTS = [{"key": "A", "secret": "K"}]
+
+
+@pytest.mark.parametrize("source", ["stdout", "remote"])
+def test_a_stop_while_they_are_asked_for(behind, source):
+    """The question waits before Redis: a stop that comes now ends the run, and the answer that comes later finds nobody."""
+    api, start, proxy = behind
+    runner = start()
+    held = proxy.before(sha1("secret_get"), lambda: proxy.hold(replies=False))
+    run_id = api.submit(showing(["A"], WANTS, eventSource=source))
+    assert held.wait(10)
+    assert api.post(f"/v1/runs/{run_id}/stop", {}).status in (200, 202)
+    wait_until(lambda: api.record(run_id)["status"] == "stopping", 10, "the stop is under way")
+    proxy.release()
+    record = api.wait(run_id)
+    assert record["status"] == "stopped" and "startedAt" in record["attempts"][0] and record["lastSeq"] >= 1
+    assert runner.process.alive()
+    assert api.wait(api.submit(agents.shell("exit 0", name="next")))["status"] == "success", "its slot is free"
+
+
+@pytest.mark.parametrize("source", ["stdout", "remote"])
+def test_a_drain_while_they_are_asked_for(stack, behind, source, master):
+    api, start, proxy = behind
+    runner = start(ERRAND_DRAIN_MS="0")
+    held = proxy.before(sha1("secret_get"), lambda: proxy.hold(replies=False))
+    program = "import os; print(os.environ['A'])"
+    run_id = api.submit({"name": "x", "executor": "process", "command": ["/usr/bin/python3", "-c", program], "env": WANTS, "protocol": "text", "eventSource": source})
+    assert held.wait(10)
+    runner.process.popen.send_signal(signal.SIGTERM)
+    asked = proxy.before(sha1("hand_back"))
+    proxy.release()
+    assert asked.wait(10), "it is handed back"
+    assert runner.process.wait(20) == 0
     stack.runner(env={"ERRAND_MASTER_KEY": master})
-    put(api, "K", new_value())
-    blocked = agents.shell("exit 0", name="blocked")
-    blocked["env"] = [{"key": "A", "secret": "K"}]
-    for _ in range(20):
-        runs = [api.submit(blocked) for _ in range(5)]
-        for run_id in runs:
-            assert api.post(f"/v1/runs/{run_id}/stop", {}).status in (200, 202)
-        for run_id in runs:
-            assert api.wait(run_id)["status"] in ("stopped", "success")
+    record = api.wait(run_id)
+    assert record["status"] == "success" and record["failures"] == 0 and [a["status"] for a in record["attempts"]] == ["handed_back", "success"], record
+
+
+def test_an_answer_that_is_lost_is_asked_for_again(behind):
+    api, start, proxy = behind
+    runner = start()
+    proxy.lose_reply_to(sha1("secret_get"), times=3)
+    record = api.wait(api.submit(showing(["A"], WANTS)), timeout=60)
+    assert record["status"] == "success" and record["result"]["A"] == sha("the value") and record["attempt"] == 1 and proxy.lost == 3
+    assert runner.process.alive()
+
+
+@pytest.mark.parametrize("source", ["stdout", "remote"])
+def test_an_attempt_that_is_taken_away_while_they_are_asked_for(stack, behind, source, master):
+    """Its runner is cut off with the question, and another one executes the run: the first never starts it."""
+    api, start, proxy = behind
+    runner = start(ERRAND_LEASE_MS="1000", ERRAND_HEARTBEAT_MS="300")
+    held = proxy.before(sha1("secret_get"), proxy.hold)
+    mark = os.path.join(stack.folder, "started")
+    program = f"import os; open({mark!r}, 'a').write(os.environ['ERRAND_ATTEMPT'] + os.environ['A'] + ';')"
+    run_id = api.submit({"name": "x", "executor": "process", "command": ["/usr/bin/python3", "-c", program], "env": WANTS, "protocol": "text", "eventSource": source})
+    assert held.wait(10)
+    stack.runner(env={"ERRAND_MASTER_KEY": master})
+    assert api.wait(run_id, timeout=60)["status"] == "success"
+    proxy.release()
+    runs = api.submit(agents.shell("exit 0", name="next"))
+    assert api.wait(runs)["status"] == "success"
+    wait_until(lambda: len(stack.incarnations()) >= 2, 20, "the first runner is back, under another name")
+    with open(mark, encoding="ascii") as f:
+        assert f.read() == "2the value;"
+    assert runner.process.alive()
 
 
 def test_redis_away_while_they_are_wanted(stack, master):
@@ -437,7 +502,6 @@ def test_a_rotation_that_is_killed_goes_on(stack, master):
 
 def under_key(stack, key):
     """How many secrets have a newest version that is sealed with that key."""
-    import hashlib
     parts = (b"errand master key id 1", bytes.fromhex(key))
     key_id = hashlib.sha256(b"".join(len(p).to_bytes(8, "little") + p for p in parts)).hexdigest()[:8].encode()
     count = 0
@@ -471,8 +535,6 @@ def test_no_process_shows_its_keys(stack, master):
 # ---- the CLI ----
 
 def cli(stack, *args, stdin=None, status=0):
-    import subprocess
-    from harness.build import build_dir
     env = stack.environment({"ERRAND_URL": stack.apis[0].url, "ERRAND_KEY": stack.key})
     done = subprocess.run([os.path.join(build_dir(), "errand"), *args], env=env, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
     assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
@@ -499,8 +561,6 @@ def test_the_command(stack, nodes):
 
 
 def test_a_value_is_asked_for_without_echo(stack, nodes):
-    import pty
-    from harness.build import build_dir
     value = new_value()
     env = stack.environment({"ERRAND_URL": nodes.url, "ERRAND_KEY": stack.key})
     pid, fd = pty.fork()

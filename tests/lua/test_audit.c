@@ -97,6 +97,9 @@ static void build_settings(struct scene *s)
     struct script_queue_put_args queue = {
         .name = S("other"), .paused = 1, .draining = -1, .max_waiting = 9, .max_queues = 10};
     harness_assert_err(sync_queue_put(h, &queue, NULL), ERR_OK);
+    struct script_secret_put_args secret = {
+        .ws = S("team"), .name = S("KEY"), .version = 1, .sealed = S("x"), .max_secrets = 9, .max_versions = 9};
+    harness_assert_err(sync_secret_put(h, &secret, NULL), ERR_OK);
     harness_do(h, "HSET %s next 5000 cron @daily", harness_key(h, "schedule:team:nightly"));
     harness_do(h, "HSET %s next 5000 paused 1", harness_key(h, "schedule:team:resting"));
     harness_do(h, "ZADD %s 0 nightly 0 resting", harness_key(h, "schedules:team"));
@@ -310,6 +313,9 @@ static const struct breakage of_others[] = {
     {"ZADD @ticks 7 team:nightly", "schedule:team:nightly: is not in ticks with its next tick"},
     {"ZADD @ticks 7 team:resting", "schedule:team:resting: is in ticks, and paused or at its end"},
     {"ZADD @ticks 7 team:ghost", "ticks: names the schedule team:ghost, which is gone"},
+    {"ZREM @secrets:team KEY", "secret:team:KEY: is a secret that no list has"},
+    {"ZADD @secrets:team 0 GHOST", "secrets:team: names the secret GHOST, which is gone"},
+    {"HDEL @secret:team:KEY v1", "secret:team:KEY: has no newest version"},
     {"ZREM @workspaces team", "ws:team: is a workspace that no list has"},
     {"ZADD @workspaces 0 ghost", "workspaces: names the workspace ghost, which is gone"},
     {"HSET @queue:other paused 0", "queue:other: has a setting paused that is none"},
