@@ -109,6 +109,7 @@ static int serve(struct process *p)
         _exit(err == ERR_CONFIG ? 2 : 1); /* half-started threads are not worth unwinding */
     }
     strbuf_done(&msg);
+    config_forget_master_keys(&p->config);
     watch_signals(p);
     LOG_INFO("serving", LOG_Z("address", p->config.listen), LOG_I("port", port), LOG_I("threads", p->count),
              LOG_I("pid", getpid()));

@@ -64,7 +64,10 @@ static bool check_source(struct check *c, const char *name, struct str var, cons
         return refuse(c, ERR_INVALID_FIELD,
                       "%s: the secret of %.*s must be a secret's name (letters, digits, '_'), or NAME@VERSION", name,
                       STR_ARG(var));
-    *ret_text = (value ? value : secret)->string;
+    const struct json *either = value ? value : secret;
+    if (!either)
+        return refuse(c, ERR_MISSING_FIELD, "%s: %.*s needs a value or a secret", name, STR_ARG(var));
+    *ret_text = either->string;
     return true;
 }
 

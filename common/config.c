@@ -349,6 +349,13 @@ void config_done(struct config *c)
     memset(c, 0, sizeof *c);
 }
 
+void config_forget_master_keys(struct config *c)
+{
+    for (size_t i = 0; i < OPTIONS; i++)
+        if (c->owned[i] && (c->owned[i] == c->master_key || c->owned[i] == c->master_key_old))
+            explicit_bzero(c->owned[i], strlen(c->owned[i]));
+}
+
 void config_wipe_environment(void)
 {
     for (size_t i = 0; i < OPTIONS; i++) {

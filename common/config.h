@@ -103,6 +103,8 @@ MUST_CHECK enum err config_load(struct config *c, int program, int argc, char **
                                 struct strbuf *ret_message);
 /* Frees; secrets are overwritten before. */
 void config_done(struct config *c);
+/* Overwrites the texts of the master keys: where they are used there are vaults by then. */
+void config_forget_master_keys(struct config *c);
 /* Overwrites the secrets among this process' environment variables, which /proc shows for as long as it lives. After config_load, before there are threads. */
 void config_wipe_environment(void);
 /* The --help text for one program. */

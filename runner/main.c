@@ -58,6 +58,7 @@ static int run(struct process *p)
         _exit(err == ERR_CONFIG ? 2 : 1);
     }
     strbuf_done(&msg);
+    config_forget_master_keys(&p->config);
     p->worker.stopped = on_stopped;
     uv_loop_t *uv = loop_uv(p->worker.loop);
     signal(SIGPIPE, SIG_IGN);

@@ -98,13 +98,53 @@ static const char *const *command_of(struct arena *a, const struct json *def)
     return n > 0 ? words : NULL;
 }
 
+static bool wants_any(const struct env *e)
+{
+    bool any = false;
+    for (size_t i = 0; i < e->n; i++)
+        any = any || e->wants[i].name.len > 0;
+    return any;
+}
+
+static bool declares(const struct json *env_list, struct str key)
+{
+    bool found = false;
+    for (const struct json *v = env_list ? env_list->child : NULL; v; v = v->next)
+        found = found || str_eq(text_of(v, "key"), key);
+    return found;
+}
+
+/* A run's variables win. But who sets a variable of a program may decide what it does with its secrets (LD_PRELOAD, BASH_ENV, the address of a service): one that is given secrets takes only what its own env
+ * declares. */
+static void env_of_run(struct env *e, const struct json *def, struct str text, const char **ret_why)
+{
+    struct json *root = NULL;
+    bool guarded = wants_any(e);
+    if (text.len == 0)
+        return;
+    if (json_parse(e->arena, text, LIMIT_JSON_DEPTH, 2, &root, NULL) != ERR_OK) {
+        e->failed = true;
+        return;
+    }
+    for (const struct json *v = root->child; v && !e->failed; v = v->next) {
+        if (guarded && !declares(json_get(def, "env"), v->key)) {
+            e->failed = true;
+            *ret_why = arena_printf(e->arena,
+                                    "the run's env sets %.*s, which the agent's env does not declare; with "
+                                    "secrets it takes no others",
+                                    (int)(v->key.len > 128 ? 128 : v->key.len), v->key.ptr);
+            return;
+        }
+        env_set(e, v->key, v->string);
+    }
+}
+
 static const char *const *env_of(struct attempt *a, const struct json *def, const struct script_claim_runs *row,
-                                 struct str token)
+                                 struct str token, const char **ret_why)
 {
     struct env e = {.arena = &a->arena,
                     .words = arena_zalloc(&a->arena, (ENV_MAX + 1) * sizeof *e.words),
                     .wants = arena_zalloc(&a->arena, (ENV_MAX + 1) * sizeof *e.wants)};
-    struct json *run_env = NULL;
     if (!e.words || !e.wants)
         return NULL;
     env_set(&e, STR("PATH"), STR(DEFAULT_PATH));
@@ -116,9 +156,7 @@ static const char *const *env_of(struct attempt *a, const struct json *def, cons
     list = json_get(def, "dataSources");
     for (const struct json *v = list ? list->child : NULL; v; v = v->next)
         env_data_source(&e, v);
-    if (row->env.len > 0 && json_parse(&a->arena, row->env, LIMIT_JSON_DEPTH, 2, &run_env, NULL) == ERR_OK)
-        for (const struct json *v = run_env->child; v; v = v->next)
-            env_set(&e, v->key, v->string);
+    env_of_run(&e, def, row->env, ret_why);
     char number[24];
     snprintf(number, sizeof number, "%lld", (long long)row->attempt);
     env_set(&e, STR("ERRAND_RUN_ID"), row->run); /* last: nobody overrides ours */
@@ -173,6 +211,7 @@ enum err spec_build(struct attempt *a, const struct script_claim_runs *row, stru
         return ERR_IO;
     }
     struct str workdir = text_of(def, "workdir");
+    *ret_why = "out of memory";
     a->spec = (struct job_spec){
         .run_id = str_of(a->run_id.s),
         .workspace = arena_str(&a->arena, row->ws),
@@ -180,12 +219,11 @@ enum err spec_build(struct attempt *a, const struct script_claim_runs *row, stru
         .provider = text_of(def, "provider"),
         .attempt = row->attempt,
         .command = command_of(&a->arena, def),
-        .env = env_of(a, def, row, str_of(token)),
+        .env = env_of(a, def, row, str_of(token), ret_why),
         .workdir = workdir.len ? workdir.ptr : a->workdir,
         .private = a->workdir,
         .input_line = input_line(a, row),
         .grace_ms = a->grace_ms,
     };
-    *ret_why = "out of memory";
     return a->spec.command && a->spec.env && a->spec.input_line.ptr ? ERR_OK : ERR_NO_MEMORY;
 }

@@ -268,6 +268,17 @@ def test_a_run_says_more_than_its_agent_but_names_no_secret(nodes):
     assert (answer.status, answer.json()["code"]) == (400, "invalid_field")
 
 
+@pytest.mark.parametrize("name", ["LD_PRELOAD", "BASH_ENV", "PATH", "OPENAI_BASE_URL", "DS_PG_A__HOST"])
+def test_a_run_does_not_decide_what_becomes_of_a_secret(nodes, name):
+    """Who may only submit runs sets nothing that the agent does not declare, where the agent has secrets."""
+    put(nodes, "K", new_value())
+    sources = [{"engine": "pg", "name": "a", "fields": {"host": {"value": "db.example.com"}}}]
+    with_secret = showing(["A"], [{"key": "A", "secret": "K"}, {"key": "DEPTH", "value": "3"}], dataSources=sources)
+    failed(nodes.wait(nodes.submit(with_secret, env={name: "/tmp/mine"})), name, "does not declare")
+    assert nodes.wait(nodes.submit(with_secret, env={"DEPTH": "9"}))["status"] == "success"
+    assert nodes.wait(nodes.submit(showing(["DEPTH"], [{"key": "DEPTH", "value": "3"}], dataSources=sources), env={name: os.environ["PATH"] if name == "PATH" else ""}))["status"] == "success"
+
+
 # ---- what is not there ----
 
 def failed(record, *words):
