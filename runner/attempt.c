@@ -544,6 +544,7 @@ static void on_claimed_over(void *ctx)
 /* Everything that it is told is known. */
 static void start(struct attempt *a)
 {
+    PRE(a->end == END_NONE);
     if (a->remote)
         put_started(a, STR("")); /* it writes its own events afterwards, so ours comes first */
     else
