@@ -544,8 +544,9 @@ static void on_claimed_over(void *ctx)
 /* Everything that it is told is known. */
 static void start(struct attempt *a)
 {
-    PRE(a->end == END_NONE);
-    if (a->remote)
+    if (a->end != END_NONE)
+        go_ending(a);
+    else if (a->remote)
         put_started(a, STR("")); /* it writes its own events afterwards, so ours comes first */
     else
         start_job(a);
@@ -659,8 +660,8 @@ void attempt_stop(struct attempt *a)
 
 void attempt_claimed(struct attempt *a)
 {
-    if (!a->remote || a->end != END_NONE || a->state > ATTEMPT_RUNNING)
-        return;
+    if (!a->remote || a->end != END_NONE || a->state > ATTEMPT_RUNNING || a->secrets.waiting)
+        return; /* waiting: it can only be an earlier attempt's claim that is spoken of */
     a->end = END_CLAIMED;
     loop_timer_set(&a->claimed, a->grace_ms);
 }
