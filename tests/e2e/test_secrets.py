@@ -430,6 +430,20 @@ def test_an_attempt_that_is_taken_away_while_they_are_asked_for(stack, behind, s
     assert runner.process.alive()
 
 
+def test_a_runner_that_is_cut_off_gives_up_what_waits(behind):
+    """Its attempt is over before the answer comes, which then finds it waiting for nothing else."""
+    api, start, proxy = behind
+    runner = start(ERRAND_ORPHAN_MS="1000", ERRAND_LEASE_MS="1000", ERRAND_HEARTBEAT_MS="300")
+    held = proxy.before(sha1("secret_get"), proxy.hold)
+    run_id = api.submit(showing(["A"], WANTS))
+    assert held.wait(10)
+    wait_until(lambda: b"attempt lost" in runner.process.output(), 20, "it gives the attempt up")
+    proxy.release()
+    record = api.wait(run_id, timeout=60)
+    assert record["status"] == "success" and record["result"]["A"] == sha("the value") and record["attempt"] == 2, record
+    assert runner.process.alive()
+
+
 def test_redis_away_while_they_are_wanted(stack, master):
     api = stack.api(env={"ERRAND_MASTER_KEY": master})
     runner = stack.runner(env={"ERRAND_MASTER_KEY": master})
