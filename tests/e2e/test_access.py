@@ -20,6 +20,7 @@ SCOPES = {
     "putAgent": "agents:write", "deleteAgent": "agents:write", "getAgent": "agents:read", "listAgents": "agents:read",
     "createSchedule": "schedules:write", "putSchedule": "schedules:write", "deleteSchedule": "schedules:write", "pauseSchedule": "schedules:write", "resumeSchedule": "schedules:write",
     "triggerSchedule": "schedules:write", "listSchedules": "schedules:read", "getSchedule": "schedules:read",
+    "putSecret": "secrets:write", "deleteSecret": "secrets:write", "listSecrets": "secrets:read", "getSecret": "secrets:read", "rekeySecrets": "workspaces:admin",
     "listRunners": "runners:read", "drainRunner": "runners:write",
     "listQueues": "queues:read", "getQueue": "queues:read", "putQueue": "queues:write", "pauseQueue": "queues:write", "resumeQueue": "queues:write", "drainQueue": "queues:write",
     "listWorkspaces": "workspaces:admin", "getWorkspace": "workspaces:admin", "putWorkspace": "workspaces:admin", "deleteWorkspace": "workspaces:admin",
@@ -81,7 +82,7 @@ class Caller:
 
 
 def test_every_route_with_every_scope_and_every_kind_of_credential(stack):
-    api = stack.api(env={"ERRAND_AUTH_FAILURES_MAX": "0"})
+    api = stack.api(env={"ERRAND_AUTH_FAILURES_MAX": "0", "ERRAND_MASTER_KEY": "01" * 31 + "02"})
     caller, wrong = Caller(api.port), []
     scopes = scopes_of(api)
     assert len(scopes) >= 20
@@ -159,17 +160,20 @@ def things_of(api, headers):
     assert api.request("PUT", "/v1/schedules/ours", {"everyMs": 86400000, "run": {"agent": "ours"}}, headers=headers).status == 201
     policy = {"issuer": "https://issuer.example.com", "audience": "errand", "claims": {"sub": "x"}, "scopes": ["runs:read"]}
     assert api.request("PUT", "/v1/trust/ours", policy, headers=headers).status == 201
+    assert api.request("PUT", "/v1/secrets/ours", {"value": "x"}, headers=headers).status == 201
     key = api.post("/v1/keys", {"name": "ours", "scopes": ["runs:read"]}, headers=headers).json()["id"]
     return {"run": run, "name": "ours", "key": key}
 
 
 # What makes or replaces by name what is not there yet: it is made in the caller's own workspace, whatever others have.
 MAKES = ("putAgent", "putSchedule", "putTrust")
+MAKES = ("putAgent", "putSchedule", "putSecret")
 # They name what the whole deployment has; the key of the test has no scope for them.
 BEYOND = ("runners:", "queues:", "workspaces:")
 
 
-def test_what_another_workspace_has_is_as_if_it_were_not_there(api, runner):
+def test_what_another_workspace_has_is_as_if_it_were_not_there(stack, runner):
+    api = stack.api(env={"ERRAND_MASTER_KEY": "01" * 31 + "02"})
     a, b = ({"X-Errand-Workspace": w} for w in ("alpha", "beta"))
     theirs = things_of(api, a)
     key = bearer(make(api, scopes=["*"], workspace="beta")["key"])

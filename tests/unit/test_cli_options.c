@@ -164,6 +164,7 @@ static void every_command_is_whole(void **state)
     }
     assert_int_equal(n, 26);
     assert_int_equal(n, 21);
+    assert_int_equal(n, 24);
 }
 
 static void exit_statuses(void **state)
