@@ -1,6 +1,7 @@
 /* Secrets: written, listed by name, deleted; no route gives a value. */
 #include <stdlib.h>
 
+#include "api/audit.h"
 #include "api/handlers.h"
 #include "api/validate_fields.h"
 #include "common/secret.h"
@@ -107,6 +108,11 @@ static void put_version(struct put *p, int64_t version)
     strbuf_done(&sealed);
 }
 
+static void put_first(struct call *c)
+{
+    put_version(c->user, 0);
+}
+
 static bool take_value(struct check *c, const struct json *v, const char *name, void *out)
 {
     if (v->type != JSON_STRING || v->string.len == 0 || v->string.len > LIMIT_SECRET ||
@@ -148,7 +154,8 @@ void handle_secret_put(struct call *c)
     }
     p->call = c;
     if (take_body(p, &fault)) {
-        put_version(p, 0);
+        c->user = p;
+        audit_then(c, call_param(c, 0), put_first);
         return;
     }
     forget(p);
@@ -198,12 +205,16 @@ static void on_delete(void *ctx, enum err err, const struct script_secret_delete
     call_done(ctx, err);
 }
 
-void handle_secret_delete(struct call *c)
+static void delete (struct call *c)
 {
-    if (!name_valid(c))
-        return;
     struct script_secret_delete_args args = {.ws = c->workspace, .name = call_param(c, 0)};
     script_call_secret_delete(call_shard(c)->commands, shard_prefix(call_shard(c)), &args, on_delete, c);
+}
+
+void handle_secret_delete(struct call *c)
+{
+    if (name_valid(c))
+        audit_then(c, call_param(c, 0), delete);
 }
 
 static void on_list(void *ctx, enum err err, const struct script_secret_list_reply *reply)

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "api/audit.h"
 #include "api/handlers.h"
 #include "api/validate_fields.h"
 #include "common/secret.h"
@@ -314,6 +315,11 @@ static bool take_body(struct call *c, struct rekey *r)
     return ok;
 }
 
+static void begin(struct call *c)
+{
+    step(c->user);
+}
+
 void handle_secret_rekey(struct call *c)
 {
     struct rekey *r = arena_zalloc(&c->req->arena, sizeof *r);
@@ -324,8 +330,9 @@ void handle_secret_rekey(struct call *c)
     r->call = c;
     snprintf(r->cursor, sizeof r->cursor, "0");
     strbuf_init(&r->failures, (size_t)FAILURES_MAX * 2048);
+    c->user = r;
     if (take_body(c, r))
-        step(r);
+        audit_then(c, STR("rekey"), begin);
     else
         strbuf_done(&r->failures);
 }

@@ -166,8 +166,7 @@ def things_of(api, headers):
 
 
 # What makes or replaces by name what is not there yet: it is made in the caller's own workspace, whatever others have.
-MAKES = ("putAgent", "putSchedule", "putTrust")
-MAKES = ("putAgent", "putSchedule", "putSecret")
+MAKES = ("putAgent", "putSchedule", "putTrust", "putSecret")
 # They name what the whole deployment has; the key of the test has no scope for them.
 BEYOND = ("runners:", "queues:", "workspaces:")
 

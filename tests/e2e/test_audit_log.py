@@ -161,6 +161,9 @@ class Deeds:
             "pauseSchedule": lambda: (self.schedule(), None),
             "resumeSchedule": lambda: (self.schedule(), None),
             "triggerSchedule": lambda: (self.schedule(), None),
+            "putSecret": lambda: ("KEPT", {"value": "x"}),
+            "deleteSecret": lambda: ("KEPT", None),
+            "rekeySecrets": lambda: (None, {}),
             "drainRunner": lambda: (self.stack.runners[-1].inc, None),
             "putQueue": lambda: ("q", {"maxWaiting": 5}),
             "pauseQueue": lambda: ("q", None),
@@ -179,7 +182,8 @@ class Deeds:
         return known[operation]()
 
 
-def test_every_route_that_changes_something_leaves_one_entry(api, stack):
+def test_every_route_that_changes_something_leaves_one_entry(stack):
+    api = stack.api(env={"ERRAND_MASTER_KEY": "01" * 31 + "02"})
     stack.runner()
     stack.runner()
     deeds = Deeds(stack, api)
@@ -196,7 +200,7 @@ def test_every_route_that_changes_something_leaves_one_entry(api, stack):
         assert answer.status in (200, 201, 202, 204), (operation, answer)
         new = [e for e in entries_of(api) if e["n"] not in before]
         assert [(e["what"], e.get("outcome")) for e in new] == [(operation, None)], (operation, new)
-        wanted = parameter or {"bulkRuns": "stop", "createSchedule": "made", "createKey": "fresh"}[operation]
+        wanted = parameter or {"bulkRuns": "stop", "createSchedule": "made", "createKey": "fresh", "rekeySecrets": "rekey"}[operation]
         assert new[0]["object"] == wanted and new[0]["request"] == answer.headers["x-request-id"]
         looked_at += 1
     assert looked_at >= 19

@@ -162,9 +162,7 @@ static void every_command_is_whole(void **state)
         assert_non_null(strstr(c->text, "Example"));
         assert_non_null(strstr(c->text, c->name));
     }
-    assert_int_equal(n, 26);
-    assert_int_equal(n, 21);
-    assert_int_equal(n, 24);
+    assert_int_equal(n, 27);
 }
 
 static void exit_statuses(void **state)
