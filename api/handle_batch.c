@@ -241,7 +241,8 @@ static void submit_items(struct batch *b)
     for (const struct json *run = b->runs->child; run; run = run->next, i++) {
         const char *at = call_text(c, "runs[%zu].", i);
         b->items[i].batch = b;
-        if (!validate_submission(&c->req->arena, run, at, SUBMISSION_REFS, &b->items[i].sub, &b->items[i].fault))
+        if (!validate_submission(&c->req->arena, run, at, SUBMISSION_REFS, &b->items[i].sub, &b->items[i].fault) ||
+            !submit_webhook(c, at, &b->items[i].sub, &b->items[i].fault))
             b->items[i].sub.depends_len = 0;
     }
     for (i = 0; i < b->count; i++)

@@ -82,7 +82,7 @@ static void submit_body(struct call *c, const char *kind, enum after_submit then
     struct submission sub;
     unsigned forms = c->route->id == NULL ? SUBMISSION_ALIASES : 0;
     if (!validate_body(&c->req->arena, c->req->body, &root, &fault) ||
-        !validate_submission(&c->req->arena, root, "", forms, &sub, &fault))
+        !validate_submission(&c->req->arena, root, "", forms, &sub, &fault) || !submit_webhook(c, "", &sub, &fault))
         call_problem(c, fault.err, fault.detail);
     else
         submit(c, &sub, kind, then, wait_s);

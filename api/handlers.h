@@ -52,6 +52,16 @@ void handle_secret_delete(struct call *c);
 void handle_secret_list(struct call *c);
 /* rekey.c */
 void handle_secret_rekey(struct call *c);
+/* handle_webhooks.c */
+void handle_webhook_create(struct call *c);
+void handle_webhook_list(struct call *c);
+void handle_webhook_get(struct call *c);
+void handle_webhook_put(struct call *c);
+void handle_webhook_delete(struct call *c);
+void handle_webhook_rotate(struct call *c);
+void handle_webhook_test(struct call *c);
+void handle_webhook_deliveries(struct call *c);
+void handle_webhook_resend(struct call *c);
 /* handle_ingress.c */
 void handle_ingress(struct call *c);
 void handle_manifest(struct call *c);

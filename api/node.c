@@ -6,6 +6,7 @@
 
 #include "api/audit.h"
 #include "api/auth_fail.h"
+#include "api/hooks.h"
 #include "api/issuer.h"
 #include "api/keys.h"
 #include "api/live.h"
@@ -202,7 +203,8 @@ enum err node_start(struct node *n, const struct config *config, bool first, str
     }
     n->keys = keys_new(n);
     n->failures = auth_fail_new(n);
-    if (!n->keys || !n->failures)
+    n->hooks = first ? hooks_new(n) : NULL;
+    if (!n->keys || !n->failures || (first && !n->hooks))
         return ERR_NO_MEMORY;
     struct http_app app = routes_app(n);
     const char *why = "";
@@ -241,6 +243,7 @@ void node_drain(struct node *n)
     live_cut_all(n->live);
     keys_flush(n->keys);
     n->flushing = audit_refusals_flush(n->refusals);
+    hooks_drain(n->hooks);
     loop_timer_init(&n->drain_limit, n->loop, stop_now, n);
     loop_timer_set(&n->drain_limit, n->config->drain_ms);
     http_server_drain(n->server, on_drained, n);
@@ -253,6 +256,7 @@ void node_done(struct node *n)
     http_server_free(n->server);
     live_free(n->live);
     audit_refusals_free(n->refusals);
+    hooks_stop(n->hooks);
     http_client_free(n->http);
     issuers_free(n->issuers);
     for (unsigned i = 0; i < n->shard_count; i++) {
@@ -267,6 +271,7 @@ void node_done(struct node *n)
     loop_free(n->loop); /* runs what was deferred: callbacks of the connections above still see the shards */
     keys_free(n->keys);
     auth_fail_free(n->failures);
+    hooks_free(n->hooks);
     free(n->shards);
     vault_free(n->vault);
 }

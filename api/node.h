@@ -16,6 +16,7 @@ struct keys;
 struct auth_fail;
 struct http_client;
 struct issuers;
+struct hooks;
 struct vault;
 
 struct shard {
@@ -47,6 +48,7 @@ struct node {
     bool first;                      /* of its process' threads */
     struct http_client *http;        /* to servers that others chose */
     struct issuers *issuers;         /* whose tokens are exchanged: their keys */
+    struct hooks *hooks;             /* of the first thread */
     struct loop_timer poll;
     struct loop_timer drain_limit;
     char secret[65];                 /* signs stream tokens; "" until it was read from Redis */

@@ -77,6 +77,15 @@ static const struct {
     {"putSecret", 200, "application/json", "Secret", "Stored (201 when the secret is new)", "SecretValue"},
     {"getSecret", 200, "application/json", "Secret", "Its versions", NULL},
     {"deleteSecret", 204, NULL, NULL, "Deleted", NULL},
+    {"createWebhook", 201, "application/json", "Webhook", "Stored; its secret is shown this once", "WebhookSpec"},
+    {"listWebhooks", 200, "application/json", "WebhookList", "The webhooks", NULL},
+    {"getWebhook", 200, "application/json", "Webhook", "The webhook", NULL},
+    {"putWebhook", 200, "application/json", "Webhook", "The webhook now", "WebhookSpec"},
+    {"deleteWebhook", 204, NULL, NULL, "Deleted", NULL},
+    {"rotateWebhook", 200, "application/json", "Webhook", "The webhook with its new secret, shown this once", NULL},
+    {"testWebhook", 202, "application/json", "DeliveryId", "The ping will be delivered", NULL},
+    {"listDeliveries", 200, "application/json", "DeliveryList", "A page of deliveries", NULL},
+    {"resendDelivery", 202, "application/json", "DeliveryId", "It will be delivered again", NULL},
     {"getHealth", 200, "application/json", "Object", "The process lives", NULL},
     {"getReadiness", 200, "application/json", "Object", "The node can serve", NULL},
     {"getMetrics", 200, "text/plain", NULL, "Prometheus text", NULL},
@@ -145,7 +154,9 @@ static const char schemas[] =
     "\"rateLimit\":{\"$ref\":\"#/components/schemas/"
     "RateLimit\"},\"dependsOn\":{\"type\":\"array\",\"maxItems\":100,\"items\":{\"type\":\"string\"}},"
     "\"onDependencyFailure\":{\"type\":\"string\",\"enum\":[\"fail\",\"run\"]},\"requires\":{\"type\":\"array\","
-    "\"items\":{\"type\":\"string\"}}}},"
+    "\"items\":{\"type\":\"string\"}},\"webhook\":{\"oneOf\":[{\"type\":\"string\"},{\"type\":\"object\",\"required\":["
+    "\"url\",\"secret\"],\"properties\":{\"url\":{\"type\":\"string\",\"format\":\"uri\"},\"secret\":{\"type\":"
+    "\"string\"}}}]}}},"
     "\"ScheduleSpec\":{\"type\":\"object\",\"required\":[\"run\"],\"properties\":{\"name\":{\"type\":\"string\"},"
     "\"cron\":{\"type\":\"string\"},\"everyMs\":{\"type\":\"integer\",\"minimum\":1000},\"timeZone\":{\"type\":"
     "\"string\"},\"jitterMs\":{\"type\":\"integer\",\"minimum\":0},\"startAt\":{\"type\":\"string\",\"format\":\"date-"
@@ -183,6 +194,31 @@ static const char schemas[] =
     "ay\",\"items\":{\"$ref\":\"#/components/schemas/Trust\"}}}},"
     "\"ScheduleList\":{\"type\":\"object\",\"required\":[\"schedules\"],\"properties\":{\"schedules\":{\"type\":"
     "\"array\",\"items\":{\"$ref\":\"#/components/schemas/Schedule\"}}}},"
+    "\"WebhookSpec\":{\"type\":\"object\",\"required\":[\"url\",\"events\"],\"properties\":{\"url\":{\"type\":"
+    "\"string\","
+    "\"format\":\"uri\"},\"events\":{\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":\"string\"}},\"agents\":{"
+    "\"type\":\"array\",\"items\":{\"type\":\"string\"}},\"enabled\":{\"type\":\"boolean\"},\"description\":{\"type\":"
+    "\"string\"},\"secret\":{\"type\":\"string\"}}},"
+    "\"Webhook\":{\"type\":\"object\",\"required\":[\"id\",\"url\",\"events\",\"agents\",\"enabled\"],\"properties\":{"
+    "\"id\":{\"type\":\"string\"},\"url\":{\"type\":\"string\"},\"events\":{\"type\":\"array\",\"items\":{\"type\":"
+    "\"string\"}},\"agents\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}},\"enabled\":{\"type\":\"boolean\"},"
+    "\"disabledReason\":{\"type\":\"string\"},\"description\":{\"type\":\"string\"},\"secret\":{\"type\":\"string\"},"
+    "\"createdAt\":{\"type\":\"string\"},\"updatedAt\":{\"type\":\"string\"},\"secretRotatedAt\":{\"type\":\"string\"},"
+    "\"oldSecretUntil\":{\"type\":\"string\"},\"lastDeliveredAt\":{\"type\":\"string\"},\"failingSince\":{\"type\":"
+    "\"string\"},\"failures\":{\"type\":\"integer\"},\"dropped\":{\"type\":\"integer\"}}},"
+    "\"WebhookList\":{\"type\":\"object\",\"required\":[\"webhooks\"],\"properties\":{\"webhooks\":{\"type\":\"array\","
+    "\"items\":{\"$ref\":\"#/components/schemas/Webhook\"}}}},"
+    "\"DeliveryId\":{\"type\":\"object\",\"required\":[\"deliveryId\"],\"properties\":{\"deliveryId\":{\"type\":"
+    "\"string\"}}},"
+    "\"Delivery\":{\"type\":\"object\",\"required\":[\"id\",\"type\",\"status\",\"attempts\"],\"properties\":{\"id\":{"
+    "\"type\":\"string\"},\"type\":{\"type\":\"string\"},\"runId\":{\"type\":\"string\"},\"status\":{\"type\":"
+    "\"string\","
+    "\"enum\":[\"pending\",\"delivered\",\"failed\",\"gaveup\"]},\"attempts\":{\"type\":\"integer\"},\"lastStatus\":{"
+    "\"type\":\"integer\"},\"lastError\":{\"type\":\"string\"},\"lastAttemptAt\":{\"type\":\"string\"},"
+    "\"nextAttemptAt\":{\"type\":\"string\"},\"createdAt\":{\"type\":\"string\"}}},"
+    "\"DeliveryList\":{\"type\":\"object\",\"required\":[\"deliveries\",\"cursor\"],\"properties\":{\"deliveries\":{"
+    "\"type\":\"array\",\"items\":{\"$ref\":\"#/components/schemas/Delivery\"}},\"cursor\":{\"type\":[\"string\","
+    "\"null\"]}}},"
     "\"Batch\":{\"type\":\"object\",\"required\":[\"runs\"],\"properties\":{\"runs\":{\"type\":\"array\",\"minItems\":"
     "1,\"maxItems\":1000,\"items\":{\"$ref\":\"#/components/schemas/Submission\"}}}},"
     "\"Bulk\":{\"type\":\"object\",\"required\":[\"action\",\"filter\"],\"properties\":{\"action\":{\"type\":"
@@ -229,6 +265,7 @@ static const char schemas[] =
     "\"string\"},\"droppedTo\":{\"type\":\"integer\"},\"resultDropped\":{\"type\":\"boolean\"},"
     "\"depth\":{\"type\":\"integer\"},\"labels\":{\"type\":\"object\"},"
     "\"schemaWarnings\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}},\"traceparent\":{\"type\":\"string\"},"
+    "\"webhook\":{\"type\":\"string\"},"
     "\"stopRequestedAt\":{\"type\":\"string\"}}},"
     "\"RunList\":{\"type\":\"object\",\"required\":[\"runs\",\"cursor\"],\"properties\":{\"runs\":{\"type\":\"array\","
     "\"items\":{\"$ref\":\"#/components/schemas/Run\"}},\"cursor\":{\"type\":[\"string\",\"null\"]}}},"

@@ -242,6 +242,7 @@ static void write_members(struct json_writer *w, const struct record *r, enum re
     write_waiting(w, f);
     write_policies(w, f);
     json_kv_str_opt(w, "traceparent", record_field(f, "traceparent"));
+    json_kv_str_opt(w, "webhook", record_field(f, "hook"));
     json_kv_time(w, "stopRequestedAt", number(f, "stopAt"));
     if (number(f, "droppedTo") > 0)
         json_kv_int(w, "droppedTo", number(f, "droppedTo"));
@@ -251,6 +252,17 @@ void record_write(struct json_writer *w, const struct record *r, enum record_for
 {
     json_object_begin(w);
     write_members(w, r, form);
+    json_object_end(w);
+}
+
+void record_write_hook(struct json_writer *w, const struct record *r, struct str event)
+{
+    json_object_begin(w);
+    write_members(w, r, RECORD_SUMMARY);
+    raw_opt(w, "result", record_field(r->flat, "result"));
+    if (number(r->flat, "resultOmitted"))
+        json_kv_bool(w, "resultOmitted", true);
+    raw_opt(w, "event", event);
     json_object_end(w);
 }
 

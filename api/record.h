@@ -20,6 +20,8 @@ enum record_form {
 void record_write(struct json_writer *w, const struct record *r, enum record_form form);
 /* The summary with its `depth` in a tree. */
 void record_write_node(struct json_writer *w, const struct record *r, int64_t depth);
+/* The summary with the result, where it is there, and the event that a webhook is told of, where there is one (a raw line). */
+void record_write_hook(struct json_writer *w, const struct record *r, struct str event);
 /* success, error or stopped. */
 bool record_ended(const redisReply *flat);
 struct str record_field(const redisReply *flat, const char *name);

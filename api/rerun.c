@@ -66,6 +66,9 @@ static void on_source(void *ctx, enum err err, const struct script_show_reply *r
                              .priority = record_field(f, "priority").len ? record_field(f, "priority") : STR("normal"),
                              .labels = record_field(f, "labels"),
                              .session = record_field(f, "sessionId"),
+                             .hook = record_field(f, "hook"),
+                             .hook_url = record_field(f, "hookUrl"),
+                             .hook_sealed = record_field(f, "hookSecret"),
                              .on_limit =
                                  str_starts(record_field(f, "gates"), STR("k:")) && record_field(f, "onLimit").len
                                      ? record_field(f, "onLimit") /* a schedule's goes with its ticks only */

@@ -64,6 +64,10 @@ static bool take_run(struct check *c, const struct json *v, const char *name, vo
     for (size_t i = 0; i < ARRAY_LEN(not_here); i++)
         if (json_get(v, not_here[i]))
             return refuse(c, ERR_INVALID_FIELD, "run.%s has no meaning in a schedule; remove it", not_here[i]);
+    const struct json *webhook = json_get(v, "webhook");
+    if (webhook &&
+        webhook->type == JSON_OBJECT) /* what was sent is shown with the schedule, and a secret must not be */
+        return refuse(c, ERR_INVALID_FIELD, "run.webhook of a schedule must be a stored webhook's id");
     b->run_json = v->raw;
     return validate_submission(c->arena, v, "run.", 0, &b->run, c->fault);
 }

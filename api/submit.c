@@ -4,6 +4,8 @@
 #include <stdlib.h>
 
 #include "api/auth.h"
+#include "api/hook_body.h"
+#include "api/hook_seal.h"
 #include "common/crypto.h"
 #include "common/metrics.h"
 #include "lua/scripts.h"
@@ -54,6 +56,8 @@ const char *submit_detail(enum err err)
         return "the key may not submit this: it is narrowed to other agents or queues, or (for an inline definition) "
                "does "
                "not have the scope agents:write";
+    if (err == ERR_WEBHOOK_NOT_FOUND)
+        return "webhook names no webhook of this workspace";
     if (err == ERR_NOT_DEAD_LETTER)
         return "it did not end in error, or it was redriven already (redrivenAs names the new run)";
     return NULL;
@@ -138,6 +142,31 @@ void submit_fields(const struct call *c, const struct submission *s, struct subm
     add(ret_fields, "labels", s->labels);
     add(ret_fields, "createdBy", c->created_by);
     add(ret_fields, "sessionId", s->session);
+    add(ret_fields, "hook", s->hook_sealed.len ? STR(HOOK_RUNS) : s->hook);
+    add(ret_fields, "hookUrl", s->hook_sealed.len ? s->hook_url : STR(""));
+    add(ret_fields, "hookSecret", s->hook_sealed);
+}
+
+bool submit_webhook(struct call *c, const char *at, struct submission *sub, struct fault *ret_fault)
+{
+    const char *why;
+    if (sub->hook_url.len == 0)
+        return true;
+    if (!call_may(c, SCOPE_WEBHOOKS_WRITE)) { /* else who may not read runs could have them sent */
+        *ret_fault = (struct fault){
+            ERR_FORBIDDEN, "webhook.url needs the scope webhooks:write; a stored webhook can be named without it"};
+        return false;
+    }
+    if (!hook_url_valid(sub->hook_url, c->node->config->allow_private_addresses, &why)) {
+        *ret_fault = (struct fault){ERR_INVALID_FIELD, call_text(c, "%swebhook.url %s", at, why)};
+        return false;
+    }
+    enum err err = hook_seal(c->node->vault, &c->req->arena, c->workspace, STR(HOOK_RUNS), sub->hook_url,
+                             sub->hook_secret, &sub->hook_sealed);
+    if (err)
+        *ret_fault =
+            (struct fault){err, err == ERR_NO_MASTER_KEY ? "webhooks have secrets, which this node can't keep" : NULL};
+    return err == ERR_OK;
 }
 
 static void refuse_forbidden(void *ctx)

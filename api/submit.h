@@ -26,10 +26,12 @@ struct submit_order {
     void *ctx;
 };
 
+/* A run's own webhook: looks at its URL and seals its secret. Nothing to do where there is none. False and *ret_fault when it is refused; at: as validate_submission's. */
+MUST_CHECK bool submit_webhook(struct call *c, const char *at, struct submission *sub, struct fault *ret_fault);
 /* Runs the script; fn is called once, later. order is copied, and what it points to need not outlive this call, but ctx. */
 void submit_run(const struct submit_order *order);
 /* What of a submission is kept in the run hash as it is: field, value, … Borrowed. */
-enum { SUBMIT_FIELDS = 20 };
+enum { SUBMIT_FIELDS = 24 };
 struct submit_fields {
     struct str kv[SUBMIT_FIELDS];
     size_t n;

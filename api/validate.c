@@ -1,7 +1,8 @@
-#include "api/validate_fields.h"
-#include "common/id.h"
-
 #include <stdio.h>
+
+#include "api/hook_body.h"
+#include "common/id.h"
+#include "common/keys.h"
 
 enum { EXPANDED_LEVELS = 6 };
 
@@ -149,6 +150,29 @@ static bool take_requires(struct check *c, const struct json *v, const char *nam
     return true;
 }
 
+static const struct field own_hook_fields[] = {
+    {"url", take_hook_url, offsetof(struct submission, hook_url), 0, 0},
+    {"secret", take_hook_secret, offsetof(struct submission, hook_secret), 0, 0},
+};
+
+/* A stored webhook's id, or {"url", "secret"}. */
+static bool take_webhook(struct check *c, const struct json *v, const char *name, void *out)
+{
+    struct submission *s = (struct submission *)((char *)out - offsetof(struct submission, hook));
+    struct check inside = {c->arena, arena_printf(c->arena, "%s%s.", c->at, name), c->fault};
+    if (v->type == JSON_STRING && keys_name_valid(v->string)) {
+        s->hook = v->string;
+        return true;
+    }
+    if (v->type != JSON_OBJECT || !inside.at)
+        return refuse(c, ERR_INVALID_FIELD, "%s must be a webhook's id, or {\"url\", \"secret\"}", name);
+    if (!take_object(&inside, v, own_hook_fields, ARRAY_LEN(own_hook_fields), s))
+        return false;
+    if (s->hook_url.len == 0 || s->hook_secret.len == 0)
+        return refuse(&inside, ERR_MISSING_FIELD, "%s is required", s->hook_url.len == 0 ? "url" : "secret");
+    return true;
+}
+
 static const struct field submission_fields[] = {
 #define AT(member) offsetof(struct submission, member)
     {"agent", take_agent, AT(agent), 0, 0},
@@ -170,6 +194,7 @@ static const struct field submission_fields[] = {
     {"dependsOn", take_depends, AT(depends), 0, 0},
     {"onDependencyFailure", take_on_dep_fail, AT(on_dep_fail), 0, 0},
     {"requires", take_requires, AT(requires), 0, 0},
+    {"webhook", take_webhook, AT(hook), 0, 0},
     {"agentId", take_agent, AT(agent), 0, 0}, /* the last three: aliases */
     {"inputDict", take_input, AT(input), 0, 0},
     {"envVars", take_env, AT(env), 0, 0},

@@ -43,6 +43,9 @@ struct submission {
     struct str on_dep_fail; /* fail or run */
     struct str *requires;   /* tags */
     size_t requires_len;
+    struct str hook;                  /* a webhook that is told of its end; "" for none */
+    struct str hook_url, hook_secret; /* or one of its own; checked and sealed by submit_webhook */
+    struct str hook_sealed;
 };
 
 /* root: the parsed definition; name: what the path calls it ("" for inline). False and *ret_fault when it is refused. */

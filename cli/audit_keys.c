@@ -444,7 +444,7 @@ struct looked {
 
 static const struct kind *kind_of(const char *name)
 {
-    const struct kind *const tables[] = {audit_kinds, audit_gate_kinds};
+    const struct kind *const tables[] = {audit_kinds, audit_gate_kinds, audit_hook_kinds};
     for (size_t t = 0; t < ARRAY_LEN(tables); t++) {
         for (const struct kind *kind = tables[t]; kind->name; kind++) {
             if (strcmp(kind->name, name) == 0)

@@ -1,4 +1,4 @@
-/* The parts of the audit: what a run must be in (audit_runs.c, audit_events.c), what may be in a structure (audit_keys.c, audit_gates.c), and the
+/* The parts of the audit: what a run must be in (audit_runs.c, audit_events.c), what may be in a structure (audit_keys.c, audit_gates.c, audit_hooks.c), and the
  * counters (audit_counters.c). */
 #ifndef ERRAND_CLI_AUDIT_PARTS_H
 #define ERRAND_CLI_AUDIT_PARTS_H
@@ -40,8 +40,8 @@ struct kind {
     /* Looks at its members; NULL for none. */
     void (*walk)(struct audit *a, const char *path, const char *const *parts);
 };
-/* Both end with an empty row. */
-extern const struct kind audit_kinds[], audit_gate_kinds[];
+/* Each ends with an empty row. */
+extern const struct kind audit_kinds[], audit_gate_kinds[], audit_hook_kinds[];
 /* A batch of keys of any kind. */
 void audit_keys(struct audit *a, const char *const *paths, size_t n);
 

@@ -104,6 +104,19 @@ const struct command cli_commands[] = {
      "  errand secrets delete MODEL_KEY\n"
      "  errand secrets rekey\n",
      cmd_secrets},
+    {"webhooks",
+     "list | add | show ID | update ID | delete ID | rotate ID | deliveries ID | test ID | resend ID DELIVERY",
+     "who is told of the ends of runs, and of events",
+     "add and rotate print the id and the secret that signs, which is shown this once. update changes what is given\n"
+     "and keeps the rest. deliveries shows the newest; the ID 'runs' stands for webhooks that runs bring along.\n\n"
+     "Examples:\n"
+     "  errand webhooks add --url https://example.com/hook --events run.error,run.stopped\n"
+     "  errand webhooks update ID --agents repo-report,log-triage\n"
+     "  errand webhooks rotate ID --overlap 2d\n"
+     "  errand webhooks test ID\n"
+     "  errand webhooks deliveries ID\n"
+     "  errand webhooks resend ID DELIVERY\n",
+     cmd_webhooks},
     {"runners", "list | drain ID", "the runner nodes",
      "drain lets a runner finish its runs and end, as SIGTERM does; ID is its id or its name.\n\n"
      "Examples:\n"

@@ -77,6 +77,7 @@ int cmd_bulk(struct cli *cli, const struct command *command, int argc, char **ar
 int cmd_delete(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_logs(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_agents(struct cli *cli, const struct command *command, int argc, char **argv);
+int cmd_webhooks(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_schedules(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_secrets(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_runners(struct cli *cli, const struct command *command, int argc, char **argv);

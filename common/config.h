@@ -43,6 +43,10 @@ enum { FOR_API = 1, FOR_RUNNER = 2, FOR_BOTH = 3 };
       "send the session's cookie over TLS only (false for plain HTTP in development)")                                 \
     X(allow_private_addresses, bool, "allow-private-addresses", FOR_API, "false", 0, 0,                                \
       "let webhooks and token issuers be at private, loopback and link-local addresses, and webhooks speak http")      \
+    X(webhook_timeout_ms, ms, "webhook-timeout-ms", FOR_API, "15000", 100, 60000,                                      \
+      "how long a webhook's receiver may take to answer")                                                              \
+    X(webhook_retry_base_ms, ms, "webhook-retry-base-ms", FOR_API, "5000", 1, 60000,                                   \
+      "the first wait before a webhook is told again; the later ones are multiples of it, 24 h in all by default")     \
     X(ca_file, str, "ca-file", FOR_API, "", 0, 0,                                                                      \
       "certificates to trust when webhooks and token issuers are called (PEM; default: the system's)")                 \
     X(reader_buffer, bytes, "reader-buffer", FOR_API, "1048576", 65536, 1073741824,                                    \

@@ -47,6 +47,9 @@ extern "C" {
     X(ERR_CONCURRENCY_LIMIT, "concurrency_limit", 409, false, "As many runs of this concurrency key are there as may") \
     X(ERR_NOT_DEAD_LETTER, "not_dead_letter", 409, false, "The run is not a dead letter (any more)")                   \
     X(ERR_RUNNER_NOT_FOUND, "runner_not_found", 404, false, "No such runner")                                          \
+    X(ERR_WEBHOOK_NOT_FOUND, "webhook_not_found", 404, false, "No such webhook")                                       \
+    X(ERR_DELIVERY_NOT_FOUND, "delivery_not_found", 404, false, "No such delivery")                                    \
+    X(ERR_WEBHOOK_DISABLED, "webhook_disabled", 409, false, "The webhook is disabled")                                 \
     X(ERR_SCHEDULE_NOT_FOUND, "schedule_not_found", 404, false, "No such schedule")                                    \
     X(ERR_SCHEDULE_EXISTS, "schedule_exists", 409, false, "A schedule of that name exists")                            \
     X(ERR_SCHEDULE_CHANGED, "schedule_changed", 409, false, "The schedule was changed meanwhile")                      \

@@ -87,6 +87,11 @@ struct key keys_quota(struct str shard_prefix, struct str key_id)
     return join(shard_prefix, "quota:", key_id, "");
 }
 
+struct key keys_hook_wake(struct str shard_prefix)
+{
+    return join(shard_prefix, "hookw", STR_NONE, "");
+}
+
 struct key keys_signing_secret(struct str global_prefix)
 {
     return join(global_prefix, "secret", STR_NONE, "");

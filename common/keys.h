@@ -32,6 +32,7 @@ struct key keys_bell(struct str shard_prefix, struct str queue);      /* bell:QU
 struct key keys_ctl(struct str shard_prefix, struct str incarnation); /* ctl:INC, a channel */
 struct key keys_due(struct str shard_prefix);                         /* due, a channel: a new earliest delayed run */
 struct key keys_quota(struct str shard_prefix, struct str key_id);    /* quota:KEY: of its rate limit */
+struct key keys_hook_wake(struct str shard_prefix);                   /* hookw, a channel: a delivery is due */
 struct key keys_signing_secret(struct str global_prefix);             /* secret */
 struct key keys_version(struct str global_prefix);                    /* keyver: raised with each change of a key */
 struct key keys_news(struct str global_prefix);                       /* keynews, a channel */

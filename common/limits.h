@@ -37,6 +37,14 @@
     X(LIMIT_ATTEMPT_SECRETS, 1048576, "bytes", "the secrets that one attempt is started with")                         \
     X(LIMIT_DATA_SOURCE, 64, "bytes", "a data source's engine, its name, and a field's name")                          \
     X(LIMIT_SCHEDULES, 1000, "schedules", "schedules of a workspace")                                                  \
+    X(LIMIT_WEBHOOKS, 20, "webhooks", "webhooks of a workspace")                                                       \
+    X(LIMIT_WEBHOOK_URL, 2048, "bytes", "a webhook's URL")                                                             \
+    X(LIMIT_WEBHOOK_AGENTS, 32, "agents", "agents that a webhook names")                                               \
+    X(LIMIT_WEBHOOK_RESULT, 65536, "bytes", "a result in a webhook's body (a longer one is left out)")                 \
+    X(LIMIT_WEBHOOK_OVERLAP_MS, 604800000, "ms", "how long a webhook's old secret signs too")                          \
+    X(LIMIT_DELIVERIES, 1000, "deliveries", "kept deliveries of a webhook that are over")                              \
+    X(LIMIT_DELIVERIES_PENDING, 10000, "deliveries",                                                                   \
+      "kept deliveries of a webhook in all (then the oldest is dropped)")                                              \
     X(LIMIT_CRON, 256, "bytes", "a cron expression")                                                                   \
     X(LIMIT_EVERY_MIN_MS, 1000, "ms", "the shortest everyMs")                                                          \
     X(LIMIT_EVERY_MS, 31536000000, "ms", "everyMs")                                                                    \

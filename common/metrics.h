@@ -59,7 +59,11 @@
     X(METRIC_AUDIT_SEALED, counter, "errand_audit_sealed_total", "", "Entries of audit logs sealed by this node.")     \
     X(METRIC_AUDIT_TRIMMED, counter, "errand_audit_trimmed_total", "", "Entries of audit logs removed by this node.")  \
     X(METRIC_AUDIT_DROPPED, counter, "errand_audit_dropped_total", "",                                                 \
-      "Refused requests that no audit log has because there were too many.")
+      "Refused requests that no audit log has because there were too many.")                                           \
+    X(METRIC_HOOKS_DELIVERED, counter, "errand_webhook_attempts_total", "outcome=\"delivered\"",                       \
+      "Attempts to deliver to webhooks.")                                                                              \
+    X(METRIC_HOOKS_FAILED, counter, "errand_webhook_attempts_total", "outcome=\"failed\"",                             \
+      "Attempts to deliver to webhooks.")
 
 #define METRIC_ENUM(id, type, name, labels, help) id,
 enum metric { METRIC_TABLE(METRIC_ENUM) METRIC_COUNT };

@@ -16,7 +16,7 @@
 --   stop       int   1 when a stop was asked for
 -- ERRORS fenced
 
-local r = run_get(run, {'epoch', 'inc', 'attempt', 'stopAt', 'started', 'startBy'})
+local r = run_get(run, {'ws', 'epoch', 'inc', 'attempt', 'stopAt', 'started', 'startBy'})
 if not r or r.inc ~= inc or tonumber(r.epoch) ~= epoch or TERMINAL[r.status] or redis.call('ZSCORE', k.held(inc), run) == false then
   return {'fenced'}
 end
@@ -43,5 +43,9 @@ if r.started == '' then
 end
 redis.call('XADD', k.events(run), 'NOMKSTREAM', fmt(epoch) .. '-' .. fmt(seq), 'first', fmt(seq), 'last', fmt(seq), 't', fmt(t_ms), 'n', 1,
   'c', fmt(count), 'z', fmt(bytes), 'b', event)
+if r.started == '' and redis.call('HEXISTS', k.hooks(r.ws), '*') == 1 then -- webhooks want some of its events: from here on it is looked through
+  redis.call('HSET', k.run(run), 'follow', '0-0')
+  redis.call('ZADD', k.follow, fmt(now_ms), run)
+end
 wake(run)
 return {'ok', stop_asked}

@@ -1,6 +1,7 @@
 -- The ends of attempts and of runs. Fields that these functions want of a run:
 local CLOSE_FIELDS = {'ws', 'queue', 'req', 'reqText', 'agent', 'def', 'priority', 'createdUs', 'started', 'epoch', 'inc', 'attempt', 'failures', 'losses', 'maxAttempts', 'stopAt', 'rid',
-  'claimSeq', 'claimT', 'claimStatus', 'claimResult', 'claimError', 'claimRetry', 'lane', 'laneId', 'due', 'gates', 'gated', 'waitGate', 'deps', 'depsLeft', 'dependents', 'startBy', 'size'}
+  'claimSeq', 'claimT', 'claimStatus', 'claimResult', 'claimError', 'claimRetry', 'lane', 'laneId', 'due', 'gates', 'gated', 'waitGate', 'deps', 'depsLeft', 'dependents', 'startBy', 'size',
+  'hook', 'hookUrl', 'hookSecret'}
 local CLOSE_POLICY = {'maxAttempts', 'atMostOnce', 'backoffType', 'backoffBaseMs', 'backoffCapMs', 'retryOn', 'noRetryOn', 'retainMs', 'retainCount', 'retainEventsMs', 'retainResultMs'}
 local CLAIM_FIELDS = {'claimLine', 'claimSeq', 'claimT', 'claimStatus', 'claimResult', 'claimError', 'claimRetry'}
 local KEPT_STEP = 10 -- most runs given up by a count when one ends
@@ -123,6 +124,10 @@ local function run_end(run, o, rid, retention_ms)
   if run.dependents ~= '' then
     redis.call('HSET', k.depq, run.id, o.status)
     redis.call('PUBLISH', k.due, '0')
+  end
+  local hooks = redis.call('HGETALL', k.hooks(run.ws)) -- who has no webhooks pays this one look
+  if #hooks > 0 or run.hook ~= '' then
+    work = work + 0.3 * hook_run_end(run, o.status, seq, hooks)
   end
   wake(run.id)
   gates_leave(run)

@@ -18,6 +18,9 @@ local function run_remove(run)
     redis.call('ZREM', k.kept(run.ws, ''), run.id)
     redis.call('ZREM', k.kept(run.ws, run.agent), run.id)
   end
+  if run.follow ~= '' then
+    redis.call('ZREM', k.follow, run.id)
+  end
   redis.call('ZREM', k.retain, run.id, 'e:' .. run.id, 'r:' .. run.id)
   if run.size ~= '' then
     add_count(k.use(run.ws), 'bytes', fmt(-tonumber(run.size)))
@@ -25,4 +28,4 @@ local function run_remove(run)
   def_unref(run.def)
   wake(run.id, 'gone')
 end
-local REMOVE_FIELDS = {'ws', 'agent', 'parent', 'def', 'deadLetter', 'kept', 'size', 'eventBytes', 'lastSeq', 'result'}
+local REMOVE_FIELDS = {'ws', 'agent', 'parent', 'def', 'deadLetter', 'kept', 'size', 'eventBytes', 'lastSeq', 'result', 'follow'}

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from harness import agents
+from harness import agents, hooks
 from harness.http_client import Connection, request
 from harness.wait import wait_until
 from test_keys import bearer, make
@@ -27,6 +27,8 @@ SCOPES = {
     "createKey": "keys:admin", "listKeys": "keys:admin", "getKey": "keys:admin", "putKey": "keys:admin", "rotateKey": "keys:admin", "revokeKey": "keys:admin",
     "listAudit": "audit:read",
     "listTrust": "trust:admin", "putTrust": "trust:admin", "getTrust": "trust:admin", "deleteTrust": "trust:admin",
+    "createWebhook": "webhooks:write", "putWebhook": "webhooks:write", "deleteWebhook": "webhooks:write", "rotateWebhook": "webhooks:write", "testWebhook": "webhooks:write",
+    "resendDelivery": "webhooks:write", "listWebhooks": "webhooks:read", "getWebhook": "webhooks:read", "listDeliveries": "webhooks:read",
     "whoami": "", "beginSession": "", "endSession": "",
     "postEvents": None, "getManifest": None, "getHealth": None, "getReadiness": None, "getMetrics": None, "getOpenapi": None, "exchangeToken": None,
 }
@@ -36,9 +38,9 @@ ALIASES = [("POST", "/agents/run-code/start", "submitRun"), ("POST", "/agents/ru
            ("DELETE", "/runs/{id}", "deleteRun"), ("GET", "/runs/{id}/stream", "streamRun"), ("POST", "/runs/{id}/stop", "stopRun")]
 
 
-def filled(path, run=RUN, name="nobody", key=NOBODY):
+def filled(path, run=RUN, name="nobody", key=NOBODY, hook=NOBODY, delivery=NOBODY):
     """A path whose parameters name what is not there, or what is given."""
-    for prefix, value in (("/keys/", key), ("/runs/", run), ("/webhooks/", key), ("/deliveries/", key)):
+    for prefix, value in (("/keys/", key), ("/runs/", run), ("/webhooks/", hook), ("/deliveries/", delivery)):
         path = re.sub(rf"({prefix})\{{\w+\}}", rf"\g<1>{value}", path)
     return re.sub(r"\{\w+\}", name, path)
 
@@ -82,7 +84,7 @@ class Caller:
 
 
 def test_every_route_with_every_scope_and_every_kind_of_credential(stack):
-    api = stack.api(env={"ERRAND_AUTH_FAILURES_MAX": "0", "ERRAND_MASTER_KEY": "01" * 31 + "02"})
+    api = stack.api(env={"ERRAND_AUTH_FAILURES_MAX": "0", "ERRAND_MASTER_KEY": hooks.MASTER_KEY})
     caller, wrong = Caller(api.port), []
     scopes = scopes_of(api)
     assert len(scopes) >= 20
@@ -162,7 +164,9 @@ def things_of(api, headers):
     assert api.request("PUT", "/v1/trust/ours", policy, headers=headers).status == 201
     assert api.request("PUT", "/v1/secrets/ours", {"value": "x"}, headers=headers).status == 201
     key = api.post("/v1/keys", {"name": "ours", "scopes": ["runs:read"]}, headers=headers).json()["id"]
-    return {"run": run, "name": "ours", "key": key}
+    hook = api.post("/v1/webhooks", {"url": "https://127.0.0.1:1/", "events": ["run.error"]}, headers=headers).json()["id"]
+    delivery = api.post(f"/v1/webhooks/{hook}/test", headers=headers).json()["deliveryId"]
+    return {"run": run, "name": "ours", "key": key, "hook": hook, "delivery": delivery}
 
 
 # What makes or replaces by name what is not there yet: it is made in the caller's own workspace, whatever others have.
@@ -171,8 +175,9 @@ MAKES = ("putAgent", "putSchedule", "putTrust", "putSecret")
 BEYOND = ("runners:", "queues:", "workspaces:")
 
 
-def test_what_another_workspace_has_is_as_if_it_were_not_there(stack, runner):
-    api = stack.api(env={"ERRAND_MASTER_KEY": "01" * 31 + "02"})
+def test_what_another_workspace_has_is_as_if_it_were_not_there(stack):
+    api = stack.api(env=hooks.ENV)
+    stack.runner(api=api)
     a, b = ({"X-Errand-Workspace": w} for w in ("alpha", "beta"))
     theirs = things_of(api, a)
     key = bearer(make(api, scopes=["*"], workspace="beta")["key"])
@@ -183,7 +188,8 @@ def test_what_another_workspace_has_is_as_if_it_were_not_there(stack, runner):
         if needed is None or "{" not in path or operation in MAKES or needed.startswith(BEYOND):
             continue
         seen += 1
-        body = {"name": "x", "scopes": ["runs:read"]} if operation == "putKey" else {} if method in ("POST", "PUT") else None
+        bodies = {"putKey": {"name": "x", "scopes": ["runs:read"]}, "putWebhook": {"url": "https://example.com/", "events": ["run.error"]}}
+        body = bodies[operation] if operation in bodies else {} if method in ("POST", "PUT") else None
         at, nowhere = filled(path, **theirs), filled(path, run=theirs["run"][:2] + RUN[2:])
         answers = [caller.ask(method, p, key, body) for p in (at, nowhere)]
         assert answers[0].status == answers[1].status == 404, (method, at, answers)

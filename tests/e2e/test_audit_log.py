@@ -6,12 +6,13 @@ import subprocess
 
 import pytest
 
-from harness import agents
+from harness import agents, hooks
 from harness.build import sha1
 from harness.http_client import Connection, encode, request
 from harness.nodes import build_dir
 from harness.wait import holds_for, wait_until
 
+WEBHOOK = {"url": "https://127.0.0.1:1/", "events": ["run.error"]}
 HELLO = agents.shell("true", name="hello", protocol="text")
 SLEEPER = agents.shell("sleep 60", name="sleeper", protocol="text", graceMs=1000)
 TRUST = {"issuer": "https://ci.example.com", "audience": "errand", "claims": {"repository": "example/app"}, "scopes": ["runs:read"]}
@@ -141,6 +142,15 @@ class Deeds:
         assert self.api.request("PUT", f"/v1/trust/{name}", TRUST).status == 201
         return name
 
+    def webhook(self):
+        answer = self.api.post("/v1/webhooks", WEBHOOK)
+        assert answer.status == 201, answer
+        return answer.json()["id"]
+
+    def delivery(self):
+        self.hook = self.webhook()
+        return self.api.post(f"/v1/webhooks/{self.hook}/test").json()["deliveryId"]
+
     def ended(self, agent=HELLO):
         run = self.api.submit(agent)
         self.api.wait(run)
@@ -175,6 +185,12 @@ class Deeds:
             "revokeKey": lambda: (self.key(), None),
             "putTrust": lambda: ("ci", TRUST),
             "deleteTrust": lambda: (self.trust(), None),
+            "createWebhook": lambda: (None, WEBHOOK),
+            "putWebhook": lambda: (self.webhook(), WEBHOOK),
+            "deleteWebhook": lambda: (self.webhook(), None),
+            "rotateWebhook": lambda: (self.webhook(), None),
+            "testWebhook": lambda: (self.webhook(), None),
+            "resendDelivery": lambda: (self.delivery() and self.hook, None),
             "putWorkspace": lambda: ("other", {"weight": 2}),
             "deleteWorkspace": lambda: ("other", None),
         }
@@ -183,7 +199,7 @@ class Deeds:
 
 
 def test_every_route_that_changes_something_leaves_one_entry(stack):
-    api = stack.api(env={"ERRAND_MASTER_KEY": "01" * 31 + "02"})
+    api = stack.api(env=hooks.ENV)
     stack.runner()
     stack.runner()
     deeds = Deeds(stack, api)
@@ -196,11 +212,15 @@ def test_every_route_that_changes_something_leaves_one_entry(stack):
             continue
         parameter, body = deeds.of(operation)
         before = [e["n"] for e in entries_of(api)]
-        answer = api.request(method, path.replace("{id}", str(parameter)).replace("{name}", str(parameter)), body)
+        for name in ("{id}", "{name}"):
+            path = path.replace(name, str(parameter))
+        if "{delivery}" in path:
+            path = path.replace("{delivery}", api.get(f"/v1/webhooks/{parameter}/deliveries").json()["deliveries"][0]["id"])
+        answer = api.request(method, path, body)
         assert answer.status in (200, 201, 202, 204), (operation, answer)
         new = [e for e in entries_of(api) if e["n"] not in before]
         assert [(e["what"], e.get("outcome")) for e in new] == [(operation, None)], (operation, new)
-        wanted = parameter or {"bulkRuns": "stop", "createSchedule": "made", "createKey": "fresh", "rekeySecrets": "rekey"}[operation]
+        wanted = parameter or {"bulkRuns": "stop", "createSchedule": "made", "createKey": "fresh", "rekeySecrets": "rekey", "createWebhook": answer.json().get("id")}[operation]
         assert new[0]["object"] == wanted and new[0]["request"] == answer.headers["x-request-id"]
         looked_at += 1
     assert looked_at >= 19

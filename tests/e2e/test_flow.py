@@ -184,7 +184,7 @@ def test_a_batch_refuses_only_its_bad_items(stack, api, runner):
 
 
 @pytest.mark.parametrize("field, value", [
-    ("webhook", "http://example.com"), ("depends_on", []), ("startwithinms", 5), ("tags", []), ("schedule", "* * * * *"), ("userId", 1)])
+    ("depends_on", []), ("startwithinms", 5), ("tags", []), ("schedule", "* * * * *"), ("userId", 1)])
 def test_what_is_not_there_is_refused_by_name(api, field, value):
     answer = api.post("/v1/runs", {"agent": HELLO, field: value})
     assert answer.status == 400 and answer.code == "unknown_field" and field in answer.json()["detail"]

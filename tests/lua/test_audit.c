@@ -106,10 +106,35 @@ static void build_settings(struct scene *s)
     harness_do(h, "ZADD %s 5000 team:nightly", harness_key(h, "ticks"));
 }
 
+/* A webhook that wants ends and events, one delivery that was taken, one that waits, and a run that is looked through. */
+static void build_hooks(struct scene *s)
+{
+    struct harness *h = s->h;
+    const struct str fields[] = {S("url"), S("https://example.com/"), S("enabled"), S("1")};
+    struct script_hook_put_args put = {.ws = S("default"),
+                                       .id = S("wh_1"),
+                                       .secret = S("sealed"),
+                                       .filter = S("run.success run.error event.notification|"),
+                                       .max_hooks = 5,
+                                       .fields = fields,
+                                       .fields_len = ARRAY_LEN(fields)};
+    harness_assert_err(sync_hook_put(h, &put, NULL), ERR_OK);
+    const struct script_claim_runs *row = audit_running(h, "inc-1", NULL);
+    name_it(s, "followed", audit_id(h, row));
+    row = audit_running(h, "inc-1", NULL);
+    harness_assert_err(rig_finish(h, "inc-1", row, "success", 0, NULL), ERR_OK);
+    struct script_hook_take_args take = {.max = 1, .lease_ms = 60000, .max_result = 100};
+    const struct script_hook_take_reply *taken;
+    harness_assert_err(sync_hook_take(h, &take, &taken), ERR_OK);
+    assert_int_equal(taken->deliveries_len, 1);
+    name_it(s, "delivery", harness_copy_str(h, taken->deliveries[0].id).ptr);
+}
+
 static struct scene *build(struct harness *h)
 {
     struct scene *s = harness_copy(h, &(struct scene){.h = h}, sizeof(*s));
     build_settings(s);
+    build_hooks(s);
     build_executed(s);
     build_waiting(s);
     audit_check(h);
@@ -324,6 +349,18 @@ static const struct breakage of_others[] = {
     {"HSET @queue:other colour red", "queue:other: has a setting colour that is none"},
     {"HSET @tput:default:5 success 1", "tput:default:5: never expires"},
     {"PERSIST @idem:default:key", "idem:default:key: never expires"},
+    {"HDEL @hooks:default wh_1", "hook:default:wh_1: is a webhook that no list has"},
+    {"HSET @hooks:default ghost x", "hooks:default: names the webhook ghost, which is gone"},
+    {"DEL @hook:default:wh_1", "delivery:default:wh_1:{delivery}: is left without its webhook"},
+    {"ZREM @hooklist:default:wh_1 {delivery}", "delivery:default:wh_1:{delivery}: is a delivery that no list has"},
+    {"ZREM @hookdue:default:wh_1 {delivery}",
+     "delivery:default:wh_1:{delivery}: is a delivery that nobody will look at"},
+    {"ZADD @hooklist:default:wh_1 5 ghost", "hooklist:default:wh_1: names the delivery ghost, which is gone"},
+    {"ZADD @hooklease:default:wh_1 5 ghost", "hooklease:default:wh_1: names the delivery ghost, which is gone"},
+    {"ZADD @hookdue:default:wh_1 5 ghost", "hookdue:default:wh_1: names the delivery ghost, which is gone"},
+    {"ZREM @hookq default:wh_1", "hookdue:default:wh_1: has deliveries that nobody will look at"},
+    {"ZADD @hookq 5 default:ghost", "hookq: names default:ghost, which has no deliveries"},
+    {"ZADD @follow 5 {queued}", "follow: has {queued}, which is not looked through"},
     {"SET @colour red", "colour: is a key of no kind"},
     {"SET @gate: red", "gate:: is a key of no kind"},
     {"SET @gate:default:k:red 1", "gate:default:k:red: is of a wrong type"},
