@@ -187,6 +187,10 @@ static void put_body(struct call *c, struct str name, bool create)
     if (!validate_body(&c->req->arena, c->req->body, &root, &fault) ||
         !schedule_body_read(&c->req->arena, root, name, &p->body, &fault))
         call_problem(c, fault.err, fault.detail);
+    else if (p->body.run.is_inline && !call_may(c, SCOPE_AGENTS_WRITE))
+        call_problem(
+            c, ERR_FORBIDDEN,
+            "run.agent: an inline definition needs the scope agents:write, which the key does not have; name an agent");
     else {
         c->user = p;
         audit_then(c, p->body.name, put_first);

@@ -14,6 +14,12 @@ static struct str context_of(struct str ws, struct str hook, struct str url, cha
     return (struct str){buf, (size_t)len};
 }
 
+void hook_context(struct str ws, struct str hook, struct strbuf *out)
+{
+    char buf[CONTEXT_MAX];
+    strbuf_add(out, context_of(ws, hook, STR(""), buf));
+}
+
 enum err hook_seal(const struct vault *v, struct arena *a, struct str ws, struct str hook, struct str url,
                    struct str secret, struct str *ret_sealed)
 {

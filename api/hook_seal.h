@@ -5,6 +5,9 @@
 #include "common/arena.h"
 #include "common/vault.h"
 
+/* What a stored webhook's secrets are sealed with, into out. */
+void hook_context(struct str ws, struct str hook, struct strbuf *out);
+
 #define HOOK_RUNS                                                                                                      \
     "runs" /* the webhook that stands for those that runs bring along themselves (lua/include/hook.lua has the same) */
 

@@ -5,6 +5,7 @@
 
 #include "api/audit.h"
 #include "api/handlers.h"
+#include "api/hook_seal.h"
 #include "api/validate_fields.h"
 #include "common/secret.h"
 #include "common/vault.h"
@@ -48,8 +49,24 @@ static bool secret_field(struct str path, struct str field, struct strbuf *out)
     return true;
 }
 
+/* hook:WORKSPACE:ID, fields secret and secretOld. A run's own webhook secret lives as long as the run: the retired key is kept for that time. */
+static bool hook_field(struct str path, struct str field, struct strbuf *out)
+{
+    struct str ws = {path.ptr + 5, 0};
+    const char *colon = path.len > 5 ? memchr(ws.ptr, ':', path.len - 5) : NULL;
+    if (!colon || (!str_eqz(field, "secret") && !str_eqz(field, "secretOld")))
+        return false;
+    ws.len = (size_t)(colon - ws.ptr);
+    struct str hook = {colon + 1, path.len - 5 - ws.len - 1};
+    if (!keys_name_valid(ws) || !keys_name_valid(hook))
+        return false;
+    hook_context(ws, hook, out);
+    return true;
+}
+
 static const struct sealed_kind kinds[] = {
     {"secret:*", secret_field},
+    {"hook:*", hook_field},
 };
 
 /* ---- one call ---- */

@@ -92,6 +92,16 @@ def test_no_key_gives_more_than_it_has(api):
         assert as_key(api, admin, method, f"/v1/keys/{strong['id']}{path}", body).status == 403, "a stronger key is not taken over"
 
 
+def test_what_is_executed_needs_the_right_to_write_agents(api):
+    """Inline definitions, by whatever way they come."""
+    key = make(api, scopes=["runs:create", "schedules:write", "schedules:read"])["key"]
+    api.request("PUT", "/v1/agents/known", agents.shell("exit 0", name="known"))
+    for path, wrap in (("/v1/runs", lambda a: {"agent": a}), ("/v1/schedules", lambda a: {"name": "often", "everyMs": 3600000, "run": {"agent": a}})):
+        answer = as_key(api, key, "POST", path, wrap(agents.shell("id")))
+        assert (answer.status, answer.code) == (403, "forbidden") and "agents:write" in answer.json()["detail"], path
+        assert as_key(api, key, "POST", path, wrap("known")).status in (201, 202), path
+
+
 def test_a_key_stays_in_its_workspace(api):
     key = make(api, workspace="acme")
     mine = as_key(api, key["key"], "POST", "/v1/runs", {"agent": agents.sleeper()})

@@ -496,6 +496,15 @@ def test_a_rotation_step_by_step(stack, master):
     assert both.wait(both.submit(definition))["status"] == "success"
 
 
+def test_a_rotation_has_the_secrets_of_webhooks_too(stack, master):
+    api = stack.api(env={"ERRAND_MASTER_KEY": master})
+    made = api.post("/v1/webhooks", {"url": "https://example.com/hook", "events": ["run.error"]})
+    assert made.status == 201 and api.post(f"/v1/webhooks/{made.json()['id']}/rotate").status == 200
+    both = stack.api(env={"ERRAND_MASTER_KEY": new_key(), "ERRAND_MASTER_KEY_OLD": master})
+    assert rekey_all(both) == {"examined": 2, "resealed": 2, "failed": 0, "failures": []}, "its secret and the one before"
+    assert rekey_all(both)["resealed"] == 0
+
+
 def test_a_rotation_that_is_killed_goes_on(stack, master):
     """The node dies in the middle, again and again; somebody writes meanwhile; in the end all is under the new key and every value is the right one."""
     new = new_key()
