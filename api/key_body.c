@@ -130,6 +130,17 @@ bool key_may_give(struct call *c, const struct key_settings *s, struct fault *re
 
 /* ---- the body ---- */
 
+/* Of requests; without a burst all of them may come at once. */
+static bool take_request_rate(struct check *c, const struct json *v, const char *name, void *out)
+{
+    struct rate *rate = out;
+    if (!take_rate(c, v, name, out))
+        return false;
+    if (!json_get(v, "burst"))
+        rate->burst = rate->limit;
+    return true;
+}
+
 struct raw_key {
     struct key_settings s;
     int64_t expires_in_ms, expires_at_ms;
@@ -142,7 +153,7 @@ static const struct field fields[] = {
     {"agents", take_names, AT(s.agents), 0, 0},
     {"queues", take_names, AT(s.queues), 0, 0},
     {"cidrs", take_cidrs, AT(s.cidrs), 0, 0},
-    {"rateLimit", take_rate, AT(s.rate), 0, 0},
+    {"rateLimit", take_request_rate, AT(s.rate), 0, 0},
     {"concurrency", NULL, AT(s.concurrency), 1, LIMIT_CONCURRENCY},
     {"expiresInMs", NULL, AT(expires_in_ms), 1, LIMIT_KEY_LIFE_MS},
     {"expiresAt", take_time, AT(expires_at_ms), 0, 0},

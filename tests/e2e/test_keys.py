@@ -1,6 +1,7 @@
 """API keys: what they are, what each may do, and that a revoked one is of no use to anybody at once."""
 import json
 import re
+import secrets
 import time
 
 import pytest
@@ -9,6 +10,7 @@ from harness import agents
 from harness.http_client import Connection, encode, request
 from harness.sse import Stream, stream_path
 from harness.wait import wait_until
+from test_secrets import assert_nowhere, stored_files
 
 
 def make(api, name="test", scopes=("*",), workspace=None, key=None, **fields):
@@ -226,6 +228,12 @@ def test_a_rate_limit_is_one_for_all_nodes(apis):
     assert as_key(apis[0], key, "POST", "/v1/runs", [], ).status == 400, "what is refused without asking Redis is not counted"
 
 
+def test_a_rate_without_a_burst_may_come_at_once(api):
+    made = make(api, rateLimit={"limit": 5, "perMs": 60000})
+    assert api.get(f"/v1/keys/{made['id']}").json()["rateLimit"] == {"limit": 5, "perMs": 60000, "burst": 5}
+    assert [as_key(api, made["key"], "GET", "/v1/whoami").status for _ in range(6)] == [200] * 5 + [429]
+
+
 def test_a_concurrency_limit_of_its_own(api, runner):
     key = make(api, scopes=["runs:create", "runs:read", "agents:write"], concurrency=1)["key"]
     first, second = (as_key(api, key, "POST", "/v1/runs", {"agent": agents.sleeper()}).json()["runId"] for _ in range(2))
@@ -325,3 +333,29 @@ def test_all_of_it_waits_for_redis(api, redis):
     redis.start()
     wait_until(lambda: as_key(api, key, "GET", "/v1/whoami").status == 200, 10)
     assert json.loads(as_key(api, key, "GET", "/v1/whoami").body)["scopes"]
+
+
+def test_nothing_that_redis_keeps_is_a_credential(stack, runner):
+    """After a busy time: keys, rotated and revoked ones too, sessions, stream tokens, webhook secrets, runner tokens, the root key."""
+    api = stack.api(env={"ERRAND_MASTER_KEY": secrets.token_hex(32)})
+    said = [stack.key]
+    for i in range(5):
+        made = make(api, rateLimit={"limit": 1000})
+        said += [made["key"], api.post(f"/v1/keys/{made['id']}/rotate").json()["key"]]
+        begun = as_key(api, said[-1], "POST", "/v1/session")
+        said.append(begun.headers["set-cookie"].split("=", 1)[1].split(";")[0])
+        run = as_key(api, said[-2], "POST", "/v1/runs", {"agent": agents.shell("printf %s \"$ERRAND_RUNNER_TOKEN\" | sha256sum", protocol="text")})
+        assert run.status == 202, run
+        run = run.json()
+        said.append(run["streamUrl"].split("~")[-1])
+        api.wait(run["runId"])
+        if i % 2:
+            api.request("DELETE", f"/v1/keys/{made['id']}")
+    hook = api.post("/v1/webhooks", {"url": "https://example.com/hook", "events": ["run.error"]}).json()
+    said.append(hook["secret"])
+    files = stored_files(stack)
+    for text in said:
+        assert len(text) > 20
+        assert_nowhere(text, files)
+        assert_nowhere(text[24:67], files) if text.startswith("errand_") and len(text) == 73 else None
+    assert any(made["id"].encode() in f for f in files.values()), "the scan would find what is there"
