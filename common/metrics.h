@@ -53,6 +53,8 @@
       "Time from a claim's answer to the agent's process.")                                                            \
     X(METRIC_REAPED, counter, "errand_runs_reaped_total", "", "Runs taken back from lost runners by this node.")       \
     X(METRIC_SWEPT, counter, "errand_runs_swept_total", "", "Runs removed after their retention by this node.")        \
+    X(METRIC_REDACTION_UNDECIDED, counter, "errand_redaction_undecided_total", "",                                     \
+      "Texts that were replaced whole because redaction could not decide.")                                            \
     X(METRIC_TICKS, counter, "errand_schedule_ticks_total", "", "Ticks of schedules that this node took.")             \
     X(METRIC_AUDIT_ENTRIES, counter, "errand_audit_entries_total", "", "Entries written to audit logs.")               \
     X(METRIC_AUDIT_FAILED, counter, "errand_audit_failed_total", "", "Entries of audit logs that were not written.")   \

@@ -1,11 +1,43 @@
-/* Redaction of secrets in what an attempt says. */
+/* Redaction: secrets that a run was given, and whatever has the shape of a credential, are replaced by markers: `[SECRET:NAME]` and `[REDACTED:kind]`. Pure: bytes in, bytes out; never blocks. Linear in
+ * its input. It never fails open: what can't be decided (memory, PCRE2's limits) is replaced whole by `[REDACTED:undecided]` and counted. A redactor is used by one thread. docs/architecture.md, "Redaction".
+ *
+ *   redact_secrets.c  values, their encodings and the markers      redact_stream.c  the engine: text that comes in pieces
+ *   redact_shapes.c   credentials by their shape (PCRE2)           redact_json.c    JSON, without encoding it anew
+ *   redact_names.c    which names promise a secret                 ac.c             many words in one pass */
 #ifndef ERRAND_COMMON_REDACT_H
 #define ERRAND_COMMON_REDACT_H
 
-#include "common/base.h"
+#include "common/err.h"
+#include "common/strbuf.h"
+
+struct redactor;
 
 struct redact_secret {
     struct str name, value;
 };
+
+/* Copies what it needs; n may be 0: shapes only. Empty values are passed over. ERR_NO_MEMORY, ERR_INTERNAL (PCRE2 would not compile). */
+MUST_CHECK enum err redactor_new(const struct redact_secret *secrets, size_t n, struct redactor **ret_redactor);
+/* Wipes. Takes NULL. No stream of it may be left. */
+void redactor_free(struct redactor *r);
+/* How often it could not decide. */
+int64_t redactor_undecided(const struct redactor *r);
+/* For tests: PCRE2 gives up after so many steps. */
+void redactor_limit(struct redactor *r, uint32_t steps);
+
+/* Appends in, redacted. */
+void redact_text(struct redactor *r, struct str in, struct strbuf *out);
+/* The same for one whole JSON value: it stays valid JSON (an object stays an object), and what is not redacted stays byte for byte. A key that promises a secret hides its value whole. */
+void redact_json(struct redactor *r, struct str json, struct strbuf *out);
+
+/* Text that comes in pieces: what is appended does not depend on where the pieces are cut. What may be the beginning of a secret is kept back. */
+struct redact_stream;
+MUST_CHECK enum err redact_stream_new(struct redactor *r, struct redact_stream **ret_stream);
+void redact_stream_free(struct redact_stream *s);
+void redact_stream_feed(struct redact_stream *s, struct str in, struct strbuf *out);
+/* The end: what was kept back is decided. The stream may be fed anew afterwards, and begins from nothing. */
+void redact_stream_end(struct redact_stream *s, struct strbuf *out);
+/* Bytes that are kept back. */
+size_t redact_stream_held(const struct redact_stream *s);
 
 #endif

@@ -1,0 +1,133 @@
+#include "common/ac.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+
+enum err ac_new(size_t node_max, bool fold, struct ac **ret_ac)
+{
+    if (node_max >= UINT32_MAX / sizeof(struct ac_node))
+        return ERR_NO_MEMORY;
+    struct ac *a = calloc(1, sizeof *a);
+    if (!a)
+        return ERR_NO_MEMORY;
+    a->cap = (uint32_t)node_max + 1;
+    a->nodes = malloc(a->cap * sizeof *a->nodes);
+    if (!a->nodes) {
+        free(a);
+        return ERR_NO_MEMORY;
+    }
+    a->nodes[0] = (struct ac_node){.word = -1};
+    a->count = 1;
+    a->fold = fold;
+    for (unsigned b = 0; b < 256; b++)
+        a->folded[b] = (unsigned char)(fold && b >= 'A' && b <= 'Z' ? b + 32 : b);
+    *ret_ac = a;
+    return ERR_OK;
+}
+
+void ac_free(struct ac *a)
+{
+    if (!a)
+        return;
+    sodium_memzero(a->nodes, a->count * sizeof *a->nodes);
+    free(a->nodes);
+    free(a);
+}
+
+static uint32_t child_of(const struct ac *a, uint32_t node, unsigned char byte)
+{
+    if (node == AC_ROOT)
+        return a->root[byte];
+    for (uint32_t c = a->nodes[node].child; c; c = a->nodes[c].sibling)
+        if (a->nodes[c].byte == byte)
+            return c;
+    return 0;
+}
+
+static void mark_pair(struct ac *a, unsigned first, unsigned second)
+{
+    unsigned pair = (first << 8) | second;
+    a->pairs[pair >> 3] |= (unsigned char)(1U << (pair & 7));
+}
+
+/* Every spelling of the word's first two bytes; where it has but one, anything may follow. */
+static void mark_pairs(struct ac *a, struct str word)
+{
+    for (unsigned x = 0; x < 256; x++) {
+        if (a->folded[x] != (unsigned char)word.ptr[0])
+            continue;
+        for (unsigned y = 0; y < 256; y++)
+            if (word.len == 1 || a->folded[y] == (unsigned char)word.ptr[1])
+                mark_pair(a, x, y);
+    }
+}
+
+void ac_add(struct ac *a, struct str word, int32_t value, unsigned char marks)
+{
+    uint32_t at = AC_ROOT;
+    PRE(word.len > 0 && value >= 0);
+    for (size_t i = 0; i < word.len; i++) {
+        unsigned char b = (unsigned char)word.ptr[i];
+        uint32_t next = child_of(a, at, b);
+        if (!next) {
+            PRE(a->count < a->cap);
+            next = a->count++;
+            a->nodes[next] =
+                (struct ac_node){.word = -1, .depth = (uint32_t)i + 1, .byte = b, .sibling = a->nodes[at].child};
+            a->nodes[at].child = next;
+            if (at == AC_ROOT)
+                a->root[b] = next;
+        }
+        a->nodes[next].marks |= marks;
+        at = next;
+    }
+    if (a->nodes[at].word < 0)
+        a->nodes[at].word = value;
+    mark_pairs(a, word);
+}
+
+/* Links of the children of one node. Parents come before children, so the links that are followed here are set. */
+static void link_children(struct ac *a, uint32_t parent)
+{
+    for (uint32_t c = a->nodes[parent].child; c; c = a->nodes[c].sibling) {
+        struct ac_node *n = &a->nodes[c];
+        uint32_t f = a->nodes[parent].fail, to = 0;
+        if (parent != AC_ROOT) {
+            while (!(to = child_of(a, f, n->byte)) && f != AC_ROOT)
+                f = a->nodes[f].fail;
+        }
+        n->fail = to;
+        n->dict = a->nodes[to].word >= 0 ? to : a->nodes[to].dict;
+    }
+}
+
+/* Breadth first without a queue: level by level, because a node's links name only shallower nodes. Sorting by depth is a counting sort over the nodes. */
+enum err ac_finish(struct ac *a)
+{
+    uint32_t deepest = 0;
+    for (uint32_t i = 0; i < a->count; i++)
+        if (a->nodes[i].depth > deepest)
+            deepest = a->nodes[i].depth;
+    uint32_t *begin = calloc((size_t)deepest + 2, sizeof *begin), *order = malloc(a->count * sizeof *order);
+    if (!begin || !order) {
+        free(begin);
+        free(order);
+        return ERR_NO_MEMORY;
+    }
+    for (uint32_t i = 0; i < a->count; i++)
+        begin[a->nodes[i].depth + 1]++;
+    for (uint32_t d = 0; d <= deepest; d++)
+        begin[d + 1] += begin[d];
+    for (uint32_t i = 0; i < a->count; i++)
+        order[begin[a->nodes[i].depth]++] = i;
+    for (uint32_t i = 0; i < a->count; i++)
+        link_children(a, order[i]);
+    free(begin);
+    free(order);
+    struct ac_node *fitted = realloc(a->nodes, a->count * sizeof *fitted); /* words share their beginnings */
+    if (fitted) {
+        a->nodes = fitted;
+        a->cap = a->count;
+    }
+    return ERR_OK;
+}

@@ -1,0 +1,534 @@
+/* The engine. Two readers go over the same text: the automaton of the secrets, and that of the shapes' anchors with PCRE2 behind it. Each tells spans that are to be replaced, and up to where it has decided; what
+ * both have decided goes out, with the spans that overlap replaced as one. So it does not matter where the text was cut. */
+#include <sodium.h>
+#include <stdlib.h>
+
+#include "common/redact_parts.h"
+
+enum { STREAM_MAX = 512 << 20, KEEP_SLACK = 4096, PIECE = 65536 };
+
+struct span {
+    size_t start, end;
+    struct str marker;
+    bool goes_on; /* of a tail: it belongs to what ends where it begins */
+};
+
+struct spans {
+    struct span *list;
+    size_t n, first, cap;
+};
+
+struct tail {
+    bool on;
+    size_t at;    /* the next byte to look at */
+    size_t until; /* what was covered last ends here */
+    char quote;
+    unsigned slashes, run; /* before the quote; just read */
+    struct str marker;
+};
+
+struct redact_stream {
+    struct redactor *r;
+    struct strbuf buf;
+    size_t base; /* place of buf's first byte in the whole text */
+    size_t done; /* in buf: what is before it went out, or is covered */
+    size_t skip; /* in buf: what is before it is covered by the last marker */
+    size_t secrets_at, shapes_at;
+    uint32_t secrets_state;
+    struct spans secrets, shapes;
+    struct tail tails[TAIL_COUNT];
+    bool pem;
+    size_t pem_at;
+    size_t jwt_dead;
+    bool dead; /* it could not decide: nothing goes out any more */
+    bool said; /* the marker that says so went out */
+};
+
+/* ---- spans ---- */
+
+static bool push(struct spans *l, struct span s)
+{
+    if (l->n == l->cap) {
+        size_t cap = l->cap ? 2 * l->cap : 16;
+        struct span *list = realloc(l->list, cap * sizeof *list);
+        if (!list)
+            return false;
+        l->list = list;
+        l->cap = cap;
+    }
+    l->list[l->n++] = s;
+    return true;
+}
+
+/* Spans of secrets come in the order of their ends. Those that overlap become one, under the name of the one that begins first, of those the longest. */
+static bool push_secret(struct spans *l, struct span s)
+{
+    while (l->n > l->first && s.start < l->list[l->n - 1].end) {
+        const struct span *last = &l->list[l->n - 1];
+        if (last->start < s.start) {
+            s.start = last->start;
+            s.marker = last->marker;
+        }
+        l->n--;
+    }
+    return push(l, s);
+}
+
+/* Shapes come in the order of their anchors: mostly of their starts. */
+static bool push_shape(struct spans *l, struct span s)
+{
+    if (!push(l, s))
+        return false;
+    for (size_t i = l->n - 1; i > l->first && l->list[i - 1].start > l->list[i].start; i--) {
+        struct span swap = l->list[i];
+        l->list[i] = l->list[i - 1];
+        l->list[i - 1] = swap;
+    }
+    return true;
+}
+
+static struct span *first_of(struct spans *l)
+{
+    return l->first < l->n ? &l->list[l->first] : NULL;
+}
+
+static void pop(struct spans *l)
+{
+    if (++l->first == l->n)
+        l->first = l->n = 0;
+}
+
+static void shift(struct spans *l, size_t by)
+{
+    size_t kept = 0;
+    for (size_t i = l->first; i < l->n; i++) {
+        l->list[kept] = l->list[i];
+        l->list[kept].start -= by < l->list[i].start ? by : l->list[i].start;
+        l->list[kept].end -= by < l->list[i].end ? by : l->list[i].end;
+        kept++;
+    }
+    l->first = 0;
+    l->n = kept;
+}
+
+/* ---- secrets ---- */
+
+/* Short values that end at `at` and stand alone. */
+static bool find_alone(struct redact_stream *s, size_t at)
+{
+    const struct ac *a = s->r->secrets;
+    const char *p = s->buf.ptr;
+    if (at < s->buf.len && !redact_edge(p[at], false))
+        return true;
+    for (uint32_t n = ac_words(a, s->secrets_state); n; n = ac_more(a, n)) {
+        int32_t word = a->nodes[n].word;
+        size_t start = at - a->nodes[n].depth;
+        if (!(word & 1) || !(start + s->base == 0 || redact_edge(p[start - 1], true)))
+            continue;
+        return push_secret(&s->secrets, (struct span){start, at, s->r->secret_markers[word >> 1], false});
+    }
+    return true;
+}
+
+/* Where a secret may have begun that is not whole yet. */
+static bool scan_secrets(struct redact_stream *s, bool final, size_t *ret_decided)
+{
+    const struct ac *a = s->r->secrets;
+    struct str text = strbuf_str(&s->buf);
+    for (;;) {
+        if (ac_words(a, s->secrets_state) && (s->secrets_at < text.len || final) && !find_alone(s, s->secrets_at))
+            return false;
+        if (s->secrets_state == AC_ROOT)
+            s->secrets_at = ac_skip(a, text, s->secrets_at);
+        if (s->secrets_at >= text.len)
+            break;
+        s->secrets_state = ac_step(a, s->secrets_state, (unsigned char)text.ptr[s->secrets_at++]);
+        for (uint32_t n = ac_words(a, s->secrets_state); n; n = ac_more(a, n)) {
+            int32_t word = a->nodes[n].word;
+            if (word & 1)
+                continue;
+            struct span found = {s->secrets_at - a->nodes[n].depth, s->secrets_at, s->r->secret_markers[word >> 1],
+                                 false};
+            if (!push_secret(&s->secrets, found))
+                return false;
+            break; /* shorter ones that end here lie within */
+        }
+    }
+    *ret_decided = final ? text.len : text.len - a->nodes[s->secrets_state].depth;
+    return true;
+}
+
+/* ---- tails ---- */
+
+static bool is_blank(char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r') || c == 0;
+}
+
+static bool is_word(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '-';
+}
+
+static bool value_ends(char c)
+{
+    return is_blank(c) || c == '"' || c == '\'' || c == '`' || c == '<' || c == '>' || c == '&';
+}
+
+/* Moves on over what a quoted value is made of. A quote that as many backslashes stand before as before the opening one closes it. */
+static void run_quoted(struct tail *t, struct str text)
+{
+    for (; t->at < text.len; t->at++) {
+        char c = text.ptr[t->at];
+        if (c == '\\') {
+            t->run++;
+            continue;
+        }
+        bool closes = c == t->quote && (t->run < t->slashes || t->run % (2 * (t->slashes + 1)) == t->slashes);
+        if (closes || c == '\n' || c == '\r') {
+            t->on = false;
+            if (closes)
+                t->at -= t->run < t->slashes ? t->run : t->slashes;
+            return;
+        }
+        t->run = 0;
+    }
+}
+
+/* An unquoted value ends at white space, quotes, brackets and &; also at such an end that is escaped. */
+static void run_value(struct tail *t, struct str text, bool final)
+{
+    for (; t->at < text.len; t->at++) {
+        char c = text.ptr[t->at];
+        if (value_ends(c)) {
+            t->on = false;
+            return;
+        }
+        if (c != '\\')
+            continue;
+        if (t->at + 1 == text.len && !final)
+            return; /* what it escapes decides */
+        if (t->at + 1 < text.len && (value_ends(text.ptr[t->at + 1]) || strchr("nrt", text.ptr[t->at + 1]))) {
+            t->on = false;
+            return;
+        }
+    }
+}
+
+static void run_class(struct tail *t, enum redact_tail kind, struct str text)
+{
+    for (; t->at < text.len; t->at++) {
+        char c = text.ptr[t->at];
+        bool in = kind == TAIL_LINE ? c != '\n' && c != '\r' && c != '"' && c != '\''
+                                    : is_word(c) || (kind == TAIL_TOKEN && c && strchr(".+/=~", c));
+        if (!in) {
+            t->on = false;
+            return;
+        }
+    }
+}
+
+/* Covers what there is of a tail. */
+static bool run_tail(struct redact_stream *s, enum redact_tail kind, bool final)
+{
+    struct tail *t = &s->tails[kind];
+    struct str text = strbuf_str(&s->buf);
+    size_t from = t->until;
+    if (kind == TAIL_QUOTED)
+        run_quoted(t, text);
+    else if (kind == TAIL_VALUE)
+        run_value(t, text, final);
+    else
+        run_class(t, kind, text);
+    size_t until = t->at;
+    if (kind == TAIL_QUOTED && t->on && !final) /* backslashes may belong to the quote that closes it */
+        until -= t->run < until - from ? t->run : until - from;
+    if (until < from)
+        until = from;
+    t->until = until;
+    return until == from || push_shape(&s->shapes, (struct span){from, until, t->marker, true});
+}
+
+static bool start_tail(struct redact_stream *s, const struct redact_hit *h, struct str marker, bool final)
+{
+    if (h->tail == TAIL_NONE)
+        return true;
+    if (h->tail == TAIL_PEM) {
+        s->pem = true;
+        s->pem_at = h->end;
+        return true;
+    }
+    struct tail *t = &s->tails[h->tail];
+    if (t->on || h->end < t->until)
+        return true; /* it runs already, or ran over this place: it ends where that one did */
+    *t = (struct tail){
+        .on = true, .at = h->start, .until = h->end, .quote = h->quote, .slashes = h->slashes, .marker = marker};
+    if (h->tail != TAIL_QUOTED) /* a quoted one's first bytes may hold the closing quote's backslashes */
+        t->at = h->end;
+    return run_tail(s, h->tail, final);
+}
+
+/* ---- shapes ---- */
+
+struct scan {
+    size_t hold;  /* what stands from here on must wait */
+    size_t again; /* the next scan begins here */
+    bool final;
+};
+
+static bool end_pem(struct redact_stream *s, size_t end)
+{
+    struct span rest = {s->pem_at, end, s->r->kind_markers[KIND_PRIVATE_KEY], true};
+    s->pem = false;
+    s->pem_at = end;
+    return rest.end <= rest.start || push_shape(&s->shapes, rest);
+}
+
+/* One anchor at one place. False: it could not be decided. */
+static bool look(struct redact_stream *s, int32_t anchor, size_t start, struct scan *c)
+{
+    struct redact_hit h;
+    s->r->match.jwt_dead = s->jwt_dead;
+    enum redact_word w = shapes_eval(s->r->shapes, &s->r->match, anchor, strbuf_str(&s->buf), start, c->final, &h);
+    s->jwt_dead = s->r->match.jwt_dead;
+    switch (w) {
+    case WORD_NO:
+        return true;
+    case WORD_UNDECIDED:
+        return false;
+    case WORD_SOFT:
+    case WORD_HOLD:
+        c->again = start < c->again ? start : c->again;
+        if (w == WORD_HOLD && h.start < c->hold)
+            c->hold = h.start;
+        return true;
+    case WORD_YES:
+        break;
+    }
+    if (h.tail == TAIL_PEM_END)
+        return !s->pem || start < s->pem_at || end_pem(s, h.end);
+    if (s->pem)
+        return true;
+    struct str marker = s->r->kind_markers[h.kind];
+    return push_shape(&s->shapes, (struct span){h.start, h.end, marker, false}) && start_tail(s, &h, marker, c->final);
+}
+
+/* Where an anchor may have begun that is part of a secret itself and not whole yet. */
+static size_t unfinished(const struct redact_stream *s, uint32_t state)
+{
+    const struct ac *a = shapes_anchors(s->r->shapes);
+    struct str text = strbuf_str(&s->buf);
+    for (; state != AC_ROOT; state = a->nodes[state].fail) {
+        size_t start = text.len - a->nodes[state].depth;
+        if ((a->nodes[state].marks & SHAPE_HARD) && shapes_may_begin(text, start))
+            return start;
+    }
+    return text.len;
+}
+
+static bool scan_shapes(struct redact_stream *s, bool final, size_t *ret_decided)
+{
+    const struct ac *a = shapes_anchors(s->r->shapes);
+    struct str text = strbuf_str(&s->buf);
+    struct scan c = {text.len, text.len, final};
+    uint32_t state = AC_ROOT;
+    size_t at = s->shapes_at;
+    for (int k = 0; k < TAIL_COUNT; k++)
+        if (s->tails[k].on && !run_tail(s, (enum redact_tail)k, final))
+            return false;
+    while (at < text.len && c.hold == text.len) {
+        if (state == AC_ROOT)
+            at = ac_skip(a, text, at);
+        if (at >= text.len)
+            break;
+        state = ac_step(a, state, (unsigned char)text.ptr[at++]);
+        for (uint32_t n = ac_words(a, state); n && c.hold == text.len; n = ac_more(a, n))
+            if (!look(s, a->nodes[n].word, at - a->nodes[n].depth, &c))
+                return false;
+    }
+    if (c.hold == text.len && !final) {
+        size_t partial = text.len - a->nodes[state].depth;
+        c.again = partial < c.again ? partial : c.again;
+        c.hold = unfinished(s, state);
+    }
+    if (s->pem) {
+        struct span body = {s->pem_at, c.hold, s->r->kind_markers[KIND_PRIVATE_KEY], true};
+        if (body.end > body.start && !push_shape(&s->shapes, body))
+            return false;
+        s->pem_at = body.end > s->pem_at ? body.end : s->pem_at;
+    }
+    for (int k = 0; k < TAIL_COUNT; k++)
+        if (s->tails[k].on && s->tails[k].until < c.hold)
+            c.hold = s->tails[k].until;
+    s->shapes_at = c.again;
+    *ret_decided = final ? text.len : c.hold;
+    return true;
+}
+
+/* ---- out ---- */
+
+static void put(struct redact_stream *s, size_t to, const struct redact_sink *sink)
+{
+    size_t from = s->skip > s->done ? s->skip : s->done;
+    if (to > from && !s->r->mute)
+        sink->text(sink->ctx, s->base + from, (struct str){s->buf.ptr + from, to - from});
+    if (to > s->done)
+        s->done = to;
+}
+
+static void put_marker(struct redact_stream *s, struct str marker, const struct redact_sink *sink)
+{
+    if (!s->r->mute)
+        sink->marker(sink->ctx, s->base + s->done, marker);
+}
+
+/* Everything before `decided` goes out. Of spans that begin together the secret's name counts. */
+static void emit(struct redact_stream *s, size_t decided, const struct redact_sink *sink)
+{
+    for (;;) {
+        struct span *a = first_of(&s->secrets), *b = first_of(&s->shapes);
+        bool secret = a && (!b || a->start <= b->start);
+        struct span *n = secret ? a : b;
+        if (!n || n->start >= decided)
+            break;
+        bool covered = n->start < s->skip || n->end <= s->done || (n->goes_on && n->start <= s->skip);
+        if (!covered) {
+            put(s, n->start, sink);
+            put_marker(s, n->marker, sink);
+        }
+        s->skip = n->end > s->skip ? n->end : s->skip;
+        pop(secret ? &s->secrets : &s->shapes);
+    }
+    put(s, decided, sink);
+}
+
+static void rebase(size_t *place, size_t by)
+{
+    *place -= by < *place ? by : *place;
+}
+
+/* Drops what was read; some of it stays as what the shapes look back at. */
+static void compact(struct redact_stream *s)
+{
+    size_t keep = s->done < s->shapes_at ? s->done : s->shapes_at;
+    keep = keep < s->secrets_at ? keep : s->secrets_at;
+    keep -= keep < REDACT_CONTEXT ? keep : REDACT_CONTEXT;
+    if (keep < KEEP_SLACK && keep < s->buf.len / 2)
+        return;
+    strbuf_consume(&s->buf, keep);
+    s->base += keep;
+    rebase(&s->done, keep);
+    rebase(&s->skip, keep);
+    rebase(&s->secrets_at, keep);
+    rebase(&s->shapes_at, keep);
+    rebase(&s->pem_at, keep);
+    rebase(&s->jwt_dead, keep);
+    for (int k = 0; k < TAIL_COUNT; k++) {
+        rebase(&s->tails[k].at, keep);
+        rebase(&s->tails[k].until, keep);
+    }
+    shift(&s->secrets, keep);
+    shift(&s->shapes, keep);
+}
+
+/* ---- the stream ---- */
+
+/* Forgets everything but its memory. */
+static void begin(struct redact_stream *s)
+{
+    struct redact_stream fresh = {.r = s->r, .buf = s->buf, .secrets = s->secrets, .shapes = s->shapes};
+    strbuf_reset(&fresh.buf);
+    fresh.secrets.n = fresh.secrets.first = fresh.shapes.n = fresh.shapes.first = 0;
+    *s = fresh;
+}
+
+enum err redact_stream_new(struct redactor *r, struct redact_stream **ret_stream)
+{
+    struct redact_stream *s = calloc(1, sizeof *s);
+    if (!s)
+        return ERR_NO_MEMORY;
+    s->r = r;
+    strbuf_init(&s->buf, STREAM_MAX);
+    *ret_stream = s;
+    return ERR_OK;
+}
+
+void redact_stream_free(struct redact_stream *s)
+{
+    if (!s)
+        return;
+    if (s->buf.ptr)
+        sodium_memzero(s->buf.ptr, s->buf.cap);
+    strbuf_done(&s->buf);
+    free(s->secrets.list);
+    free(s->shapes.list);
+    free(s);
+}
+
+size_t redact_stream_held(const struct redact_stream *s)
+{
+    size_t from = s->skip > s->done ? s->skip : s->done;
+    return s->buf.len > from ? s->buf.len - from : 0;
+}
+
+/* It can't be decided: what has not gone out never does. */
+static void give_up(struct redact_stream *s, const struct redact_sink *sink)
+{
+    if (!s->dead)
+        redactor_count_undecided(s->r);
+    s->dead = true;
+    if (!s->said)
+        put_marker(s, s->r->kind_markers[KIND_UNDECIDED], sink);
+    s->said = true;
+}
+
+static void run_piece(struct redact_stream *s, struct str in, bool final, const struct redact_sink *sink)
+{
+    size_t secrets = 0, shapes = 0;
+    if (s->dead)
+        return;
+    strbuf_add(&s->buf, in);
+    if (strbuf_failed(&s->buf) || !scan_secrets(s, final, &secrets) || !scan_shapes(s, final, &shapes)) {
+        give_up(s, sink);
+        return;
+    }
+    emit(s, secrets < shapes ? secrets : shapes, sink);
+    compact(s);
+}
+
+void redact_run(struct redact_stream *s, struct str in, bool final, const struct redact_sink *sink)
+{
+    while (in.len > PIECE) {
+        run_piece(s, (struct str){in.ptr, PIECE}, false, sink);
+        in.ptr += PIECE;
+        in.len -= PIECE;
+    }
+    if (in.len > 0 || final)
+        run_piece(s, in, final, sink);
+    if (final)
+        begin(s);
+}
+
+static void to_strbuf(void *ctx, size_t at, struct str text)
+{
+    (void)at;
+    strbuf_add(ctx, text);
+}
+
+void redact_stream_feed(struct redact_stream *s, struct str in, struct strbuf *out)
+{
+    struct redact_sink sink = {to_strbuf, to_strbuf, out};
+    redact_run(s, in, false, &sink);
+}
+
+void redact_stream_end(struct redact_stream *s, struct strbuf *out)
+{
+    struct redact_sink sink = {to_strbuf, to_strbuf, out};
+    redact_run(s, STR(""), true, &sink);
+}
+
+void redact_text(struct redactor *r, struct str in, struct strbuf *out)
+{
+    struct redact_sink sink = {to_strbuf, to_strbuf, out};
+    redact_run(r->own, in, true, &sink);
+}
