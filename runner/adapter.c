@@ -3,7 +3,13 @@
 #include "common/json.h"
 #include "common/limits.h"
 
-enum { ARENA_MAX = 32 << 20, EVENT_OVERHEAD = 128, CLAIM_LINE_MAX = LIMIT_RESULT + LIMIT_EVENT, CLAIM_HEAD = 256 };
+enum {
+    ARENA_MAX = 32 << 20,
+    EVENT_OVERHEAD = 128,
+    CLAIM_LINE_MAX = LIMIT_RESULT + LIMIT_EVENT,
+    CLAIM_HEAD = 256,
+    MESSAGE_KEPT = LIMIT_ENTRY /* much more than is shown: a secret is found before it is cut */
+};
 
 /* False when it is longer than an event may be. */
 static bool notify(const char *stream, struct str text, bool partial, adapter_event_fn fn, void *ctx)
@@ -52,8 +58,8 @@ static const struct json *members_of(struct arena *arena, const struct json *val
 
 static void set_message(struct adapter *a, struct str text)
 {
-    if (text.len > LIMIT_ERROR_MESSAGE) {
-        text.len = LIMIT_ERROR_MESSAGE;
+    if (text.len > MESSAGE_KEPT) {
+        text.len = MESSAGE_KEPT;
         text.len = utf8_complete_len(text);
     }
     strbuf_add(&a->claim.message, text);
@@ -86,6 +92,14 @@ static void take_claim(struct adapter *a, struct arena *arena, const struct json
         set_message(a, error->string);
 }
 
+static void plain_line(struct adapter *a, struct str line, bool piece)
+{
+    if (a->plain)
+        a->plain(a->ctx, line, piece);
+    else
+        adapter_notify_line("stdout", line, piece, a->fn, a->ctx);
+}
+
 static void on_line(void *ctx, struct str line, bool piece)
 {
     struct adapter *a = ctx;
@@ -95,7 +109,7 @@ static void on_line(void *ctx, struct str line, bool piece)
         struct str head = {line.ptr, line.len < CLAIM_HEAD ? line.len : CLAIM_HEAD};
         if (!a->claim.made && head.ptr[0] == '{' && memmem(head.ptr, head.len, "\"runtime_terminal\"", 18))
             a->claim.made = a->claim.too_long = true; /* what it says can't be known, but it is no silent success */
-        adapter_notify_line("stdout", line, true, a->fn, a->ctx);
+        plain_line(a, line, true);
         return;
     }
     if (line.len == 0)
@@ -111,7 +125,7 @@ static void on_line(void *ctx, struct str line, bool piece)
     else if (event && k != EVENT_RUNTIME_TERMINAL && data->raw.len + EVENT_OVERHEAD <= LIMIT_EVENT)
         a->fn(a->ctx, k, data->raw);
     else
-        adapter_notify_line("stdout", line, false, a->fn, a->ctx);
+        plain_line(a, line, false);
     arena_done(&arena);
 }
 

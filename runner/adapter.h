@@ -8,6 +8,9 @@
 /* data: a JSON object without insignificant white space, borrowed. */
 typedef void (*adapter_event_fn)(void *ctx, enum event_kind kind, struct str data);
 
+/* A line of standard output that is no event; piece: a part of one that is too long. */
+typedef void (*adapter_plain_fn)(void *ctx, struct str line, bool piece);
+
 /* What the agent said of its own end: its first runtime_terminal line. */
 struct adapter_claim {
     bool made;
@@ -15,7 +18,7 @@ struct adapter_claim {
     bool too_long;         /* it was no word that could be read: its line was over every bound */
     bool stopped;          /* it says that it stopped before its work was done */
     struct strbuf result;  /* raw JSON; empty for none */
-    struct strbuf message; /* of the error, raw text */
+    struct strbuf message; /* of the error, raw text; cut to its bound when it is shown */
     bool no_retry;         /* with its error: do not try again */
     int64_t retry_ms;      /* or only after this long; -1: it did not say */
 };
@@ -28,6 +31,7 @@ struct adapter {
     bool result_truncated;
     struct adapter_claim claim;
     adapter_event_fn fn;
+    adapter_plain_fn plain; /* NULL: they become notifications as they are */
     void *ctx;
 };
 

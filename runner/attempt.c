@@ -1,5 +1,6 @@
 #include "runner/attempt.h"
 
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -84,21 +85,40 @@ static void on_log_flush(void *ctx)
     log_send(ctx);
 }
 
-/* ---- output ---- */
+/* ---- output: everything passes a->redaction (runner/redaction.h) before it is an event or a log line ---- */
 
+/* Redacted. */
+static void store_event(void *ctx, enum event_kind kind, struct str data)
+{
+    struct attempt *a = ctx;
+    outbox_add(&a->outbox, kind, data);
+}
+
+/* The adapter's. Those of the `text` protocol are of a text that was redacted before it was cut to events. */
 static void on_event(void *ctx, enum event_kind kind, struct str data)
 {
     struct attempt *a = ctx;
     a->event_ms = clock_mono_ms();
-    outbox_add(&a->outbox, kind, data);
+    if (a->adapter.text)
+        store_event(a, kind, data);
+    else
+        redaction_event(&a->redaction, kind, data, store_event, a);
+}
+
+static void on_plain_line(void *ctx, struct str line, bool piece)
+{
+    struct attempt *a = ctx;
+    a->event_ms = clock_mono_ms();
+    redaction_plain(&a->redaction, line, piece, store_event, a);
 }
 
 static void on_stderr_line(void *ctx, struct str line, bool piece)
 {
     struct attempt *a = ctx;
+    a->event_ms = clock_mono_ms();
     log_add(a, "stderr", line);
     if (!a->remote && line.len > 0)
-        adapter_notify_line("stderr", line, piece, on_event, a);
+        adapter_notify_line("stderr", line, piece, store_event, a);
 }
 
 static void on_stdout_log_line(void *ctx, struct str line, bool piece)
@@ -113,11 +133,50 @@ static void on_output(void *ctx, enum job_stream stream, struct str bytes)
     if (a->end == END_LOST || a->end == END_EVENT_LIMIT || a->end == END_STORAGE_FULL)
         return; /* it is read only so that the tree can end */
     if (stream == JOB_STDERR)
-        lines_feed(&a->err_lines, bytes, on_stderr_line, a);
+        lines_feed(&a->err_lines, redaction_err(&a->redaction, bytes, false), on_stderr_line, a);
     else if (a->remote)
-        lines_feed(&a->out_lines, bytes, on_stdout_log_line, a);
+        lines_feed(&a->out_lines, redaction_out(&a->redaction, bytes, false), on_stdout_log_line, a);
+    else if (a->adapter.text)
+        adapter_feed(&a->adapter, redaction_out(&a->redaction, bytes, false));
     else
-        adapter_feed(&a->adapter, bytes);
+        adapter_feed(&a->adapter, bytes); /* it cuts events; each of them is redacted as JSON */
+}
+
+/* The end of its output: what was kept back comes out. */
+static void end_output(struct attempt *a)
+{
+    lines_feed(&a->err_lines, redaction_err(&a->redaction, STR(""), true), on_stderr_line, a);
+    lines_end(&a->err_lines, on_stderr_line, a);
+    if (a->remote)
+        lines_feed(&a->out_lines, redaction_out(&a->redaction, STR(""), true), on_stdout_log_line, a);
+    else if (a->adapter.text)
+        adapter_feed(&a->adapter, redaction_out(&a->redaction, STR(""), true));
+    lines_end(&a->out_lines, on_stdout_log_line, a);
+    adapter_end(&a->adapter);
+    redaction_end(&a->redaction, store_event, a);
+    redaction_claim(&a->redaction, &a->adapter.claim);
+    int64_t undecided = redaction_undecided(&a->redaction);
+    if (undecided > 0)
+        LOG_WARN("redaction could not decide, and withheld output", LOG_RUN(a), LOG_I("times", undecided));
+}
+
+enum err attempt_redact(struct attempt *a, const struct redact_secret *list, size_t n)
+{
+    struct redact_secret *all = calloc(n + 1, sizeof *all);
+    if (!all)
+        return ERR_NO_MEMORY;
+    all[0] = (struct redact_secret){STR("ERRAND_RUNNER_TOKEN"), str_of(a->token)};
+    if (n > 0)
+        memcpy(all + 1, list, n * sizeof *all);
+    enum err err = redaction_init(&a->redaction, all, n + 1);
+    free(all);
+    return err;
+}
+
+static void redacted_outcome(struct attempt *a, struct outcome *o)
+{
+    outcome_of(a, o);
+    redaction_message(&a->redaction, str_of(o->message), o->message, sizeof o->message);
 }
 
 /* ---- ends ---- */
@@ -127,6 +186,8 @@ static void attempt_free(void *p)
     struct attempt *a = p;
     outbox_done(&a->outbox);
     adapter_done(&a->adapter);
+    redaction_done(&a->redaction);
+    sodium_memzero(a->token, sizeof a->token);
     lines_done(&a->err_lines);
     lines_done(&a->out_lines);
     log_tail_done(&a->log);
@@ -190,7 +251,7 @@ static void on_finished(void *ctx, enum err err, const struct script_finish_repl
     else
         count_outcome(reply->status);
     struct outcome o;
-    outcome_of(a, &o);
+    redacted_outcome(a, &o);
     if (err || !o.error_class[0])
         LOG_INFO("attempt ended", LOG_RUN(a), LOG_S("status", err ? STR("fenced") : reply->status));
     else
@@ -231,7 +292,7 @@ static void call_finish(struct attempt *a)
     struct outcome o;
     struct strbuf error, result;
     char exit_code[16] = "", retry[OUTCOME_RETRY_MAX];
-    outcome_of(a, &o);
+    redacted_outcome(a, &o);
     outcome_retry(a, retry);
     strbuf_init(&error, 16384);
     strbuf_init(&result, 2 * (size_t)LIMIT_RESULT);
@@ -334,11 +395,10 @@ static void on_gone(void *ctx, const struct job_exit *how)
     loop_timer_stop(&a->timeout);
     loop_timer_stop(&a->stall);
     loop_timer_stop(&a->claimed);
-    if (a->end != END_LOST && a->end != END_EVENT_LIMIT && a->end != END_STORAGE_FULL) {
-        adapter_end(&a->adapter);
-        lines_end(&a->err_lines, on_stderr_line, a);
-        lines_end(&a->out_lines, on_stdout_log_line, a);
-    }
+    if (a->end != END_LOST && a->end != END_EVENT_LIMIT && a->end != END_STORAGE_FULL)
+        end_output(a);
+    else
+        redaction_claim(&a->redaction, &a->adapter.claim);
     go_ending(a);
 }
 
@@ -498,6 +558,7 @@ static void on_started(void *ctx, struct str handle)
     arena_done(&a->arena); /* the spec was used up */
     if (a->end == END_LOST)
         return;
+    handle = handle.len > 0 ? redaction_json(&a->redaction, handle) : handle;
     if (!a->remote) {
         put_started(a, handle);
         return;
@@ -633,6 +694,11 @@ struct attempt *attempt_new(struct worker_shard *s, const struct script_claim_ru
         snprintf(a->start_why, sizeof a->start_why, "%s", why);
     }
     adapter_init(&a->adapter, protocol, on_event, a);
+    a->adapter.plain = on_plain_line;
+    if (attempt_redact(a, NULL, 0) != ERR_OK) {
+        a->spec.command = NULL;
+        snprintf(a->start_why, sizeof a->start_why, "what it shows could not be redacted");
+    }
     loop_defer(l, begin, a);
     LOG_INFO("attempt claimed", LOG_RUN(a), LOG_S("agent", row->agent));
     return a;

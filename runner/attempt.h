@@ -6,6 +6,7 @@
 #include "runner/adapter.h"
 #include "runner/log_tail.h"
 #include "runner/outbox.h"
+#include "runner/redaction.h"
 #include "runner/secrets.h"
 #include "runner/workdir.h"
 
@@ -40,6 +41,8 @@ enum attempt_end {
     END_LOST
 };
 
+enum { RUNNER_TOKEN_MAX = 80 };
+
 struct attempt {
     struct attempt *prev, *next;
     struct worker_shard *shard;
@@ -58,7 +61,9 @@ struct attempt {
     char how_message[256];
     char start_why[320];
     char workdir[WORKDIR_MAX];
+    char token[RUNNER_TOKEN_MAX]; /* a secret of its own: wiped at the end */
     char token_sha[65];
+    struct redaction redaction; /* all that the agent shows passes here */
     struct outbox outbox;
     struct adapter adapter;
     struct lines err_lines, out_lines; /* stderr; and stdout of a remote one, which is only log */
@@ -74,6 +79,8 @@ struct attempt {
 /* Takes a claim's row; starts it. NULL only when memory is out (the heartbeat gives the run back then). */
 struct script_claim_runs;
 struct attempt *attempt_new(struct worker_shard *s, const struct script_claim_runs *row);
+/* What it was given and may not show; its runner token is added. Before the job starts (a later call replaces the list of an earlier one); where it fails nothing may be started. */
+MUST_CHECK enum err attempt_redact(struct attempt *a, const struct redact_secret *list, size_t n);
 /* A stop was asked for. */
 void attempt_stop(struct attempt *a);
 /* A remote runtime's end was claimed: it gets its grace time to leave. */

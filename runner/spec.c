@@ -192,14 +192,14 @@ enum err spec_build(struct attempt *a, const struct script_claim_runs *row, stru
                     const char **ret_why)
 {
     struct json *def;
-    char secret[44], token[80];
+    char secret[44];
     if (json_parse(&a->arena, row->def, LIMIT_JSON_DEPTH, DEFINITION_LEVELS, &def, NULL) != ERR_OK)
         return ERR_INTERNAL;
     *ret_protocol = text_of(def, "protocol");
     a->executor = executor_find(row->executor);
     crypto_token(secret);
-    snprintf(token, sizeof token, "ert_%lld_%s", (long long)row->attempt, secret);
-    crypto_sha256_hex(str_of(token), a->token_sha);
+    snprintf(a->token, sizeof a->token, "ert_%lld_%s", (long long)row->attempt, secret);
+    crypto_sha256_hex(str_of(a->token), a->token_sha);
     if (!a->executor || !worker_may_execute(a->shard->worker, a->executor->name)) {
         *ret_why = "this runner may not use that executor; ERRAND_EXECUTORS names those that it may";
         a->executor = &executor_process; /* for its name in events */
@@ -219,7 +219,7 @@ enum err spec_build(struct attempt *a, const struct script_claim_runs *row, stru
         .provider = text_of(def, "provider"),
         .attempt = row->attempt,
         .command = command_of(&a->arena, def),
-        .env = env_of(a, def, row, str_of(token), ret_why),
+        .env = env_of(a, def, row, str_of(a->token), ret_why),
         .workdir = workdir.len ? workdir.ptr : a->workdir,
         .private = a->workdir,
         .input_line = input_line(a, row),

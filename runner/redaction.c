@@ -1,0 +1,232 @@
+#include "runner/redaction.h"
+
+#include "common/json.h"
+#include "common/limits.h"
+
+enum { SCRATCH_MAX = 16 << 20, ARENA_MAX = 32 << 20, EVENT_OVERHEAD = 128 };
+
+enum err redaction_init(struct redaction *r, const struct redact_secret *secrets, size_t n)
+{
+    struct redaction fresh = {0};
+    strbuf_init(&fresh.scratch, SCRATCH_MAX);
+    lines_init(&fresh.plain, LINE_MAX_BYTES);
+    enum err err = redactor_new(secrets, n, &fresh.redactor);
+    if (!err)
+        err = redact_stream_new(fresh.redactor, &fresh.out);
+    if (!err)
+        err = redact_stream_new(fresh.redactor, &fresh.err);
+    if (!err)
+        err = redact_stream_new(fresh.redactor, &fresh.delta);
+    if (err) {
+        redaction_done(&fresh);
+        return err;
+    }
+    redaction_done(r);
+    *r = fresh;
+    return ERR_OK;
+}
+
+void redaction_done(struct redaction *r)
+{
+    redact_stream_free(r->out);
+    redact_stream_free(r->err);
+    redact_stream_free(r->delta);
+    redactor_free(r->redactor);
+    lines_done(&r->plain);
+    strbuf_done(&r->scratch);
+    *r = (struct redaction){0};
+}
+
+int64_t redaction_undecided(struct redaction *r)
+{
+    int64_t before = r->undecided;
+    r->undecided = r->redactor ? redactor_undecided(r->redactor) : 0;
+    return r->undecided - before;
+}
+
+/* ---- output ---- */
+
+static struct str pass(struct redaction *r, struct redact_stream *s, struct str bytes, bool last)
+{
+    strbuf_reset(&r->scratch);
+    redact_stream_feed(s, bytes, &r->scratch);
+    if (last)
+        redact_stream_end(s, &r->scratch);
+    return strbuf_str(&r->scratch);
+}
+
+struct str redaction_out(struct redaction *r, struct str bytes, bool last)
+{
+    return pass(r, r->out, bytes, last);
+}
+
+struct str redaction_err(struct redaction *r, struct str bytes, bool last)
+{
+    return pass(r, r->err, bytes, last);
+}
+
+struct target {
+    adapter_event_fn fn;
+    void *ctx;
+};
+
+static void on_plain_line(void *ctx, struct str line, bool piece)
+{
+    const struct target *t = ctx;
+    if (line.len > 0)
+        adapter_notify_line("stdout", line, piece, t->fn, t->ctx);
+}
+
+/* Where pieces end is not told: what follows them begins a new line, unless it is one of them. */
+void redaction_plain(struct redaction *r, struct str line, bool piece, adapter_event_fn fn, void *ctx)
+{
+    struct target t = {fn, ctx};
+    strbuf_reset(&r->scratch);
+    if (r->in_piece && !piece)
+        redact_stream_feed(r->out, STR("\n"), &r->scratch);
+    redact_stream_feed(r->out, line, &r->scratch);
+    if (!piece)
+        redact_stream_feed(r->out, STR("\n"), &r->scratch);
+    r->in_piece = piece;
+    lines_feed(&r->plain, strbuf_str(&r->scratch), on_plain_line, &t);
+}
+
+/* ---- events ---- */
+
+struct str redaction_json(struct redaction *r, struct str json)
+{
+    strbuf_reset(&r->scratch);
+    redact_json(r->redactor, json, &r->scratch);
+    return strbuf_str(&r->scratch);
+}
+
+/* Markers may be longer than what they stand for: an event that outgrows its bound is withheld. */
+static void send_event(struct redaction *r, enum event_kind kind, struct str data, const struct target *t)
+{
+    struct str shown = redaction_json(r, data);
+    if (strbuf_failed(&r->scratch) || shown.len + EVENT_OVERHEAD > LIMIT_EVENT)
+        shown = STR("{\"redacted\":\"[REDACTED:undecided]\"}");
+    t->fn(t->ctx, kind, shown);
+}
+
+/* data with another text. */
+static void send_delta(struct redaction *r, const struct json *data, const struct json *text, struct str shown,
+                       const struct target *t)
+{
+    struct strbuf out;
+    struct json_writer w;
+    strbuf_init(&out, SCRATCH_MAX);
+    json_writer_init(&w, &out);
+    json_object_begin(&w);
+    for (const struct json *m = data->child; m; m = m->next) {
+        json_key_str(&w, m->key);
+        if (m == text)
+            json_str(&w, shown);
+        else
+            json_raw(&w, m->raw);
+    }
+    json_object_end(&w);
+    send_event(r, EVENT_ASSISTANT_TEXT, strbuf_failed(&out) ? STR("") : strbuf_str(&out), t);
+    strbuf_done(&out);
+}
+
+/* What of a delta may be shown; one of which nothing is left but its place waits with it. */
+static void pass_delta(struct redaction *r, struct str data, const struct target *t)
+{
+    struct arena arena;
+    struct json *root = NULL;
+    struct strbuf shown;
+    arena_init(&arena, ARENA_MAX);
+    strbuf_init(&shown, SCRATCH_MAX);
+    const struct json *text =
+        json_parse(&arena, data, LIMIT_JSON_DEPTH, 1, &root, NULL) == ERR_OK ? json_get(root, "text") : NULL;
+    if (!text || text->type != JSON_STRING) {
+        send_event(r, EVENT_ASSISTANT_TEXT, data, t);
+    } else {
+        redact_stream_feed(r->delta, text->string, &shown);
+        if (str_eq(strbuf_str(&shown), text->string))
+            send_event(r, EVENT_ASSISTANT_TEXT, data, t);
+        else if (shown.len > 0 || root->count > 1)
+            send_delta(r, root, text, strbuf_str(&shown), t);
+    }
+    strbuf_done(&shown);
+    arena_done(&arena);
+}
+
+void redaction_event(struct redaction *r, enum event_kind kind, struct str data, adapter_event_fn fn, void *ctx)
+{
+    struct target t = {fn, ctx};
+    if (kind == EVENT_ASSISTANT_TEXT)
+        pass_delta(r, data, &t);
+    else
+        send_event(r, kind, data, &t);
+}
+
+static void end_delta(struct redaction *r, const struct target *t)
+{
+    struct strbuf rest, data;
+    struct json_writer w;
+    strbuf_init(&rest, SCRATCH_MAX);
+    strbuf_init(&data, SCRATCH_MAX);
+    redact_stream_end(r->delta, &rest);
+    json_writer_init(&w, &data);
+    json_object_begin(&w);
+    json_kv_str(&w, "text", strbuf_str(&rest));
+    json_object_end(&w);
+    if (rest.len > 0)
+        send_event(r, EVENT_ASSISTANT_TEXT, strbuf_str(&data), t);
+    strbuf_done(&rest);
+    strbuf_done(&data);
+}
+
+void redaction_end(struct redaction *r, adapter_event_fn fn, void *ctx)
+{
+    struct target t = {fn, ctx};
+    strbuf_reset(&r->scratch);
+    redact_stream_end(r->out, &r->scratch);
+    lines_feed(&r->plain, strbuf_str(&r->scratch), on_plain_line, &t);
+    lines_end(&r->plain, on_plain_line, &t);
+    end_delta(r, &t);
+}
+
+/* ---- the end ---- */
+
+static void replace(struct strbuf *text, struct str with, bool whole)
+{
+    bool fits = whole && with.len <= text->max;
+    strbuf_reset(text);
+    strbuf_add(text, with);
+    text->failed = !fits; /* a result that outgrew its bound is left out, as any that is too long */
+}
+
+void redaction_claim(struct redaction *r, struct adapter_claim *claim)
+{
+    if (!strbuf_failed(&claim->result) && claim->result.len > 0) {
+        struct str shown = redaction_json(r, strbuf_str(&claim->result));
+        replace(&claim->result, shown, !strbuf_failed(&r->scratch));
+    }
+    if (claim->message.len > 0) {
+        strbuf_reset(&r->scratch);
+        redact_text(r->redactor, strbuf_str(&claim->message), &r->scratch);
+        struct str shown = strbuf_str(&r->scratch);
+        if (shown.len > LIMIT_ERROR_MESSAGE) {
+            shown.len = LIMIT_ERROR_MESSAGE;
+            shown.len = utf8_complete_len(shown);
+        }
+        replace(&claim->message, shown, true);
+    }
+}
+
+void redaction_message(struct redaction *r, struct str text, char *ret_text, size_t size)
+{
+    strbuf_reset(&r->scratch);
+    if (r->redactor)
+        redact_text(r->redactor, text, &r->scratch);
+    struct str shown = strbuf_str(&r->scratch);
+    if (shown.len >= size) {
+        shown.len = size - 1;
+        shown.len = utf8_complete_len(shown);
+    }
+    memcpy(ret_text, shown.ptr, shown.len);
+    ret_text[shown.len] = 0;
+}
