@@ -4,7 +4,13 @@
 #include <stdio.h>
 
 /* Levels that get trees. Not those within data: an event of 256 KiB may have so many members that their nodes would exceed the request's memory. */
-enum { EVENT_LEVELS = 1, ENVELOPE_LEVELS = 2 + EVENT_LEVELS, CLAIM_LEVELS = 2 /* data, and its error */ };
+enum {
+    EVENT_LEVELS = 1,
+    ENVELOPE_LEVELS = 2 + EVENT_LEVELS,
+    CLAIM_LEVELS = 2 /* data, and its error */,
+    EVENT_HEAD_MAX = 128,
+    SCRATCH_MAX = 64 << 20
+};
 
 struct parse {
     struct arena *arena;
@@ -254,4 +260,190 @@ enum err batch_parse(struct arena *a, struct str body, bool ndjson, struct str r
         err = entry_close(&p);
     strbuf_done(&p.lines);
     return err;
+}
+
+/* ---- redaction ---- */
+
+struct shown {
+    struct event_head head;
+    struct json *root;       /* of an assistant_text */
+    const struct json *text; /* its text; NULL: it has none */
+    size_t at, end;          /* where that stands in the texts of the batch */
+    struct strbuf out;       /* what is shown of it */
+};
+
+struct texts {
+    struct shown *events;
+    size_t n, at; /* at: the event that came out last */
+};
+
+/* The event whose text holds this place. */
+static struct shown *holder(struct texts *t, size_t place)
+{
+    while (t->at + 1 < t->n && (!t->events[t->at].text || place >= t->events[t->at].end))
+        t->at++;
+    return &t->events[t->at];
+}
+
+static void on_shown_text(void *ctx, size_t at, struct str text)
+{
+    while (text.len > 0) {
+        struct shown *e = holder(ctx, at);
+        size_t n = e->end > at && e->end - at < text.len ? e->end - at : text.len;
+        strbuf_add(&e->out, (struct str){text.ptr, n});
+        text.ptr += n;
+        text.len -= n;
+        at += n;
+    }
+}
+
+static void on_shown_marker(void *ctx, size_t at, struct str marker)
+{
+    strbuf_add(&holder(ctx, at)->out, marker);
+}
+
+/* data with the text that may be shown. */
+static struct str with_text(struct arena *a, const struct shown *e)
+{
+    struct strbuf out;
+    struct json_writer w;
+    strbuf_init(&out, 2 * LIMIT_EVENT);
+    json_writer_init(&w, &out);
+    json_object_begin(&w);
+    for (const struct json *m = e->root->child; m; m = m->next) {
+        json_key_str(&w, m->key);
+        if (m == e->text)
+            json_str(&w, strbuf_str(&e->out));
+        else
+            json_raw(&w, m->raw);
+    }
+    json_object_end(&w);
+    struct str data =
+        strbuf_failed(&out) ? STR("{\"redacted\":\"[REDACTED:undecided]\"}") : arena_str(a, strbuf_str(&out));
+    strbuf_done(&out);
+    return data;
+}
+
+static enum err redact_texts(struct arena *a, struct redactor *r, struct shown *events, size_t n)
+{
+    struct redact_stream *stream;
+    struct texts t = {.events = events, .n = n};
+    struct redact_sink sink = {on_shown_text, on_shown_marker, &t};
+    size_t at = 0;
+    enum err err = redact_stream_new(r, &stream);
+    if (err)
+        return err;
+    for (size_t i = 0; i < n; i++) {
+        struct shown *e = &events[i];
+        strbuf_init(&e->out, 2 * LIMIT_EVENT);
+        if (e->head.kind != EVENT_ASSISTANT_TEXT ||
+            json_parse(a, e->head.data, LIMIT_JSON_DEPTH, 1, &e->root, NULL) != ERR_OK)
+            continue;
+        const struct json *text = json_get(e->root, "text");
+        e->text = text && text->type == JSON_STRING && text->string.len > 0 ? text : NULL;
+        e->at = at;
+        at += e->text ? e->text->string.len : 0;
+        e->end = at;
+    }
+    for (size_t i = 0; i < n; i++)
+        if (events[i].text)
+            redact_run(stream, events[i].text->string, false, &sink);
+    redact_run(stream, STR(""), true, &sink);
+    redact_stream_free(stream);
+    for (size_t i = 0; i < n && !err; i++) {
+        struct shown *e = &events[i];
+        if (e->text && !str_eq(strbuf_str(&e->out), e->text->string))
+            e->head.data = with_text(a, e);
+        err = e->head.data.ptr ? ERR_OK : ERR_NO_MEMORY;
+    }
+    for (size_t i = 0; i < n; i++)
+        strbuf_done(&events[i].out);
+    return err;
+}
+
+/* The event's line as it is stored. Markers may be longer than what they stand for: one that outgrows its bound is withheld. */
+static void redacted_line(struct redactor *r, const struct event_head *head, struct strbuf *out)
+{
+    struct strbuf data;
+    strbuf_init(&data, 4 * LIMIT_EVENT);
+    redact_json(r, head->data, &data);
+    bool fits = !strbuf_failed(&data) && data.len + EVENT_HEAD_MAX <= LIMIT_EVENT;
+    event_write(out, head->seq, head->t_ms, head->kind,
+                fits ? strbuf_str(&data) : STR("{\"redacted\":\"[REDACTED:undecided]\"}"));
+    strbuf_done(&data);
+}
+
+/* Result and error anew, from what may be shown of the claim. */
+static enum err redact_claim(struct parse *p, struct redactor *r)
+{
+    struct event_batch *b = p->out;
+    struct event_head head;
+    struct json *data;
+    struct strbuf line;
+    if (b->claim_line.len == 0)
+        return ERR_OK;
+    POST(event_peek(b->claim_line, &head) == ERR_OK);
+    strbuf_init(&line, 2 * LIMIT_EVENT);
+    redacted_line(r, &head, &line);
+    b->claim_line = arena_str(p->arena, strbuf_str(&line));
+    bool failed = strbuf_failed(&line);
+    strbuf_done(&line);
+    if (failed || !b->claim_line.ptr || event_peek(b->claim_line, &head) != ERR_OK ||
+        json_parse(p->arena, head.data, LIMIT_JSON_DEPTH, CLAIM_LEVELS, &data, NULL) != ERR_OK)
+        return ERR_NO_MEMORY;
+    const struct json *result = json_get(data, "result");
+    b->claim_result = result ? result->raw : STR("");
+    return b->claim_error.len > 0 ? write_claim_error(p, json_get(data, "error")) : ERR_OK;
+}
+
+/* The next line of an entry; false at its end. */
+static bool take_line(struct str *rest, struct str *ret_line)
+{
+    if (rest->len == 0)
+        return false;
+    const char *newline = memchr(rest->ptr, '\n', rest->len);
+    *ret_line = (struct str){rest->ptr, newline ? (size_t)(newline - rest->ptr) : rest->len};
+    rest->ptr += ret_line->len + (newline ? 1 : 0);
+    rest->len -= ret_line->len + (newline ? 1 : 0);
+    return true;
+}
+
+/* scratch: for what is needed only meanwhile. */
+static enum err redact_entries(struct parse *p, struct redactor *r, struct arena *scratch)
+{
+    struct event_batch *b = p->out;
+    struct shown *events = arena_zalloc(scratch, (b->count + 1) * sizeof *events);
+    size_t n = 0;
+    if (!events)
+        return ERR_NO_MEMORY;
+    for (size_t i = 0; i < b->entry_count; i++) {
+        struct str rest = b->entries[i].lines, line;
+        while (take_line(&rest, &line)) {
+            PRE(n < b->count);
+            POST(event_peek(line, &events[n++].head) == ERR_OK);
+        }
+    }
+    enum err err = redact_texts(scratch, r, events, n);
+    b->entry_count = 0;
+    for (size_t i = 0; i < n && !err; i++) {
+        struct strbuf line;
+        strbuf_init(&line, 2 * LIMIT_EVENT);
+        redacted_line(r, &events[i].head, &line);
+        err = strbuf_failed(&line) ? ERR_NO_MEMORY
+                                   : entry_add(p, events[i].head.seq, events[i].head.t_ms, strbuf_str(&line));
+        strbuf_done(&line);
+    }
+    return err ? err : entry_close(p);
+}
+
+enum err batch_redact(struct arena *a, struct redactor *r, struct event_batch *b)
+{
+    struct parse p = {.arena = a, .out = b};
+    struct arena scratch;
+    arena_init(&scratch, SCRATCH_MAX);
+    strbuf_init(&p.lines, LIMIT_ENTRY + LIMIT_EVENT);
+    enum err err = redact_entries(&p, r, &scratch);
+    strbuf_done(&p.lines);
+    arena_done(&scratch);
+    return err ? err : redact_claim(&p, r);
 }

@@ -5,6 +5,7 @@
 #include "common/event.h"
 #include "common/json.h"
 #include "common/limits.h"
+#include "common/redact.h"
 
 struct batch_entry {
     int64_t first, last, t;
@@ -28,5 +29,9 @@ struct event_batch {
 /* Everything of *ret_batch is in the arena. ndjson: events alone, one a line. On a refusal *ret_detail (in the arena) names the index and the field. */
 MUST_CHECK enum err batch_parse(struct arena *a, struct str body, bool ndjson, struct str run_id,
                                 struct event_batch *ret_batch, const char **ret_detail);
+/* Redacts all that the batch holds, before anything of it is stored: events, and the claim's line, result and error (its status and what it says of retries stay: they are words of the contract). The texts of
+ * its assistant_text events are looked at as one text, so that a secret which is split over two events of the batch is found; over two batches it is not, because no node keeps state between requests. What comes
+ * out depends on the batch and the redactor alone: a batch that is sent again is the same again. ERR_NO_MEMORY: nothing may be stored. */
+MUST_CHECK enum err batch_redact(struct arena *a, struct redactor *r, struct event_batch *b);
 
 #endif

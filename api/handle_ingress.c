@@ -3,6 +3,7 @@
 #include "api/batch.h"
 #include "api/handlers.h"
 #include "api/problem.h"
+#include "api/redactors.h"
 #include "common/crypto.h"
 #include "common/metrics.h"
 
@@ -103,6 +104,19 @@ static void refuse(struct call *c, enum err err, const char *detail)
     script_call_append(s->commands, shard_prefix(s), &args, on_standing, r);
 }
 
+/* Nothing of a batch is stored that did not pass here. */
+static void redact_and_append(struct call *c, struct redactor *r, void *ctx)
+{
+    struct event_batch *b = ctx;
+    struct shard *s = shard_of_call(c);
+    if (!s)
+        return;
+    if (!r || batch_redact(&c->req->arena, r, b) != ERR_OK)
+        call_problem(c, ERR_NO_MEMORY, NULL);
+    else
+        append(c, s, b);
+}
+
 void handle_ingress(struct call *c)
 {
     struct event_batch *b = arena_alloc(&c->req->arena, sizeof *b);
@@ -114,11 +128,10 @@ void handle_ingress(struct call *c)
         return;
     }
     enum err err = batch_parse(&c->req->arena, c->req->body, ndjson, call_param(c, 0), b, &detail);
-    struct shard *s;
     if (err)
         refuse(c, err, detail);
-    else if ((s = shard_of_call(c)))
-        append(c, s, b);
+    else
+        redactors_get(c, b, redact_and_append);
 }
 
 /* ---- manifest ---- */

@@ -10,6 +10,7 @@
 #include "api/issuer.h"
 #include "api/keys.h"
 #include "api/live.h"
+#include "api/redactors.h"
 #include "api/routes.h"
 #include "common/clock.h"
 #include "common/crypto.h"
@@ -204,7 +205,8 @@ enum err node_start(struct node *n, const struct config *config, bool first, str
     n->keys = keys_new(n);
     n->failures = auth_fail_new(n);
     n->hooks = first ? hooks_new(n) : NULL;
-    if (!n->keys || !n->failures || (first && !n->hooks))
+    n->redactors = redactors_new();
+    if (!n->keys || !n->failures || !n->redactors || (first && !n->hooks))
         return ERR_NO_MEMORY;
     struct http_app app = routes_app(n);
     const char *why = "";
@@ -272,6 +274,7 @@ void node_done(struct node *n)
     keys_free(n->keys);
     auth_fail_free(n->failures);
     hooks_free(n->hooks);
+    redactors_free(n->redactors);
     free(n->shards);
     vault_free(n->vault);
 }

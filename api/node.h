@@ -18,6 +18,7 @@ struct http_client;
 struct issuers;
 struct hooks;
 struct vault;
+struct redactors;
 
 struct shard {
     struct node *node;
@@ -49,6 +50,7 @@ struct node {
     struct http_client *http;        /* to servers that others chose */
     struct issuers *issuers;         /* whose tokens are exchanged: their keys */
     struct hooks *hooks;             /* of the first thread */
+    struct redactors *redactors; /* of remote attempts that posted lately */
     struct loop_timer poll;
     struct loop_timer drain_limit;
     char secret[65];                 /* signs stream tokens; "" until it was read from Redis */

@@ -37,6 +37,13 @@ void redact_stream_free(struct redact_stream *s);
 void redact_stream_feed(struct redact_stream *s, struct str in, struct strbuf *out);
 /* The end: what was kept back is decided. The stream may be fed anew afterwards, and begins from nothing. */
 void redact_stream_end(struct redact_stream *s, struct strbuf *out);
+/* The same for those who must know where what comes out belongs: text as it came (at: its place since the beginning of the stream), and markers at the place where what they stand for begins. last: the end. */
+struct redact_sink {
+    void (*text)(void *ctx, size_t at, struct str text);
+    void (*marker)(void *ctx, size_t at, struct str marker);
+    void *ctx;
+};
+void redact_run(struct redact_stream *s, struct str in, bool last, const struct redact_sink *sink);
 /* Bytes that are kept back. */
 size_t redact_stream_held(const struct redact_stream *s);
 

@@ -122,14 +122,4 @@ void redactor_count_undecided(struct redactor *r);
 /* Whether a byte may stand beside a short value that stands alone. */
 bool redact_edge(char c, bool left);
 
-/* ---- the engine (redact_stream.c) ---- */
-
-/* What comes out, in order: text as it came (at: its place since the beginning of the stream), or a marker that stands for something. */
-struct redact_sink {
-    void (*text)(void *ctx, size_t at, struct str text);
-    void (*marker)(void *ctx, size_t at, struct str marker);
-    void *ctx;
-};
-void redact_run(struct redact_stream *s, struct str in, bool final, const struct redact_sink *sink);
-
 #endif

@@ -496,16 +496,16 @@ static void run_piece(struct redact_stream *s, struct str in, bool final, const 
     compact(s);
 }
 
-void redact_run(struct redact_stream *s, struct str in, bool final, const struct redact_sink *sink)
+void redact_run(struct redact_stream *s, struct str in, bool last, const struct redact_sink *sink)
 {
     while (in.len > PIECE) {
         run_piece(s, (struct str){in.ptr, PIECE}, false, sink);
         in.ptr += PIECE;
         in.len -= PIECE;
     }
-    if (in.len > 0 || final)
-        run_piece(s, in, final, sink);
-    if (final)
+    if (in.len > 0 || last)
+        run_piece(s, in, last, sink);
+    if (last)
         begin(s);
 }
 

@@ -1,0 +1,90 @@
+#include "api/redactors.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "api/node.h"
+#include "common/crypto.h"
+
+enum { KEPT = 32, NAME_LEN = 160 };
+
+/* By run, attempt and token: who guesses at a run's token gets a redactor of his own, and changes nobody else's. */
+struct kept {
+    char name[NAME_LEN];
+    struct redactor *redactor;
+    uint64_t used;
+};
+
+struct redactors {
+    struct kept list[KEPT];
+    uint64_t turn;
+};
+
+struct redactors *redactors_new(void)
+{
+    return calloc(1, sizeof(struct redactors));
+}
+
+void redactors_free(struct redactors *cache)
+{
+    for (size_t i = 0; cache && i < KEPT; i++)
+        redactor_free(cache->list[i].redactor);
+    free(cache);
+}
+
+static struct kept *find(struct redactors *cache, const char *name)
+{
+    for (size_t i = 0; i < KEPT; i++)
+        if (cache->list[i].redactor && strcmp(cache->list[i].name, name) == 0)
+            return &cache->list[i];
+    return NULL;
+}
+
+/* A free place, or that of the one that was not asked for longest. */
+static struct kept *place(struct redactors *cache)
+{
+    struct kept *oldest = &cache->list[0];
+    for (size_t i = 0; i < KEPT; i++) {
+        if (!cache->list[i].redactor)
+            return &cache->list[i];
+        if (cache->list[i].used < oldest->used)
+            oldest = &cache->list[i];
+    }
+    redactor_free(oldest->redactor);
+    oldest->redactor = NULL;
+    return oldest;
+}
+
+/* secrets: what the attempt was given; its own token is added. NULL when memory is out. */
+static struct redactor *make(struct redactors *cache, const char *name, struct str token,
+                             const struct redact_secret *secrets, size_t n)
+{
+    struct redact_secret *all = calloc(n + 1, sizeof *all);
+    struct redactor *r = NULL;
+    if (!all)
+        return NULL;
+    all[0] = (struct redact_secret){STR("ERRAND_RUNNER_TOKEN"), token};
+    if (n > 0)
+        memcpy(all + 1, secrets, n * sizeof *all);
+    if (redactor_new(all, n + 1, &r) == ERR_OK) {
+        struct kept *k = place(cache);
+        snprintf(k->name, sizeof k->name, "%s", name);
+        k->redactor = r;
+        k->used = ++cache->turn;
+    }
+    free(all);
+    return r;
+}
+
+/* The secrets of the versions that are recorded on the attempt are read here, before make(): that is the one place where they come in. */
+void redactors_get(struct call *c, void *ctx, redactors_fn next)
+{
+    struct redactors *cache = c->node->redactors;
+    char sha[SHA256_HEX_LEN + 1], name[NAME_LEN];
+    crypto_sha256_hex(c->runner_token, sha);
+    snprintf(name, sizeof name, "%.*s %lld %s", STR_ARG(call_param(c, 0)), (long long)c->runner_attempt, sha);
+    struct kept *known = find(cache, name);
+    if (known)
+        known->used = ++cache->turn;
+    next(c, known ? known->redactor : make(cache, name, c->runner_token, NULL, 0), ctx);
+}

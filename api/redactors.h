@@ -1,0 +1,18 @@
+/* Redactors of remote attempts, for the ingress: a few of those that posted lately, one thread's own. An attempt's secrets do not change, so what was made once serves until others push it out. */
+#ifndef ERRAND_API_REDACTORS_H
+#define ERRAND_API_REDACTORS_H
+
+#include "api/routes.h"
+#include "common/redact.h"
+
+struct redactors;
+
+/* NULL when memory is out. */
+struct redactors *redactors_new(void);
+/* Takes NULL. */
+void redactors_free(struct redactors *cache);
+/* Calls next with the redactor of the call's attempt, once: at once where it is known, else when its secrets were read. NULL: they could not be had, and nothing may be stored. Borrowed until the loop's next turn. */
+typedef void (*redactors_fn)(struct call *c, struct redactor *r, void *ctx);
+void redactors_get(struct call *c, void *ctx, redactors_fn next);
+
+#endif
