@@ -105,14 +105,19 @@ static void refuse(struct call *c, enum err err, const char *detail)
 }
 
 /* Nothing of a batch is stored that did not pass here. */
-static void redact_and_append(struct call *c, struct redactor *r, void *ctx)
+static void redact_and_append(struct call *c, enum err err, struct redactor *r, void *ctx)
 {
     struct event_batch *b = ctx;
     struct shard *s = shard_of_call(c);
     if (!s)
         return;
-    if (!r || batch_redact(&c->req->arena, r, b) != ERR_OK)
-        call_problem(c, ERR_NO_MEMORY, NULL);
+    if (!err)
+        err = batch_redact(&c->req->arena, r, b);
+    if (err)
+        call_problem(c, err,
+                     err == ERR_SECRET_NOT_FOUND
+                         ? "a secret of this attempt was deleted, so its events can't be redacted any more"
+                         : NULL);
     else
         append(c, s, b);
 }

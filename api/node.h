@@ -50,7 +50,7 @@ struct node {
     struct http_client *http;        /* to servers that others chose */
     struct issuers *issuers;         /* whose tokens are exchanged: their keys */
     struct hooks *hooks;             /* of the first thread */
-    struct redactors *redactors; /* of remote attempts that posted lately */
+    struct redactors *redactors;     /* of remote attempts that posted lately */
     struct loop_timer poll;
     struct loop_timer drain_limit;
     char secret[65];                 /* signs stream tokens; "" until it was read from Redis */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "api/attempt_secrets.h"
 #include "api/node.h"
 #include "common/crypto.h"
 
@@ -76,15 +77,41 @@ static struct redactor *make(struct redactors *cache, const char *name, struct s
     return r;
 }
 
-/* The secrets of the versions that are recorded on the attempt are read here, before make(): that is the one place where they come in. */
+/* A call that waits for its attempt's secrets. */
+struct wanted {
+    struct call *call;
+    void *ctx;
+    redactors_fn next;
+    char name[NAME_LEN];
+};
+
+static void on_secrets(void *ctx, enum err err, const struct redact_secret *secrets, size_t n)
+{
+    struct wanted *w = ctx;
+    struct redactors *cache = w->call->node->redactors;
+    struct kept *known = find(cache, w->name); /* another call of it was quicker */
+    struct redactor *r = err ? NULL : known ? known->redactor : make(cache, w->name, w->call->runner_token, secrets, n);
+    w->next(w->call, err ? err : r ? ERR_OK : ERR_NO_MEMORY, r, w->ctx);
+}
+
+/* The secrets of the versions that are recorded on the attempt: that is the one place where they come in. */
 void redactors_get(struct call *c, void *ctx, redactors_fn next)
 {
     struct redactors *cache = c->node->redactors;
-    char sha[SHA256_HEX_LEN + 1], name[NAME_LEN];
+    struct wanted *w = arena_zalloc(&c->req->arena, sizeof *w);
+    char sha[SHA256_HEX_LEN + 1];
+    if (!w) {
+        next(c, ERR_NO_MEMORY, NULL, ctx);
+        return;
+    }
+    *w = (struct wanted){.call = c, .ctx = ctx, .next = next};
     crypto_sha256_hex(c->runner_token, sha);
-    snprintf(name, sizeof name, "%.*s %lld %s", STR_ARG(call_param(c, 0)), (long long)c->runner_attempt, sha);
-    struct kept *known = find(cache, name);
-    if (known)
+    snprintf(w->name, sizeof w->name, "%.*s %lld %s", STR_ARG(call_param(c, 0)), (long long)c->runner_attempt, sha);
+    struct kept *known = find(cache, w->name);
+    if (known) {
         known->used = ++cache->turn;
-    next(c, known ? known->redactor : make(cache, name, c->runner_token, NULL, 0), ctx);
+        next(c, ERR_OK, known->redactor, ctx);
+    } else {
+        attempt_secrets(c->node, call_param(c, 0), c->runner_attempt, str_of(sha), on_secrets, w);
+    }
 }

@@ -11,8 +11,9 @@ struct redactors;
 struct redactors *redactors_new(void);
 /* Takes NULL. */
 void redactors_free(struct redactors *cache);
-/* Calls next with the redactor of the call's attempt, once: at once where it is known, else when its secrets were read. NULL: they could not be had, and nothing may be stored. Borrowed until the loop's next turn. */
-typedef void (*redactors_fn)(struct call *c, struct redactor *r, void *ctx);
+/* Calls next with the redactor of the call's attempt, once: at once where it is known, else when its secrets were read (one round trip). NULL and why: they could not be had (attempt_secrets says why), and nothing may be stored.
+ * Borrowed until the loop's next turn. */
+typedef void (*redactors_fn)(struct call *c, enum err err, struct redactor *r, void *ctx);
 void redactors_get(struct call *c, void *ctx, redactors_fn next);
 
 #endif

@@ -625,6 +625,10 @@ static void on_secrets(struct attempt *a, enum err err)
         attempt_lose(a);
     } else {
         a->secrets.waiting = false;
+        if (!err && attempt_redact(a, a->secrets.values, a->secrets.count) != ERR_OK) {
+            snprintf(a->start_why, sizeof a->start_why, "what it shows could not be redacted");
+            err = ERR_NO_MEMORY;
+        }
         if (err)
             start_failed(a);
         else
