@@ -68,7 +68,7 @@ class Stream:
 
     def next(self, timeout=None):
         """The next frame, or None at the end. Raises socket.timeout when nothing comes in time."""
-        if timeout is not None:
+        if timeout is not None and self.end is None:  # what came with the end is still to be given
             self.connection.sock.settimeout(timeout)
         while not self._ready and self.end is None:
             self._read()
