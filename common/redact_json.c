@@ -23,8 +23,10 @@ struct walk {
     struct strbuf decoded;
     uint32_t *map; /* place of each decoded byte in json; NULL: the same order of bytes */
     size_t map_cap, pieces, markers;
-    struct str only; /* its last marker */
-    bool muted;      /* it is only counted */
+    struct str only;      /* its last marker */
+    size_t behind_marker; /* where in it the text behind its last marker begins */
+    bool muted;           /* it is only counted */
+    bool split;           /* a marker came last */
 };
 
 static void copy_to(struct walk *w, size_t to)
@@ -154,8 +156,13 @@ static void on_text(void *ctx, size_t at, struct str text)
 {
     struct walk *w = ctx;
     w->pieces++;
+    if (w->behind_marker == SIZE_MAX)
+        w->behind_marker = at;
     if (w->muted)
         return;
+    for (; w->split && text.len > 0 && ((unsigned char)text.ptr[0] & 0xc0) == 0x80; text.ptr++, text.len--)
+        at++; /* the rest of a character whose beginning the marker took */
+    w->split = w->split && text.len == 0;
     w->copied = place(w, at, true);
     size_t to = place(w, at + text.len, false);
     if (to > w->copied)
@@ -168,16 +175,21 @@ static void on_marker(void *ctx, size_t at, struct str marker)
     (void)at;
     w->markers++;
     w->only = marker;
-    if (!w->muted)
-        strbuf_add(w->out, marker);
+    w->behind_marker = SIZE_MAX;
+    if (w->muted)
+        return;
+    w->out->len = utf8_complete_len(strbuf_str(w->out)); /* a value that is no UTF-8 may begin within a character */
+    w->split = true;
+    strbuf_add(w->out, marker);
 }
 
 /* Runs the text through; muted: only to see what becomes of it. */
 static void run(struct walk *w, struct str text, bool muted)
 {
     struct redact_sink sink = {on_text, on_marker, w};
-    w->pieces = w->markers = 0;
+    w->pieces = w->markers = w->behind_marker = 0;
     w->muted = muted;
+    w->split = false;
     redact_run(w->r->own, text, true, &sink);
 }
 
@@ -206,6 +218,28 @@ static void string_value(struct walk *w, struct str raw, enum redact_kind kind)
     w->copied = end;
 }
 
+static struct str behind_last(struct str text, struct str what)
+{
+    for (size_t at = text.len; what.len > 0 && at-- > 0;)
+        if (str_starts((struct str){text.ptr + at, text.len - at}, what))
+            return (struct str){text.ptr + at + what.len, text.len - at - what.len};
+    return text;
+}
+
+/* A marker's own words promise nothing: neither one that came out just now, nor one that came in. */
+static struct str behind_markers(const struct walk *w, struct str text)
+{
+    size_t at = w->behind_marker < text.len ? w->behind_marker : text.len;
+    text.ptr += at;
+    text.len -= at;
+    struct str usual = STR("[REDACTED:undecided]"), own = w->r->kind_markers[KIND_UNDECIDED];
+    if (!str_eq(own, usual))
+        return behind_last(text, own);
+    if (memmem(text.ptr, text.len, "[SECRET:", 8) || memmem(text.ptr, text.len, "[REDACTED:", 10))
+        text = behind_last(text, STR("]"));
+    return text;
+}
+
 /* Two keys of an object that held secrets stay two: the second is numbered. */
 static enum redact_kind key_of(struct walk *w, struct str raw, bool *ret_names, bool *ret_value)
 {
@@ -214,16 +248,17 @@ static enum redact_kind key_of(struct walk *w, struct str raw, bool *ret_names, 
     size_t end = w->text_at + raw.len;
     *ret_names = str_eqz(text, "name") || str_eqz(text, "key");
     *ret_value = str_eqz(text, "value");
-    if ((text.len == 6 && strncasecmp(text.ptr, "cookie", 6) == 0) ||
-        (text.len == 10 && strncasecmp(text.ptr, "set-cookie", 10) == 0))
-        kind = KIND_COOKIE;
-    else if (text.len > 80 || !redact_name(text, &kind))
-        kind = NO_KIND;
     copy_to(w, w->text_at);
     run(w, text, false);
     if (w->markers > 0 && ++w->keys_changed > 1)
         strbuf_addf(w->out, "#%d", w->keys_changed);
     w->copied = end;
+    text = behind_markers(w, text);
+    if ((text.len == 6 && strncasecmp(text.ptr, "cookie", 6) == 0) ||
+        (text.len == 10 && strncasecmp(text.ptr, "set-cookie", 10) == 0))
+        kind = KIND_COOKIE;
+    else if (text.len > 80 || !redact_name(text, &kind))
+        kind = NO_KIND;
     return kind;
 }
 

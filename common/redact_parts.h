@@ -50,13 +50,15 @@ bool redact_name(struct str name, enum redact_kind *ret_kind);
 enum { REDACT_SHORT = 6 /* a shorter value is matched only whole; behind a name it stays */, REDACT_CONTEXT = 192 };
 
 /* What a match goes on with, however long that is. */
+/* Quoted values: one for each quote and number of backslashes before it, because one may stand within another. */
+enum { REDACT_SLASHES = 8, REDACT_QUOTED = 3 * REDACT_SLASHES };
 enum redact_tail {
     TAIL_WORD,
     TAIL_TOKEN,
     TAIL_VALUE,
-    TAIL_QUOTED,
     TAIL_LINE,
-    TAIL_COUNT,
+    TAIL_QUOTED,
+    TAIL_COUNT = TAIL_QUOTED + REDACT_QUOTED,
     TAIL_PEM,
     TAIL_PEM_END,
     TAIL_NONE
@@ -96,7 +98,8 @@ enum redact_word shapes_eval(const struct shapes *s, struct shape_match *m, int3
 bool shapes_may_begin(struct str text, size_t at);
 /* Whether a value that stands behind a name is none: a placeholder, a reference, a marker. WORD_UNDECIDED when PCRE2 gave up. */
 enum redact_word shapes_value_stays(const struct shapes *s, struct shape_match *m, struct str value);
-enum { SHAPE_HARD = 1 /* a mark of the automaton: the anchor itself is part of the secret */ };
+/* Marks of the automaton: the anchor itself is part of the secret, wherever it stands, or where a word may begin. */
+enum { SHAPE_ANYWHERE = 1, SHAPE_AT_EDGE = 2 };
 
 /* ---- the redactor (redact_secrets.c) ---- */
 

@@ -200,7 +200,15 @@ static void add_percent(struct spellings *p, struct str v)
 
 /* ---- JSON ---- */
 
-enum { JSON_SLASH = 1, JSON_HTML = 2, JSON_ASCII = 4, JSON_UPPER = 8, JSON_ALL = 16, JSON_FORMS = 32 };
+enum {
+    JSON_SLASH = 1,
+    JSON_HTML = 2,
+    JSON_ASCII = 4,
+    JSON_UPPER = 8,
+    JSON_ALL = 16,
+    JSON_FEW = 32 /* \b and \f as \u */,
+    JSON_FORMS = 64
+};
 
 static void add_u(struct strbuf *out, uint32_t unit, bool upper)
 {
@@ -227,6 +235,8 @@ static void json_rune(struct strbuf *out, struct str bytes, uint32_t rune, int f
     static const char shorts[] = "\b\f\n\r\t\"\\", names[] = "bfnrt\"\\";
     bool upper = form & JSON_UPPER;
     const char *found = rune > 0 && rune < 0x80 ? strchr(shorts, (int)rune) : NULL;
+    if ((form & JSON_FEW) && (rune == '\b' || rune == '\f'))
+        found = NULL;
     if (!(form & JSON_ALL) && found) {
         strbuf_addc(out, '\\');
         strbuf_addc(out, names[found - shorts]);
@@ -261,14 +271,15 @@ static void add_json(struct spellings *p, struct str v)
     bool plain = true; /* nothing of it is ever escaped but on purpose */
     for (size_t i = 0; i < v.len; i++)
         plain = plain && (is_alnum(v.ptr[i]) || (v.ptr[i] && strchr("-_.:,;!?+*@#$%()[]{}|~^ ", v.ptr[i])));
-    for (int form = 0; form < JSON_FORMS; form++) {
+    bool rare = memchr(v.ptr, '\b', v.len) || memchr(v.ptr, '\f', v.len);
+    for (int form = 0; form < (rare ? JSON_FORMS : JSON_FEW); form++) {
         if (form & JSON_ALL ? v.len > EXOTIC_MAX || (form & ~(JSON_ALL | JSON_UPPER)) : plain)
             continue;
         strbuf_reset(&once);
         json_form(&once, v, form);
         p->failed = p->failed || strbuf_failed(&once);
         add(p, strbuf_str(&once));
-        if (form & ~(JSON_SLASH | JSON_ASCII))
+        if (form & ~(JSON_SLASH | JSON_ASCII | JSON_FEW))
             continue;
         size_t from = p->text.len; /* JSON in a string of JSON */
         json_form(&p->text, strbuf_str(&once), form);
@@ -386,9 +397,20 @@ static const char *const kind_names[KIND_COUNT] = {REDACT_KINDS(KIND_NAME)};
 #undef KIND_NAME
 
 /* What stands for everything when the usual markers could be part of a secret's spelling. */
-static const char *const plain_markers[] = {
-    "[*]",          "*",        "#",           "_", "?", "~", "-", "x", "0", "\xe2\x96\x88", "\xe2\x80\xa6",
-    "\xe2\x97\x8f", "\xc2\xa4", "\xef\xbf\xbd"};
+static const char *const plain_markers[] = {"[*]",
+                                            "\xe2\x96\x88",
+                                            "\xe2\x80\xa6",
+                                            "\xe2\x97\x8f",
+                                            "\xc2\xa4",
+                                            "\xef\xbf\xbd",
+                                            "*",
+                                            "#",
+                                            "_",
+                                            "?",
+                                            "~",
+                                            "-",
+                                            "x",
+                                            "0"};
 
 /* Whether a spelling could be in a text only because the marker is: within it, around it, or over one of its ends. So what comes out never holds a secret that what came in did not, and need not be looked at again. */
 static bool touches(const struct redactor *r, const struct spellings *p, struct str marker)

@@ -83,10 +83,14 @@ static const struct shape shape_table[] = {
     "(?:os\\.environ|process\\.env|os\\.getenv|getenv|System\\.getenv|env|secrets|vars|config|settings|self|args|op:/" \
     "|"                                                                                                                \
     "vault:)[.(\\[/][A-Za-z0-9_.(\\[\\]\"'/)-]{0,128}+)"
-static const char stays_here[] = STAYS "(?=[\\s\"'`\\\\,;&<>]|[)}\\]]{1,4}+(?:[\\s\"'`\\\\,;.&<]|\\z)|\\z)";
+#define MARKER "\\[(?:\\*|(?:SECRET|REDACTED):[A-Za-z0-9_.-]{0,130}+)\\]"
+/* Behind a marker there may be anything: what was part of the value went with it. */
+static const char stays_here[] =
+    "[^\\r\\n]{0,5}?" MARKER "|" STAYS "(?=[\\s\"'`\\\\,;&<>]|[)}\\]]{1,4}+(?:[\\s\"'`\\\\,;.&<]|\\z)|\\z)";
 static const char stays_whole[] = STAYS "\\z";
 /* Behind `name: ` a word of lower-case letters that another one follows is prose. */
-static const char prose[] = "[A-Za-z]?+[a-z']{1,30}+[,.:;!?]?+[ \\t]{1,4}+[A-Za-z(0-9]";
+/* A secret may have stood in that word. */
+static const char prose[] = "[A-Za-z]?+(?:[a-z']|" MARKER "){1,30}+[,.:;!?]?+[ \\t]{1,4}+[^\\s]";
 static const char scheme[] = "(?i:bearer|basic|token|digest|negotiate|apikey|key)[ \\t]{1,4}+";
 static const char value_plain[] = "[^\\s\"'`<>&\\\\]{6}";
 static const char value_double[] = "(?:\\\\[^\\r\\n]|[^\"\\\\\\r\\n]){6}",
@@ -165,7 +169,10 @@ static bool add_anchors(struct shapes *s)
             for (size_t k = 0; k < len; k++)
                 word[k] = (char)(at[k] == '\t' ? ' ' : at[k]);
             s->shape_of[anchor][0] = (unsigned char)i;
-            ac_add(s->anchors, (struct str){word, len}, anchor, shape->lead[0] ? 0 : SHAPE_HARD);
+            ac_add(s->anchors, (struct str){word, len}, anchor,
+                   shape->lead[0]        ? 0
+                   : shape->flags & EDGE ? SHAPE_AT_EDGE
+                                         : SHAPE_ANYWHERE);
             anchor++;
             at += len + (at[len] == ' ');
         }

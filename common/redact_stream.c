@@ -229,9 +229,10 @@ static void run_class(struct tail *t, enum redact_tail kind, struct str text)
 }
 
 /* Covers what there is of a tail. */
-static bool run_tail(struct redact_stream *s, enum redact_tail kind, bool final)
+static bool run_tail(struct redact_stream *s, int slot, bool final)
 {
-    struct tail *t = &s->tails[kind];
+    struct tail *t = &s->tails[slot];
+    enum redact_tail kind = slot < TAIL_QUOTED ? (enum redact_tail)slot : TAIL_QUOTED;
     struct str text = strbuf_str(&s->buf);
     size_t from = t->until;
     if (kind == TAIL_QUOTED)
@@ -258,14 +259,17 @@ static bool start_tail(struct redact_stream *s, const struct redact_hit *h, stru
         s->pem_at = h->end;
         return true;
     }
-    struct tail *t = &s->tails[h->tail];
+    int slot = (int)h->tail;
+    if (h->tail == TAIL_QUOTED)
+        slot += (h->quote == '"' ? 0 : h->quote == '\'' ? 1 : 2) * REDACT_SLASHES + (int)(h->slashes % REDACT_SLASHES);
+    struct tail *t = &s->tails[slot];
     if (t->on || h->end < t->until)
         return true; /* it runs already, or ran over this place: it ends where that one did */
     *t = (struct tail){
         .on = true, .at = h->start, .until = h->end, .quote = h->quote, .slashes = h->slashes, .marker = marker};
     if (h->tail != TAIL_QUOTED) /* a quoted one's first bytes may hold the closing quote's backslashes */
         t->at = h->end;
-    return run_tail(s, h->tail, final);
+    return run_tail(s, slot, final);
 }
 
 /* ---- shapes ---- */
@@ -309,7 +313,9 @@ static bool look(struct redact_stream *s, int32_t anchor, size_t start, struct s
         return !s->pem || start < s->pem_at || end_pem(s, h.end);
     if (s->pem)
         return true;
-    struct str marker = s->r->kind_markers[h.kind];
+    struct str marker = s->r->kind_markers[h.kind], rest = {s->buf.ptr + h.start, s->buf.len - h.start};
+    if ((marker.ptr[0] & 0x80) && str_starts(rest, marker))
+        return true; /* it was redacted before */
     return push_shape(&s->shapes, (struct span){h.start, h.end, marker, false}) && start_tail(s, &h, marker, c->final);
 }
 
@@ -320,7 +326,8 @@ static size_t unfinished(const struct redact_stream *s, uint32_t state)
     struct str text = strbuf_str(&s->buf);
     for (; state != AC_ROOT; state = a->nodes[state].fail) {
         size_t start = text.len - a->nodes[state].depth;
-        if ((a->nodes[state].marks & SHAPE_HARD) && shapes_may_begin(text, start))
+        if ((a->nodes[state].marks & SHAPE_ANYWHERE) ||
+            ((a->nodes[state].marks & SHAPE_AT_EDGE) && shapes_may_begin(text, start)))
             return start;
     }
     return text.len;
@@ -334,7 +341,7 @@ static bool scan_shapes(struct redact_stream *s, bool final, size_t *ret_decided
     uint32_t state = AC_ROOT;
     size_t at = s->shapes_at;
     for (int k = 0; k < TAIL_COUNT; k++)
-        if (s->tails[k].on && !run_tail(s, (enum redact_tail)k, final))
+        if (s->tails[k].on && !run_tail(s, k, final))
             return false;
     while (at < text.len && c.hold == text.len) {
         if (state == AC_ROOT)
@@ -387,7 +394,7 @@ static void emit(struct redact_stream *s, size_t decided, const struct redact_si
 {
     for (;;) {
         struct span *a = first_of(&s->secrets), *b = first_of(&s->shapes);
-        bool secret = a && (!b || a->start <= b->start);
+        bool secret = a && (!b || a->start < b->start || (a->start == b->start && !b->goes_on));
         struct span *n = secret ? a : b;
         if (!n || n->start >= decided)
             break;
