@@ -293,7 +293,7 @@ static enum redact_word eval_body(const struct shapes *s, struct shape_match *m,
                                   bool final, struct redact_hit *hit)
 {
     const struct shape *shape = &shape_table[i];
-    size_t from, to;
+    size_t from = 0, to = 0;
     *hit = (struct redact_hit){.start = at, .kind = shape->kind, .tail = shape->tail};
     enum redact_word w = match(m, s->body[i], text, at, final, &hit->end);
     if (w != WORD_YES)
