@@ -162,6 +162,7 @@ static enum err connect_shard(struct node *n, unsigned i, struct strbuf *msg)
     struct redis_options o = {.loop = n->loop,
                               .kind = REDIS_COMMANDS,
                               .url = url,
+                              .user = n->config->redis_user,
                               .password = n->config->redis_password,
                               .name = name,
                               .on_state = on_state,

@@ -142,7 +142,7 @@ static bool redis_ready(struct dev *d, struct dev_text *t, const struct dev_opti
     (void)o;
     struct strbuf why;
     strbuf_init(&why, 1024);
-    redisContext *c = redis_sync_connect(t->redis_url, NULL, 1000, &why);
+    redisContext *c = redis_sync_connect(t->redis_url, &(struct redis_login){0}, 1000, &why);
     strbuf_done(&why);
     if (c)
         redisFree(c);

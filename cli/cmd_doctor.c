@@ -109,7 +109,8 @@ static void check_memory(struct doctor *d, struct str info)
 
 static void check_persistence(struct doctor *d, redisContext *c, struct str info)
 {
-    char aof[16] = "?", status[32] = "ok", fsync_policy[32] = "?", found[128];
+    /* A Redis user without CONFIG GET, which would show Redis' own passwords too, is not told. */
+    char aof[16] = "?", status[32] = "ok", fsync_policy[32] = "not shown", found[128];
     (void)redis_info_value(info, "aof_enabled", aof, sizeof(aof));
     (void)redis_info_value(info, "aof_last_write_status", status, sizeof(status));
     (void)config_get(c, "appendfsync", fsync_policy, sizeof(fsync_policy));
@@ -148,10 +149,10 @@ static void check_clock(struct doctor *d, redisContext *c)
     freeReplyObject(r);
 }
 
-static void check_clients(struct doctor *d, redisContext *c)
+static void check_clients(struct doctor *d, struct str info)
 {
     char max[32], found[64];
-    if (!config_get(c, "maxclients", max, sizeof(max)))
+    if (!redis_info_value(info, "maxclients", max, sizeof(max)))
         return;
     snprintf(found, sizeof(found), "maxclients %s", max);
     verdict(d, strtol(max, NULL, 10) >= 200 ? FINE : WARN, "connections", found,
@@ -197,19 +198,20 @@ static bool find_redis_password(struct doctor *d, char *ret_password, size_t cap
 static redisContext *reach_redis(struct doctor *d)
 {
     char url[4096] = "", password[1024], found[4600];
+    const struct redis_login login = {.user = getenv("ERRAND_REDIS_USER"), .password = password};
     const char *from = find_redis_url(url, sizeof(url));
     url[strcspn(url, ",")] = '\0'; /* the first holds what is global */
     if (!find_redis_password(d, password, sizeof(password)))
         return NULL;
     struct strbuf why;
     strbuf_init(&why, 1024);
-    redisContext *c = redis_sync_connect(url, password, 3000, &why);
+    redisContext *c = redis_sync_connect(url, &login, 3000, &why);
     explicit_bzero(password, sizeof(password));
     const char *at = strrchr(url, '@'), *reason = c || !why.ptr ? "" : why.ptr;
     snprintf(found, sizeof(found), "%s%s (from %s)%s%s", at ? "…" : "", at ? at : url, from, c ? "" : ": ", reason);
     bool locked = strstr(reason, "NOAUTH") || strstr(reason, "WRONGPASS");
     verdict(d, c ? FINE : BAD, "Redis", found,
-            locked ? "set ERRAND_REDIS_PASSWORD or ERRAND_REDIS_PASSWORD_FILE"
+            locked ? "set ERRAND_REDIS_PASSWORD or ERRAND_REDIS_PASSWORD_FILE, and ERRAND_REDIS_USER where Redis has users"
                    : "start Redis, or set ERRAND_REDIS_URL to where it is");
     strbuf_done(&why);
     return c;
@@ -226,7 +228,7 @@ static void check_redis(struct doctor *d)
         check_eviction(d, text);
         check_memory(d, text);
         check_clock(d, c);
-        check_clients(d, c);
+        check_clients(d, text);
     } else if (c) {
         verdict(d, BAD, "Redis", "INFO is refused", "allow the command INFO to Errand's Redis user");
     }
@@ -357,7 +359,7 @@ static int audit(struct doctor *d, const char *urls, const char *prefix, int64_t
         urls = found;
     }
     struct doctor_audit o = {.urls = urls,
-                             .password = password,
+                             .login = {.user = getenv("ERRAND_REDIS_USER"), .password = password},
                              .prefix = prefix     ? prefix
                                        : from_env ? from_env
                                                   : PREFIX_DEFAULT,

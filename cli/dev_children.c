@@ -74,6 +74,7 @@ static bool is_own_variable(const char *entry)
                                         "ERRAND_REDIS_URL=",
                                         "ERRAND_PREFIX=",
                                         "ERRAND_PORT_FILE=",
+                                        "ERRAND_REDIS_USER=",
                                         "ERRAND_REDIS_PASSWORD=",
                                         "ERRAND_REDIS_PASSWORD_FILE=",
                                         "ERRAND_METRICS_LISTEN=",

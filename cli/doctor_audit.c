@@ -75,7 +75,7 @@ static int look_at_shard(struct look *l, const struct doctor_audit *o)
         return unreachable(l, "its URL is too long");
     struct strbuf why;
     strbuf_init(&why, 1024);
-    redisContext *c = redis_sync_connect(url, o->password, TIMEOUT_MS, &why);
+    redisContext *c = redis_sync_connect(url, &o->login, TIMEOUT_MS, &why);
     int status = EXIT_OK;
     if (c) {
         struct key prefix = keys_shard(str_of(o->prefix), l->shard);
@@ -88,7 +88,8 @@ static int look_at_shard(struct look *l, const struct doctor_audit *o)
         if (err != ERR_OK || l->no_memory)
             status = unreachable(l, err == ERR_NO_MEMORY || l->no_memory ? "out of memory"
                                     : c->err                             ? c->errstr
-                                                                         : "a command was refused");
+                                                                         : "a command was refused: this takes the rights "
+                                                                           "of errand-doctor in docker/users.acl");
         redisFree(c);
     } else {
         status = unreachable(l, why.ptr ? why.ptr : "out of memory");

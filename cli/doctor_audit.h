@@ -3,11 +3,12 @@
 #define ERRAND_CLI_DOCTOR_AUDIT_H
 
 #include "cli/cli.h"
+#include "cli/redis_sync.h"
 
 struct doctor_audit {
-    const char *urls;     /* comma list: shard i lives at URL i mod n */
-    const char *password; /* where a URL has none */
-    const char *prefix;   /* of every key of the deployment */
+    const char *urls;         /* comma list: shard i lives at URL i mod n */
+    struct redis_login login; /* where a URL has no password */
+    const char *prefix;       /* of every key of the deployment */
     unsigned shards;
     bool events; /* read every event */
 };

@@ -14,12 +14,13 @@ static bool command_ok(redisContext *c, int argc, const char **argv, struct strb
     return ok;
 }
 
-static bool greet(redisContext *c, const struct redis_url *u, const char *password, struct strbuf *why)
+static bool greet(redisContext *c, const struct redis_url *u, const struct redis_login *login, struct strbuf *why)
 {
-    const char *secret = u->password ? u->password : password;
+    const char *secret = u->password ? u->password : login->password, *user = u->password ? u->user : login->user;
     if (secret && *secret) {
-        const char *with_user[] = {"AUTH", u->user, secret}, *plain[] = {"AUTH", secret};
-        if (!(u->user ? command_ok(c, 3, with_user, why) : command_ok(c, 2, plain, why)))
+        bool named = user && *user;
+        const char *with_user[] = {"AUTH", user, secret}, *plain[] = {"AUTH", secret};
+        if (!(named ? command_ok(c, 3, with_user, why) : command_ok(c, 2, plain, why)))
             return false;
     }
     if (u->db > 0) {
@@ -33,7 +34,8 @@ static bool greet(redisContext *c, const struct redis_url *u, const char *passwo
     return command_ok(c, 1, ping, why);
 }
 
-redisContext *redis_sync_connect(const char *url, const char *password, int64_t timeout_ms, struct strbuf *why)
+redisContext *redis_sync_connect(const char *url, const struct redis_login *login, int64_t timeout_ms,
+                                 struct strbuf *why)
 {
     struct redis_url u;
     const char *sentence = NULL;
@@ -46,7 +48,7 @@ redisContext *redis_sync_connect(const char *url, const char *password, int64_t 
         u.path ? redisConnectUnixWithTimeout(u.path, timeout) : redisConnectWithTimeout(u.host, u.port, timeout);
     if (!c || c->err) {
         strbuf_addz(why, c ? c->errstr : "out of memory");
-    } else if (redisSetTimeout(c, timeout) == REDIS_OK && greet(c, &u, password, why)) {
+    } else if (redisSetTimeout(c, timeout) == REDIS_OK && greet(c, &u, login, why)) {
         redis_url_done(&u);
         return c;
     }

@@ -6,8 +6,13 @@
 
 #include "common/strbuf.h"
 
-/* Connects, authenticates, selects; each step within timeout_ms. password: where the URL has none; may be NULL. NULL with a sentence in why. */
-redisContext *redis_sync_connect(const char *url, const char *password, int64_t timeout_ms, struct strbuf *why);
+/* As whom to connect where the URL has no password; "" or NULL for none, and for Redis' default user. */
+struct redis_login {
+    const char *user, *password;
+};
+/* Connects, authenticates, selects; each step within timeout_ms. NULL with a sentence in why. */
+redisContext *redis_sync_connect(const char *url, const struct redis_login *login, int64_t timeout_ms,
+                                 struct strbuf *why);
 /* The value of "name:" in an INFO text, copied into buf; false when it is not there. */
 bool redis_info_value(struct str info, const char *name, char *buf, size_t cap);
 

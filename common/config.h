@@ -13,6 +13,8 @@ enum { FOR_API = 1, FOR_RUNNER = 2, FOR_BOTH = 3 };
 #define CONFIG_TABLE(X)                                                                                                \
     X(redis_url, str, "redis-url", FOR_BOTH, "redis://127.0.0.1:6379/0", 0, 0,                                         \
       "Redis: redis://[user:password@]host:port/db or unix:///path[?db=n]; a comma list spreads the shards")           \
+    X(redis_user, str, "redis-user", FOR_BOTH, "", 0, 0,                                                               \
+      "Redis user that redis-password is of (default: Redis' own default user)")                                       \
     X(redis_password, secret, "redis-password", FOR_BOTH, "", 0, 0, "password for Redis where the URL has none")       \
     X(prefix, str, "prefix", FOR_BOTH, "errand:", 0, 0, "what every Redis key begins with")                            \
     X(shards, int, "shards", FOR_BOTH, "1", 1, 256, "number of shards, fixed when a deployment is made")               \

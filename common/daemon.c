@@ -25,6 +25,8 @@ static const char *check(const struct config *c, enum log_level *ret_level)
         return "log-format must be json or logfmt";
     if (strlen(c->prefix) > KEYS_PREFIX_MAX)
         return "prefix must be at most 64 bytes";
+    if (c->redis_user[0] && !c->redis_password[0])
+        return "redis-user needs a password: set ERRAND_REDIS_PASSWORD (or ERRAND_REDIS_PASSWORD_FILE)";
     return crypto_start() == ERR_OK ? NULL : "the system has no randomness";
 }
 

@@ -62,7 +62,7 @@ struct redis {
     enum redis_kind kind;
     enum redis_state state;
     struct redis_url url;
-    char *password, *name;
+    char *user, *password, *name;
     int64_t timeout_ms;
     size_t max_pending;
     redis_state_fn on_state;
@@ -589,6 +589,19 @@ static void greet(struct redis *r, redis_reply_fn fn, size_t argc, const struct 
     request_send(r, request_new(r, CONNECT_TIMEOUT_MS, fn, r), argc, argv);
 }
 
+/* A user and a password belong together: those of the URL, else those of the options. */
+static void authenticate(struct redis *r)
+{
+    const char *user = r->url.password ? r->url.user : r->user;
+    const char *password = r->url.password ? r->url.password : r->password;
+    if (!password || !*password)
+        return;
+    if (user && *user)
+        greet(r, on_greeting_part, 3, (const struct str[]){STR("AUTH"), str_of(user), str_of(password)});
+    else
+        greet(r, on_greeting_part, 2, (const struct str[]){STR("AUTH"), str_of(password)});
+}
+
 static void on_connected(struct redis *r)
 {
     struct sockaddr_storage peer;
@@ -608,11 +621,7 @@ static void on_connected(struct redis *r)
         setsockopt(r->hc->fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
         setsockopt(r->hc->fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
     }
-    const char *password = r->url.password ? r->url.password : r->password;
-    if (password && *password && r->url.user)
-        greet(r, on_greeting_part, 3, (const struct str[]){STR("AUTH"), str_of(r->url.user), str_of(password)});
-    else if (password && *password)
-        greet(r, on_greeting_part, 2, (const struct str[]){STR("AUTH"), str_of(password)});
+    authenticate(r);
     char db[16];
     snprintf(db, sizeof db, "%d", r->url.db);
     if (r->url.db)
@@ -715,6 +724,7 @@ struct redis *redis_new(const struct redis_options *o)
     }
     r->loop = o->loop;
     r->kind = o->kind;
+    r->user = o->user ? strdup(o->user) : NULL;
     r->password = o->password ? strdup(o->password) : NULL;
     r->name = strdup(o->name);
     PRE(r->name);
@@ -741,6 +751,7 @@ static void redis_destroy(void *p)
         }
     }
     free(r->subs);
+    free(r->user);
     free(r->password);
     free(r->name);
     redis_url_done(&r->url);

@@ -23,7 +23,8 @@ struct redis_options {
     struct loop *loop;
     enum redis_kind kind;
     const char *url;         /* redis://[user:password@]host[:port][/db] or unix:///path[?db=n]; copied */
-    const char *password;    /* used where the URL has none; NULL or "" for none; copied */
+    const char *user;        /* whose password that is; NULL or "" for Redis' default user; copied */
+    const char *password;    /* used, with its user, where the URL has none; NULL or "" for none; copied */
     const char *name;        /* for CLIENT SETNAME and logs, e.g. "errand-api:node1"; copied */
     int64_t timeout_ms;      /* per command; 0: 5000. Blocking calls have their own: redis_command_timeout */
     size_t max_pending;      /* requests without an answer; 0: 100000. Past it: ERR_OVERLOADED */

@@ -483,6 +483,7 @@ enum err shard_start(struct worker *w, unsigned number, struct strbuf *ret_messa
     struct redis_options o = {.loop = w->loop,
                               .kind = REDIS_COMMANDS,
                               .url = url,
+                              .user = w->config->redis_user,
                               .password = w->config->redis_password,
                               .name = name,
                               .on_state = on_state,

@@ -155,7 +155,7 @@ class Seed:
             state = self.client.states[spec.index]
             live = [(r.record, self._how(r)) for r in state.readers if r.ended is not None and not r.error]
             tasks.append(checks.Task(run_id, spec, state.stop_status, state.stop_said, live))
-        view = (self.cluster.ports(), self.stack.key, self.stack.prefix, self.redis.socket)
+        view = (self.cluster.ports(), self.stack.key, self.stack.prefix, self.redis.socket, self.redis.users.login("operator"))
         self.summaries, found = checks.check_all(tasks, view, self.number, max(2, os.cpu_count() or 2))
         self.violations += found
         self._check_trees()

@@ -72,12 +72,12 @@ def test_a_large_run_is_not_kept_out_by_another_shard(stack):
     api = stack.api(env=env)
 
     def submit(workspace, agent):
-        answer = api.post("/v1/runs", {"agent": agent}, headers={"X-Errand-Workspace": workspace})
+        answer = api.post("/v1/runs", {"agent": agent}, workspace=workspace)
         assert answer.status == 202, answer
         return answer.json()["runId"]
 
     def status(workspace, run_id):
-        return api.get(f"/v1/runs/{run_id}", headers={"X-Errand-Workspace": workspace}).json()["status"]
+        return api.get(f"/v1/runs/{run_id}", workspace=workspace).json()["status"]
 
     homes = {}
     for name in "abcdefghijklmnop":
@@ -90,4 +90,4 @@ def test_a_large_run_is_not_kept_out_by_another_shard(stack):
     wait_until(lambda: status(large_home, large) == "success", 8)
     assert status(small_home, small[-1]) == "queued", "nobody was in its way"
     for run_id in small:
-        api.post(f"/v1/runs/{run_id}/stop", headers={"X-Errand-Workspace": small_home})
+        api.post(f"/v1/runs/{run_id}/stop", workspace=small_home)

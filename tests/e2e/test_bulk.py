@@ -113,7 +113,7 @@ def test_trees_that_nobody_may_see(api):
                                (f"/v1/runs/{run_id}/tree?limit=1001", 400, "invalid_parameter"), (f"/v1/runs/{run_id}/tree?depth=1", 400, "invalid_parameter")):
         answer = api.get(path)
         assert (answer.status, answer.code) == (status, code), answer
-    assert api.get(f"/v1/runs/{run_id}/tree", headers={"X-Errand-Workspace": "other"}).status == 404
+    assert api.get(f"/v1/runs/{run_id}/tree", workspace="other").status == 404
     assert api.post(f"/v1/runs/{run_id}/tree").status == 405
 
 

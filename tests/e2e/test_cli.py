@@ -488,21 +488,22 @@ def test_runners_that_may_execute_nothing(stack, api, redis, folder):
     cli = Cli(folder, api.url, stack.key)
     status, text = on_terminal(cli, "runners")
     assert status == 0 and "EXECUTORS" in text and "\033[33mnone\033[0m" in text
-    checks = {row["check"]: row for row in cli.json("doctor", env={"ERRAND_REDIS_URL": redis.url})}
+    checks = {row["check"]: row for row in cli.json("doctor", env={"ERRAND_REDIS_URL": redis.url, **redis.users.env("doctor")})}
     assert checks["executors"]["status"] == "warning" and checks["executors"]["found"] == "no runner may execute anything" and "ERRAND_EXECUTORS" in checks["executors"]["todo"]
     stack.runner(api=api)
-    checks = {row["check"]: row for row in cli.json("doctor", env={"ERRAND_REDIS_URL": redis.url})}
+    checks = {row["check"]: row for row in cli.json("doctor", env={"ERRAND_REDIS_URL": redis.url, **redis.users.env("doctor")})}
     assert checks["executors"]["status"] == "ok"
 
 
-def test_doctor_and_the_password_of_redis(alone, redis):
+def test_doctor_and_the_password_of_redis(alone, redis_factory):
+    redis = redis_factory(users=None)
     redis.command("CONFIG", "SET", "requirepass", "s3cret")
 
     def found(**env):
         rows = {row["check"]: row for row in alone.json("doctor", status=1, env={"ERRAND_REDIS_URL": redis.url, **env})}
         return rows.get("Redis password") or rows["Redis"]
     for env in ({}, {"ERRAND_REDIS_PASSWORD": "wrong"}):
-        assert found(**env)["status"] == "failed" and found(**env)["todo"] == "set ERRAND_REDIS_PASSWORD or ERRAND_REDIS_PASSWORD_FILE"
+        assert found(**env)["status"] == "failed" and found(**env)["todo"].startswith("set ERRAND_REDIS_PASSWORD or ERRAND_REDIS_PASSWORD_FILE,")
     assert found(ERRAND_REDIS_PASSWORD="s3cret")["status"] == "ok"
     assert found(ERRAND_REDIS_PASSWORD_FILE=alone.file("password", "s3cret\n"))["status"] == "ok"
     assert found(ERRAND_REDIS_PASSWORD_FILE=alone.file("password", "wrong\n"))["status"] == "failed"
@@ -510,8 +511,21 @@ def test_doctor_and_the_password_of_redis(alone, redis):
     assert missing["status"] == "failed" and "/nonexistent/password" in missing["found"]
 
 
+def test_doctor_and_the_users_of_redis(alone, redis):
+    def found(check="Redis", **env):
+        return {row["check"]: row for row in alone.json("doctor", status=1, env={"ERRAND_REDIS_URL": redis.url, **env})}.get(check)
+    for user in ("api", "runner", "doctor", "operator"):
+        login = redis.users.env(user)
+        assert found(**login)["status"] == "ok" and found("clock", **login)["status"] == "ok" and found("connections", **login)["found"].startswith("maxclients ")
+        assert ("not shown" in found("persistence", **login)["found"]) == (user != "operator")
+        name, password = redis.users.login(user)
+        assert found(ERRAND_REDIS_URL=f"unix://{redis.socket}", ERRAND_REDIS_PASSWORD=password)["status"] == "failed", "it is nobody's without its user"
+        assert found(ERRAND_REDIS_USER=name, ERRAND_REDIS_PASSWORD=password + "x")["status"] == "failed"
+    assert found()["status"] == "failed" and "ERRAND_REDIS_USER" in found()["todo"]
+
+
 def test_doctor(cli, stack, redis):
-    env = {"ERRAND_REDIS_URL": redis.url}
+    env = {"ERRAND_REDIS_URL": redis.url, **redis.users.env("doctor")}
     done = cli("doctor", env=env)
     assert done.returncode == 0 and "✘" not in done.stdout, done.stdout
     checks = {row["check"]: row for row in cli.json("doctor", env=env)}

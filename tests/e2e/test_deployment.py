@@ -42,20 +42,20 @@ def test_shards_on_several_redis_servers(stack, redis, redis_factory):
     stack.runner(env=env, api=apis[0])
     shards = set()
     for i in range(16):
-        workspace = {"X-Errand-Workspace": f"w{i}"}
-        answer = apis[i % 2].post("/v1/runs", {"agent": HELLO}, headers=workspace)
+        workspace = f"w{i}"
+        answer = apis[i % 2].post("/v1/runs", {"agent": HELLO}, workspace=workspace)
         assert answer.status == 202, answer
         run_id = answer.json()["runId"]
         shard = int(run_id[:2], 16)
         shards.add(shard)
-        record = apis[1 - i % 2].get(f"/v1/runs/{run_id}?wait=20", headers=workspace).json()
+        record = apis[1 - i % 2].get(f"/v1/runs/{run_id}?wait=20", workspace=workspace).json()
         assert record["status"] == "success" and record["workspaceId"] == f"w{i}"
-        assert [r["runId"] for r in apis[0].get("/v1/runs", headers=workspace).json()["runs"]] == [run_id]
+        assert [r["runId"] for r in apis[0].get("/v1/runs", workspace=workspace).json()["runs"]] == [run_id]
         assert apis[0].get(f"/v1/runs/{run_id}").status == 404, "another workspace's run"
         home, elsewhere = (redis, other) if shard % 2 == 0 else (other, redis)
         key = f"{stack.shard(shard)}run:{run_id}"
         assert home.command("EXISTS", key) == 1 and elsewhere.command("EXISTS", key) == 0
-        with apis[1].stream(run_id, headers=workspace) as stream:
+        with apis[1].stream(run_id, workspace=workspace) as stream:
             assert stream.frames()[-1].event == "done"
     assert shards == {0, 1, 2, 3}
     assert apis[0].get("/v1/runs/07000000-0000-4000-8000-000000000000").code == "run_not_found", "a shard that is not there"
@@ -69,7 +69,7 @@ def test_one_of_two_redis_servers_away(stack, redis, redis_factory):
     stack.runner(env=env, api=api)
 
     def submit(workspace):
-        return api.post("/v1/runs", {"agent": HELLO}, headers={"X-Errand-Workspace": workspace})
+        return api.post("/v1/runs", {"agent": HELLO}, workspace=workspace)
     names = {}
     for i in range(20):
         run_id = submit(f"w{i}").json()["runId"]
@@ -77,7 +77,7 @@ def test_one_of_two_redis_servers_away(stack, redis, redis_factory):
     other.kill9()
     wait_until(lambda: submit(names[1]).status == 503, 10)
     run_id = submit(names[0]).json()["runId"]
-    assert api.get(f"/v1/runs/{run_id}?wait=20", headers={"X-Errand-Workspace": names[0]}).json()["status"] == "success"
+    assert api.get(f"/v1/runs/{run_id}?wait=20", workspace=names[0]).json()["status"] == "success"
     other.start()
     wait_until(lambda: submit(names[1]).status == 202, 10)
 
@@ -93,22 +93,21 @@ def test_runs_that_wait_for_their_redis_hold_no_slot(stack, redis, redis_factory
 
     def workspace_of(shard):
         for i in range(64):
-            headers = {"X-Errand-Workspace": f"w{i}"}
-            if int(api.post("/v1/runs", {"agent": HELLO}, headers=headers).json()["runId"][:2], 16) == shard:
-                return headers
+            if int(api.post("/v1/runs", {"agent": HELLO}, workspace=f"w{i}").json()["runId"][:2], 16) == shard:
+                return f"w{i}"
         raise AssertionError("no workspace of that shard")
     here, there = workspace_of(0), workspace_of(1)
-    runs = [api.post("/v1/runs", {"agent": waits}, headers=there).json()["runId"] for _ in range(2)]
+    runs = [api.post("/v1/runs", {"agent": waits}, workspace=there).json()["runId"] for _ in range(2)]
     for run_id in runs:
-        wait_until(lambda r=run_id: api.get(f"/v1/runs/{r}", headers=there).json()["status"] == "running", 20)
+        wait_until(lambda r=run_id: api.get(f"/v1/runs/{r}", workspace=there).json()["status"] == "running", 20)
     other.kill9()
     with open(go, "w", encoding="ascii"):
         pass
-    run_id = api.post("/v1/runs", {"agent": HELLO}, headers=here).json()["runId"]
-    assert api.get(f"/v1/runs/{run_id}?wait=20", headers=here).json()["status"] == "success"
+    run_id = api.post("/v1/runs", {"agent": HELLO}, workspace=here).json()["runId"]
+    assert api.get(f"/v1/runs/{run_id}?wait=20", workspace=here).json()["status"] == "success"
     other.start()
     for run_id in runs:
-        record = wait_until(lambda r=run_id: (a := api.get(f"/v1/runs/{r}?wait=5", headers=there)).status == 200 and a.json(), 20)
+        record = wait_until(lambda r=run_id: (a := api.get(f"/v1/runs/{r}?wait=5", workspace=there)).status == 200 and a.json(), 20)
         assert record["status"] == "success" and record["attempt"] == 1
 
 
@@ -124,7 +123,8 @@ def test_replicas_must_confirm_where_that_is_asked(stack, redis_factory):
     alone = api.post("/v1/runs", {"agent": HELLO})
     assert alone.status == 202 and alone.json()["durable"] is False
     assert api.wait(alone.json()["runId"])["status"] == "success", "it is kept and goes on all the same"
-    replica = redis_factory()
+    name, password = primary.users.login("replica")
+    replica = redis_factory(options={"masteruser": name, "masterauth": password})
     replica.command("REPLICAOF", "127.0.0.1", port)
     wait_until(lambda: replica.info("replication")["master_link_status"] == "up", 20)
     confirmed = wait_until(lambda: (a := api.post("/v1/runs", {"agent": HELLO})).json().get("durable") is not False and a, 10)
@@ -134,7 +134,7 @@ def test_replicas_must_confirm_where_that_is_asked(stack, redis_factory):
 
 def test_a_password_from_a_file(stack, redis_factory, folder):
     password = "p" + os.urandom(12).hex()
-    guarded = redis_factory()
+    guarded = redis_factory(users=None)  # a Redis that has one password and no users
     guarded.command("CONFIG", "SET", "requirepass", password)
     path = os.path.join(folder, "password")
     with open(path, "w", encoding="ascii") as f:
@@ -180,8 +180,9 @@ def test_what_is_wrong_is_said_and_the_status_is_2(folder, program, args, env, s
 
 def test_standard_descriptors_that_are_closed(stack, api, folder):
     """Nothing else takes their numbers, so that logs go nowhere, and not into a socket or a pipe of ours."""
-    env = stack.environment({"ERRAND_EXECUTORS": "process", "ERRAND_API_BASE": api.url, "ERRAND_ROOT_KEY": stack.key})
-    nodes = [subprocess.Popen(["sh", "-c", f"exec {os.path.join(build_dir(), program)} <&- >&- 2>&-"], env=env, cwd=folder) for program in ("errand-runner --slots 4", "errand-api --listen 127.0.0.1:0 --port-file port")]
+    env = {"ERRAND_EXECUTORS": "process", "ERRAND_API_BASE": api.url, "ERRAND_ROOT_KEY": stack.root_key}
+    nodes = [subprocess.Popen(["sh", "-c", f"exec {os.path.join(build_dir(), program)} {args} <&- >&- 2>&-"], env=stack.environment(env, program), cwd=folder)
+             for program, args in (("errand-runner", "--slots 4"), ("errand-api", "--listen 127.0.0.1:0 --port-file port"))]
     try:
         wait_until(lambda: api.get("/v1/runners").json()["runners"], 10)
         runs = [api.submit(HELLO) for _ in range(60)]
@@ -211,7 +212,7 @@ def test_a_redis_that_evicts_is_refused(stack, redis):
 
 def test_a_busy_port_is_named(stack, api):
     done = subprocess.run([os.path.join(build_dir(), "errand-api"), "--listen", f"127.0.0.1:{api.port}"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=20,
-                          env=stack.environment({"ERRAND_ROOT_KEY": stack.key}))
+                          env=stack.environment({"ERRAND_ROOT_KEY": stack.root_key}, "errand-api"))
     assert done.returncode == 1 and str(api.port) in done.stderr, done
 
 

@@ -33,7 +33,7 @@ class Place:
         return self.stack.runner(slots=slots, env={**SHARDS, "ERRAND_NODE": name, **env})
 
     def ask(self, method, path, body=None, node=0, ws=None):
-        return self.apis[node].request(method, path, body, headers={"X-Errand-Workspace": ws} if ws else None)
+        return self.apis[node].request(method, path, body, workspace=ws)
 
     def try_submit(self, ws, agent=HELLO, node=0, **fields):
         return self.ask("POST", "/v1/runs", {"agent": agent, **fields}, node, ws)

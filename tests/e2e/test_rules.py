@@ -191,7 +191,7 @@ def test_one_run_beside_a_hundred_thousand(stack, apis):
         assert apis[i % 2].post("/v1/runs/batch", body).status == 200
     stack.runner(slots=4)
     wait_until(lambda: int(stack.redis.command("HGET", stack.shard() + "queued", "default")) < 19900, 20)
-    answer = apis[0].request("POST", "/v1/runs", {"agent": agents.process(["/bin/true"], name="t", protocol="text")}, {"X-Errand-Workspace": "small"})
+    answer = apis[0].request("POST", "/v1/runs", {"agent": agents.process(["/bin/true"], name="t", protocol="text")}, workspace="small")
     run_id = answer.json()["runId"]
     at = int(stack.redis.command("HGET", stack.shard() + "queued", "default"))
 

@@ -87,7 +87,7 @@ def test_made_shown_replaced_deleted(api):
 def test_they_are_listed_by_name_in_pages(api):
     for i in range(5):
         put(api, f"s{i}", everyMs=3600000)
-    other = api.request("PUT", "/v1/schedules/s0", {"everyMs": 5000, "run": RUN}, headers={"X-Errand-Workspace": "other"})
+    other = api.request("PUT", "/v1/schedules/s0", {"everyMs": 5000, "run": RUN}, workspace="other")
     assert other.status == 201
     seen, path = [], "/v1/schedules?limit=2"
     while path:
@@ -188,7 +188,7 @@ def test_a_tick_runs_as_its_template_says(stack, api, runner):
     assert after["paused"] and "nextAt" not in after
     record = api.wait(after["lastRunId"])
     assert record["status"] == "success" and record["scheduleName"] == "s"
-    assert (record["input"], record["labels"], record["priority"], record["sessionId"], record["createdBy"]) == ({"n": 7}, {"a": "b"}, "high", "x", "root")
+    assert (record["input"], record["labels"], record["priority"], record["sessionId"], record["createdBy"]) == ({"n": 7}, {"a": "b"}, "high", "x", api.created_by)
     ticks = check_each_tick_once(stack, "s")
     assert all(t % 1000 == 0 and t >= at - 1000 for t in ticks) and after["lastAt"] == iso(ticks[-1]) and after["runs"] == len(ticks)
     holds_for(lambda: counted(api, "s") == len(ticks), 1.5, "paused")

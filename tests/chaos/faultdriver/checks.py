@@ -27,10 +27,10 @@ class Node:
 class View:
     """As much of a stack as the exact-delivery check needs, made anew in each checking process."""
 
-    def __init__(self, ports, key, prefix, socket):
+    def __init__(self, ports, key, prefix, socket, login):
         self.key, self.prefix, self.ports = key, prefix, ports
         self.apis = [Node(p, key) for p in ports]
-        self.redis = RedisClient(socket, 60)
+        self.redis = RedisClient(socket, 60, login)
 
     def shard(self, n=0):
         return f"{self.prefix}{{{n}}}:"

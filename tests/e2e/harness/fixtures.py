@@ -8,6 +8,7 @@ import pytest
 from .nodes import Stack, build_dir, release_dir
 from .redis_proxy import RedisProxy
 from .redis_server import RedisServer
+from .redis_users import RedisUsers
 
 
 def pytest_configure(config):
@@ -34,13 +35,13 @@ def folder():
 
 @pytest.fixture
 def redis_factory(folder):
-    """Makes private Redis servers with options of the test's own; the first one lives in the test's folder."""
-    made = []
+    """Makes private Redis servers with options of the test's own, all with the same users; the first one lives in the test's folder."""
+    made, users = [], RedisUsers()
 
     def make(**kwargs):
         path = os.path.join(folder, f"r{len(made)}")
         os.mkdir(path)
-        made.append(RedisServer(path, **kwargs).start())
+        made.append(RedisServer(path, **{"users": users, **kwargs}).start())
         return made[-1]
     yield make
     for server in made:

@@ -4,12 +4,16 @@ import re
 import secrets
 
 from . import http_client
+from .build import scopes
 from .processes import Process, of_run
+from .redis_users import USER_OF, RedisUsers
 from .sse import Reader, Stream, replay, stream_path
 from .wait import wait_until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 TERMINAL = ("success", "error", "stopped")
+# What tests ask as, unless they need the root key by nature: "root", or "scoped" (a key of the workspace `default` with every scope).
+TEST_KEY = os.environ.get("ERRAND_TEST_KEY", "root")
 
 
 def build_dir():
@@ -29,9 +33,21 @@ class Api:
         self.stack, self.process, self.port = stack, process, port
         self.url = f"http://127.0.0.1:{port}"
 
-    def request(self, method, path, body=None, headers=None, timeout=60.0):
-        """As the root key, unless `headers` says otherwise (a value of None leaves a header out)."""
-        fields = {"Authorization": f"Bearer {self.stack.key}"}
+    @property
+    def key(self):
+        """What requests are made with by default."""
+        return self.stack.key
+
+    @property
+    def created_by(self):
+        """The id of that key, as records name it."""
+        return "root" if TEST_KEY == "root" else self.key.split("_")[1]
+
+    def request(self, method, path, body=None, headers=None, timeout=60.0, workspace=None):
+        """With the default key, unless `headers` says otherwise (a value of None leaves a header out). `workspace`: in that one, which takes the root key."""
+        fields = {"Authorization": f"Bearer {self.key if workspace is None else self.stack.root_key}"}
+        if workspace is not None:
+            fields["X-Errand-Workspace"] = workspace
         fields.update(headers or {})
         return http_client.request(self.port, method, path, body, fields, timeout)
 
@@ -66,14 +82,16 @@ class Api:
             return self_record if self_record["status"] in wanted else None
         return wait_until(reached, timeout, f"run {run_id} is {' or '.join(wanted)}")
 
-    def stream(self, run_id, **kwargs):
-        return Stream(self.port, stream_path(run_id), self.stack.key, **kwargs)
+    def stream(self, run_id, workspace=None, **kwargs):
+        if workspace is not None:
+            return Stream(self.port, stream_path(run_id), self.stack.root_key, headers={"X-Errand-Workspace": workspace}, **kwargs)
+        return Stream(self.port, stream_path(run_id), self.key, **kwargs)
 
     def replay(self, run_id, **kwargs):
-        return replay(self.port, run_id, self.stack.key, **kwargs)
+        return replay(self.port, run_id, self.key, **kwargs)
 
     def reader(self, run_id, **kwargs):
-        return Reader([self.port], run_id, self.stack.key, **kwargs)
+        return Reader([self.port], run_id, self.key, **kwargs)
 
     def ready(self):
         try:
@@ -108,25 +126,43 @@ class Runner:
 
 
 class Stack:
-    """One test's whole: its folder, Redis, key, prefix, and the nodes it started."""
+    """One test's whole: its folder, Redis, keys, prefix, and the nodes it started. `key` is what tests ask with; `root_key` only what a key of one workspace can't do."""
 
     def __init__(self, folder, redis):
         self.folder, self.redis = folder, redis
-        self.key = secrets.token_urlsafe(32)
-        self.prefix = f"t{secrets.token_hex(4)}:"
+        self.root_key, self._key = secrets.token_urlsafe(32), None
+        self.prefix = (redis.users or RedisUsers()).prefix
         self.apis, self.runners, self.run_ids = [], [], []
         self.processes = []  # all that were started
         self._serial = 0
+
+    @property
+    def key(self):
+        """The default key. A scoped one is made by the first node that is ready, or else when it is asked for."""
+        if TEST_KEY == "root":
+            return self.root_key
+        if self._key is None:
+            self._key = self.make_key(name="tests", scopes=scopes())
+        return self._key
+
+    def make_key(self, **fields):
+        """Has a key made with the root key; returns its text."""
+        node = next(a for a in self.apis if a.process.alive())
+        answer = node.post("/v1/keys", fields, headers={"Authorization": f"Bearer {self.root_key}"})
+        assert answer.status == 201, answer
+        return answer.json()["key"]
 
     def shard(self, n=0):
         """What the keys of a shard begin with."""
         return f"{self.prefix}{{{n}}}:"
 
-    def environment(self, extra=None):
-        """A node's whole environment: nothing of the tests' own but the path and the sanitizers' options."""
+    def environment(self, extra=None, program="errand"):
+        """A program's whole environment: nothing of the tests' own but the path and the sanitizers' options. Each has the Redis user of its kind."""
         env = {k: os.environ[k] for k in ("PATH", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS") if k in os.environ}
         env.update(HOME=self.folder, LC_ALL="C.UTF-8", TMPDIR=self.folder, ERRAND_REDIS_URL=self.redis.url, ERRAND_PREFIX=self.prefix,
                    ERRAND_DRAIN_MS="2000", ERRAND_LOG_LEVEL="debug")
+        if self.redis.users is not None:
+            env.update(self.redis.users.env(USER_OF.get(program, "doctor")))
         env.update({k: str(v) for k, v in (extra or {}).items()})
         return env
 
@@ -135,13 +171,13 @@ class Stack:
         self._serial += 1
         name = f"{program}-{self._serial}"
         path = os.path.join(build or build_dir(), program)
-        self.processes.append(Process(name, [path, *args], os.path.join(self.folder, f"{name}.log"), self.environment(env), self.folder))
+        self.processes.append(Process(name, [path, *args], os.path.join(self.folder, f"{name}.log"), self.environment(env, program), self.folder))
         return self.processes[-1]
 
     def api(self, args=(), env=None, build=None, wait=True, port=0):
         """An API node on a port of its own choice (or `port`); with `wait`, ready."""
         port_file = os.path.join(self.folder, f"port-{self._serial + 1}")
-        process = self.start("errand-api", ["--listen", f"127.0.0.1:{port}", "--port-file", port_file, *args], {"ERRAND_ROOT_KEY": self.key, **(env or {})}, build)
+        process = self.start("errand-api", ["--listen", f"127.0.0.1:{port}", "--port-file", port_file, *args], {"ERRAND_ROOT_KEY": self.root_key, **(env or {})}, build)
 
         def chosen():
             assert process.alive(), f"{process.name} ended with {process.popen.returncode}: {process.output().decode('utf-8', 'replace')[-3000:]}"
@@ -154,6 +190,7 @@ class Stack:
         self.apis.append(node)
         if wait:
             wait_until(node.ready, 30, f"{process.name} is ready")
+            assert self.key
         return node
 
     def runner(self, args=(), env=None, build=None, slots=8, api=None):

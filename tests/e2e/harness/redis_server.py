@@ -4,6 +4,7 @@ import os
 import socket
 
 from .processes import Process
+from .redis_users import RedisUsers
 from .wait import wait_until
 
 
@@ -12,13 +13,15 @@ class RedisError(Exception):
 
 
 class RedisClient:
-    """One blocking connection; commands are argument vectors, replies are bytes, int, list or None."""
+    """One blocking connection; commands are argument vectors, replies are bytes, int, list or None. `login`: user and password."""
 
-    def __init__(self, path, timeout=10.0):
+    def __init__(self, path, timeout=10.0, login=None):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(timeout)
         self.sock.connect(path)
         self.file = self.sock.makefile("rb")
+        if login is not None:
+            self.command("AUTH", *login)
 
     def command(self, *args):
         words = [a if isinstance(a, bytes) else str(a).encode() for a in args]
@@ -54,13 +57,20 @@ class RedisClient:
 
 
 class RedisServer:
-    """redis-server with port 0. It may be killed, started again, and lose the tail of its append-only file in between."""
+    """redis-server with port 0. It may be killed, started again, and lose the tail of its append-only file in between.
+    Its users are those that are shipped (`users`; made here unless given), and nobody else is let in; `command` is the operator's. With users=None everybody may do everything."""
 
-    def __init__(self, folder, aof=True, fsync="everysec", options=None):
+    OWN = object()
+
+    def __init__(self, folder, aof=True, fsync="everysec", options=None, users=OWN):
         self.folder, self.socket = folder, os.path.join(folder, "redis.sock")
         self.url = f"unix://{self.socket}"
         self.options = {"port": "0", "unixsocket": self.socket, "dir": folder, "save": "", "appendonly": "yes" if aof else "no",
                         "appendfsync": fsync, "maxmemory-policy": "noeviction", "daemonize": "no", "loglevel": "notice"}
+        self.users = RedisUsers() if users is self.OWN else users
+        if self.users is not None:
+            self.options["aclfile"] = os.path.join(folder, "users.acl")
+            self.users.write(self.options["aclfile"])
         self.options.update(options or {})
         self.process = self._client = None
 
@@ -83,12 +93,16 @@ class RedisServer:
     def command(self, *args):
         """On a connection that is made anew when it was lost. A command whose reply was lost is not repeated."""
         if self._client is None:
-            self._client = RedisClient(self.socket)
+            self._client = self.client()
         try:
             return self._client.command(*args)
         except OSError:
             self._drop()
             raise
+
+    def client(self, user="operator", timeout=10.0):
+        """One more connection, as this user."""
+        return RedisClient(self.socket, timeout, self.users and self.users.login(user))
 
     def _drop(self):
         if self._client is not None:
