@@ -171,6 +171,7 @@ def test_a_config_file_an_environment_and_a_flag(stack, folder):
     ("errand-runner", ["--exec-path", "/nonexistent"], {}, "exec"), ("errand-runner", ["--config", "/nonexistent"], {}, "/nonexistent"),
     ("errand-runner", ["--executors", "process", "--work-dir", "/nonexistent"], {}, "work-dir"), ("errand-runner", ["--queues", "default gpu"], {}, "default gpu"), ("errand-runner", ["--metrics-listen", "127.0.0.1:70000"], {}, ""),
     ("errand-api", ["--listen", "127.0.0.1:99999"], {"ERRAND_ROOT_KEY": "x" * 32}, "99999"),
+    ("errand-api", ["--redis-user", "errand-api"], {"ERRAND_ROOT_KEY": "x" * 32}, "ERRAND_REDIS_PASSWORD"), ("errand-runner", [], {"ERRAND_REDIS_USER": "errand-runner", "ERRAND_REDIS_PASSWORD": ""}, "redis-user"),
 ])
 def test_what_is_wrong_is_said_and_the_status_is_2(folder, program, args, env, says):
     done = subprocess.run([os.path.join(build_dir(), program), *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=20, cwd=folder,

@@ -169,7 +169,7 @@ void audit_due(struct harness *h, const char *run)
 
 redisContext *audit_listen(struct harness *h, const char *pattern)
 {
-    redisContext *ear = redisConnectUnix(h->socket);
+    redisContext *ear = harness_connect_sync(h);
     assert_true(ear && !ear->err);
     redisSetTimeout(ear, (struct timeval){.tv_sec = 10});
     redisReply *r = redisCommand(ear, "PSUBSCRIBE %s", harness_key(h, "%s", pattern));

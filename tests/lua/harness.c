@@ -146,10 +146,39 @@ static int free_port(void)
     return ntohs(a.sin_port);
 }
 
+/* The ACL file, as docker/users.sh makes it. */
+static void exec_users(struct harness *h)
+{
+    char path[96];
+    snprintf(path, sizeof path, "%s/users.acl", h->dir);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    if (fd < 0 || dup2(fd, 1) < 0)
+        _exit(126);
+    setenv("ERRAND_REDIS_API_PASSWORD", h->api_password, 1);
+    setenv("ERRAND_REDIS_OPERATOR_PASSWORD", h->operator_password, 1);
+    unsetenv("ERRAND_PREFIX");
+    execlp("sh", "sh", SOURCE_DIR "/docker/users.sh", (char *)NULL);
+    _exit(127);
+}
+
+static void make_users(struct harness *h)
+{
+    int status;
+    crypto_token(h->api_password);
+    crypto_token(h->operator_password);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        exec_users(h);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
 static void exec_server(struct harness *h)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that crashes leaves no server behind */
-    char port[8], log[96];
+    char port[8], log[96], users[96];
+    snprintf(users, sizeof users, "%s/users.acl", h->dir);
     snprintf(port, sizeof port, "%d", h->port);
     snprintf(log, sizeof log, "%s/redis.log", h->dir);
     const char *args[40] = {"redis-server",
@@ -186,6 +215,10 @@ static void exec_server(struct harness *h)
         args[n++] = "--requirepass";
         args[n++] = h->options->password;
     }
+    if (h->options->users) {
+        args[n++] = "--aclfile";
+        args[n++] = users;
+    }
     union {
         const char **in;
         char **out;
@@ -210,6 +243,23 @@ static void sync_close(struct harness *h)
     h->sync = NULL;
 }
 
+redisContext *harness_connect_sync(struct harness *h)
+{
+    redisContext *c = redisConnectUnix(h->socket);
+    assert_non_null(c);
+    if (c->err)
+        return c;
+    redisSetTimeout(c, (struct timeval){.tv_sec = WAIT_MS / 1000});
+    redisReply *r = NULL;
+    if (h->options->users)
+        r = redisCommand(c, "AUTH errand-operator %s", h->operator_password);
+    else if (h->options->password)
+        r = redisCommand(c, "AUTH %s", h->options->password);
+    if (r)
+        freeReplyObject(r);
+    return c;
+}
+
 /* Whether it takes connections and has loaded; opens h->sync. */
 static bool answers(void *ctx)
 {
@@ -220,15 +270,10 @@ static bool answers(void *ctx)
         fail_msg("redis-server ended with status %d; see %s/redis.log", status, h->dir);
     }
     sync_close(h);
-    h->sync = redisConnectUnix(h->socket);
-    assert_non_null(h->sync);
+    h->sync = harness_connect_sync(h);
     if (h->sync->err)
         return false;
-    redisSetTimeout(h->sync, (struct timeval){.tv_sec = WAIT_MS / 1000});
-    redisReply *r = h->options->password ? redisCommand(h->sync, "AUTH %s", h->options->password) : NULL;
-    if (r)
-        freeReplyObject(r);
-    r = redisCommand(h->sync, "PING");
+    redisReply *r = redisCommand(h->sync, "PING");
     bool ready = r && r->type == REDIS_REPLY_STATUS;
     if (r)
         freeReplyObject(r);
@@ -279,8 +324,12 @@ void harness_redis_continue(struct harness *h)
 
 static struct redis *connection(struct harness *h, enum redis_kind kind)
 {
-    struct redis_options o = {
-        .loop = h->loop, .kind = kind, .url = h->url, .password = h->options->password, .name = "test"};
+    struct redis_options o = {.loop = h->loop,
+                              .kind = kind,
+                              .url = h->url,
+                              .user = h->options->users ? "errand-api" : NULL,
+                              .password = h->options->users ? h->api_password : h->options->password,
+                              .name = "test"};
     struct redis *r = redis_new(&o);
     assert_non_null(r);
     return r;
@@ -311,6 +360,8 @@ struct harness *harness_start(const struct harness_options *o)
     h->port = h->options->tcp ? free_port() : 0;
     h->loop = loop_new();
     assert_non_null(h->loop);
+    if (h->options->users)
+        make_users(h);
     harness_redis_launch(h);
     h->redis = harness_connect(h, REDIS_COMMANDS);
     return h;
@@ -338,6 +389,12 @@ void harness_stop(struct harness *h)
 }
 
 int harness_group_start(void **state)
+{
+    *state = harness_start(&(struct harness_options){.users = true});
+    return 0;
+}
+
+int harness_group_start_plain(void **state)
 {
     *state = harness_start(NULL);
     return 0;

@@ -28,6 +28,7 @@ struct harness {
     char socket[96], url[128];
     int port;           /* of TCP on 127.0.0.1 where asked for; else 0 */
     pid_t pid;          /* of redis-server; 0 while it is down */
+    char api_password[44], operator_password[44]; /* of errand-api and errand-operator; "" without users */
     redisContext *sync; /* for harness_do */
     struct harness_options *options;
     struct harness_block *blocks;
@@ -38,14 +39,16 @@ struct harness_options {
     bool tcp;              /* listens on 127.0.0.1 too */
     const char *maxmemory; /* e.g. "8mb"; NULL for none. Policy noeviction. */
     const char *password;  /* requirepass; NULL for none */
+    bool users;            /* those of docker/users.acl: h->redis and harness_connect are errand-api, harness_do the operator */
 };
 
 /* o may be NULL: none of it. Everything up and connected. */
 struct harness *harness_start(const struct harness_options *o);
 /* Ends and removes everything, also what a failed test left; NULL is fine. */
 void harness_stop(struct harness *h);
-/* For cmocka. */
+/* For cmocka. With users; plain: everybody may do everything. */
 int harness_group_start(void **state);
+int harness_group_start_plain(void **state);
 int harness_group_stop(void **state);
 int harness_test_start(void **state);
 
@@ -70,6 +73,9 @@ void harness_wait_up(struct harness *h, struct redis *r, bool up);
 void harness_turn(struct harness *h);
 /* One more connection to the server, up. */
 struct redis *harness_connect(struct harness *h, enum redis_kind kind);
+
+/* A blocking connection of the test's own, as the operator where there are users; err is set where nobody answers. The caller frees. */
+redisContext *harness_connect_sync(struct harness *h);
 
 /* ---- looking into Redis: synchronous, on a connection beside the loop's. fmt is hiredis' (%s, %b, %d); every %s is one argument whatever it contains. ---- */
 const redisReply *harness_do(struct harness *h, const char *fmt, ...);

@@ -486,7 +486,7 @@ static void test_without_redis(void **state)
     struct harness *h = *state;
     struct audit_counts counts;
     (void)build(h);
-    redisContext *c = redisConnectUnix(h->socket);
+    redisContext *c = harness_connect_sync(h);
     assert_true(c && !c->err);
     harness_redis_kill(h);
     harness_assert_err(audit_shard(c, h->prefix, NULL, no_finding, NULL, &counts), ERR_REDIS_UNAVAILABLE);

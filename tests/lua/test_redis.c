@@ -861,6 +861,53 @@ static void test_a_wrong_password_is_tried_again_until_it_is_right(void **state)
     harness_stop(h);
 }
 
+static struct redis *as(struct harness *h, const char *url, const char *user, const char *password)
+{
+    struct redis_options o = {
+        .loop = h->loop, .kind = REDIS_COMMANDS, .url = url, .user = user, .password = password, .name = "named"};
+    struct redis *r = redis_new(&o);
+    assert_non_null(r);
+    return r;
+}
+
+static const char *name_of(struct harness *h, struct redis *r)
+{
+    struct asked a;
+    harness_wait_up(h, r, true);
+    ask(r, "ACL WHOAMI", &a);
+    harness_settle(h, r);
+    redis_free(r);
+    return harness_printf(h, "%s", a.text);
+}
+
+static void test_users_of_redis(void **state)
+{
+    (void)state;
+    struct harness *h = harness_start(&(struct harness_options){.tcp = true, .password = "of-default"});
+    harness_do(h, "ACL SETUSER one on >of-one ~* &* +@all");
+    char of_url[128], only_password[128];
+    snprintf(of_url, sizeof of_url, "redis://one:of-one@127.0.0.1:%d", h->port);
+    snprintf(only_password, sizeof only_password, "redis://:of-default@127.0.0.1:%d", h->port);
+    assert_string_equal(name_of(h, as(h, h->url, "one", "of-one")), "one"); /* on a socket, whose URL can't say it */
+    assert_string_equal(name_of(h, as(h, h->url, NULL, "of-default")), "default");
+    assert_string_equal(name_of(h, as(h, h->url, "", "of-default")), "default");
+    assert_string_equal(name_of(h, as(h, of_url, "two", "of-two")), "one"); /* the URL's user goes with its password */
+    assert_string_equal(name_of(h, as(h, only_password, "one", "of-one")), "default");
+    harness_stop(h);
+}
+
+static void test_another_users_password_lets_nobody_in(void **state)
+{
+    (void)state;
+    struct harness *h = harness_start(&(struct harness_options){.password = "of-default"});
+    harness_do(h, "ACL SETUSER one on >of-one ~* &* +@all");
+    struct redis *r = as(h, h->url, "one", "of-default");
+    harness_wait(h, was_refused, h, "refused twice");
+    assert_false(redis_is_up(r));
+    redis_free(r);
+    harness_stop(h);
+}
+
 static void test_what_is_acknowledged_survives_a_kill_with_aof(void **state)
 {
     (void)state;
@@ -987,9 +1034,11 @@ int main(void)
         T(test_ending_it_from_inside_a_subscription),
         T(test_tcp_with_name_password_database_and_client_name),
         T(test_a_wrong_password_is_tried_again_until_it_is_right),
+        T(test_users_of_redis),
+        T(test_another_users_password_lets_nobody_in),
         T(test_what_is_acknowledged_survives_a_kill_with_aof),
         T(test_urls),
         T(test_reading_replies_of_any_shape),
     };
-    return cmocka_run_group_tests(tests, harness_group_start, harness_group_stop);
+    return cmocka_run_group_tests(tests, harness_group_start_plain, harness_group_stop);
 }
