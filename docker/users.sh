@@ -25,6 +25,8 @@ hash_of() {
     case $password in
     '') return ;;
     *[[:space:]]*) die "$variable has white space in it" ;;
+    # podman-compose leaves ${NAME:-} as it stands where there is no value: that text must not become a password.
+    *\$*) die "$variable has a \$ in it: was it not filled in?" ;;
     esac
     # What Redis stores is a plain SHA-256: only a password that nobody can guess is safe behind it.
     [ ${#password} -ge 32 ] || die "$variable must have at least 32 characters (head -c 32 /dev/urandom | base64)"

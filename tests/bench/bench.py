@@ -2,7 +2,7 @@
 """`./dev bench`: throughput, latency and memory of Errand, one JSON line a figure, each beside the raw Redis figure of the same run.
 
 A figure is {"name", "value", "unit", "rawRedis", "rawUnit", "ratio", …}: machines are noisy, so ratios are what to compare. Names given as arguments select figures; those of the scripts by themselves (scripts.py,
-longest.py) need no node, and `--small` makes them quick.
+longest.py) need no node, and `--small` makes them quick. `--users`: nodes have the Redis users of docker/users.acl.
 """
 import json
 import os
@@ -22,6 +22,11 @@ import longest
 import scripts
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tests", "e2e"))
+
+from harness.redis_users import RedisUsers  # noqa: E402
+
+USERS = RedisUsers("errand:") if "--users" in sys.argv else None
 BUILD = os.environ.get("ERRAND_BUILD", os.path.join(ROOT, "build"))
 KEY = "errand_root_" + secrets.token_urlsafe(32)
 NOOP = {"name": "noop", "executor": "process", "command": ["/bin/true"], "protocol": "text"}
@@ -45,16 +50,26 @@ class System:
         self.socket = os.path.join(self.dir.name, "redis.sock")
         self.processes = []
         self.spawn(["redis-server", "--port", "0", "--unixsocket", self.socket, "--save", "", "--appendonly", "yes", "--appendfsync", "everysec",
-                    "--dir", self.dir.name, "--maxmemory-policy", "noeviction", "--loglevel", "warning"])
+                    "--dir", self.dir.name, "--maxmemory-policy", "noeviction", "--loglevel", "warning", *self.users_file()])
         wait_for(lambda: self.redis("PING") == "PONG", "Redis")
         self.env = {"PATH": os.environ["PATH"], "ERRAND_REDIS_URL": f"unix://{self.socket}", "ERRAND_ROOT_KEY": KEY, "ERRAND_LOG_LEVEL": "warn",
                     "ERRAND_READER_BUFFER": str(64 << 20)}  # readers share one core with everything else: the figure is what all get, not who is cut
         self.port_file = os.path.join(self.dir.name, "port")
-        self.api = self.spawn([os.path.join(BUILD, "errand-api"), "--listen", "127.0.0.1:0", "--port-file", self.port_file], self.env)
+        self.api = self.spawn([os.path.join(BUILD, "errand-api"), "--listen", "127.0.0.1:0", "--port-file", self.port_file], self.env_of("api"))
         self.port = int(wait_for(lambda: os.path.exists(self.port_file) and open(self.port_file).read().strip(), "the API node"))
         wait_for(lambda: self.get("/readyz", raw=True) == 200, "readiness")
-        self.runner = self.spawn([os.path.join(BUILD, "errand-runner"), "--slots", str(slots), "--executors", "process", "--api-base", f"http://127.0.0.1:{self.port}"], self.env)
+        self.runner = self.spawn([os.path.join(BUILD, "errand-runner"), "--slots", str(slots), "--executors", "process", "--api-base", f"http://127.0.0.1:{self.port}"], self.env_of("runner"))
         wait_for(lambda: self.get("/v1/runners")["runners"], "the runner")
+
+    def users_file(self):
+        if USERS is None:
+            return []
+        path = os.path.join(self.dir.name, "users.acl")
+        USERS.write(path)
+        return ["--aclfile", path]
+
+    def env_of(self, user):
+        return {**self.env, **(USERS.env(user) if USERS else {})}
 
     def spawn(self, command, env=None):
         p = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(os.path.join(self.dir.name, f"log{len(self.processes)}"), "wb"))
@@ -72,7 +87,9 @@ class System:
         self.dir.cleanup()
 
     def redis(self, *args):
-        done = subprocess.run(["redis-cli", "-s", self.socket, *args], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        name, password = USERS.login("operator") if USERS else ("default", "")
+        env = {"PATH": os.environ["PATH"], **({"REDISCLI_AUTH": password} if USERS else {})}
+        done = subprocess.run(["redis-cli", "-s", self.socket, *(["--user", name] if USERS else []), *args], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env)
         return done.stdout.strip()
 
     def call(self, method, path, body=None, headers=None, raw=False):
@@ -99,7 +116,8 @@ class System:
 
     def raw_figure(self, test_args, requests=100000, clients=50, pipeline=16):
         """Requests a second of redis-benchmark for one command."""
-        done = subprocess.run(["redis-benchmark", "-s", self.socket, "-n", str(requests), "-c", str(clients), "-P", str(pipeline), "-q", *test_args],
+        login = ["--user", USERS.login("operator")[0], "-a", USERS.login("operator")[1]] if USERS else []
+        done = subprocess.run(["redis-benchmark", "-s", self.socket, *login, "-n", str(requests), "-c", str(clients), "-P", str(pipeline), "-q", *test_args],
                               stdout=subprocess.PIPE, text=True)
         found = re.findall(r"([\d.]+) requests per second", done.stdout)
         return float(found[-1]) if found else 0.0
@@ -256,6 +274,10 @@ def raw_xrange(s, run):
     """(bytes a second, seconds) of a bare XRANGE of the whole stream over one socket, nothing parsed."""
     c = socket.socket(socket.AF_UNIX)
     c.connect(s.socket)
+    if USERS:
+        words = ["AUTH", *USERS.login("operator")]
+        c.sendall((f"*{len(words)}\r\n" + "".join(f"${len(w)}\r\n{w}\r\n" for w in words)).encode())
+        assert c.recv(100) == b"+OK\r\n"
     words = ["XRANGE", f"errand:{{0}}:run:{run}:events", "-", "+"]
     request = f"*{len(words)}\r\n" + "".join(f"${len(w)}\r\n{w}\r\n" for w in words) + "*1\r\n$4\r\nPING\r\n"
     began, size, tail, room = time.monotonic(), 0, b"", bytearray(1 << 20)
@@ -330,7 +352,7 @@ LOAD = os.path.join(tempfile.gettempdir(), f"errand-bench-load-{os.getpid()}")
 
 
 def main():
-    chosen = [word for word in sys.argv[1:] if word != "--small"] or [*FIGURES, *SCRIPT_FIGURES]
+    chosen = [word for word in sys.argv[1:] if word not in ("--small", "--users")] or [*FIGURES, *SCRIPT_FIGURES]
     unknown = [name for name in chosen if name not in FIGURES and name not in SCRIPT_FIGURES]
     if unknown:
         print(f"bench: no such figure: {', '.join(unknown)} (there are: {', '.join([*FIGURES, *SCRIPT_FIGURES])})", file=sys.stderr)

@@ -80,12 +80,27 @@ class Podman:
                 self("rmi", before)
 
 
+def make_secrets(folder):
+    """What docker/secrets.sh makes, by name; asked again it keeps what is there."""
+    path = os.path.join(folder, "secrets-" + secrets.token_hex(4))
+    for _ in range(2):
+        done = sh("sh", "docker/secrets.sh", path)
+        assert done.returncode == 0 and done.stdout == "", done.stdout
+        assert os.stat(path).st_mode & 0o777 == 0o600
+        with open(path, encoding="ascii") as f:
+            lines = f.read().splitlines()
+    found = dict(line.split("=", 1) for line in lines)
+    assert len(found) == len(lines) == len(set(found.values())) and all(len(value) >= 32 for value in found.values())
+    return found
+
+
 class Deployment:
     """Containers under the names of compose.yml, and the port of the load balancer on this machine."""
 
     def __init__(self, podman):
         self.podman, self.tag = podman, "errand-test-" + secrets.token_hex(4)
-        self.port, self.key = free_port(), secrets.token_urlsafe(32)
+        self.port, self.secrets = free_port(), make_secrets(podman.folder)
+        self.key = self.secrets["ERRAND_ROOT_KEY"]
         self.auth = {"Authorization": f"Bearer {self.key}"}
 
     def name(self, service):
@@ -137,7 +152,7 @@ class Composed(Deployment):
         override = os.path.join(podman.folder, f"{self.tag}.yml")
         with open(override, "w", encoding="ascii") as f:
             f.write("services:\n" + "".join(f"  {s}:\n    image: {podman.images[IMAGE_OF[s]]}\n" for s in SERVICES))
-        env = {**podman.env, "ERRAND_ROOT_KEY": self.key, "ERRAND_PORT": str(self.port)}
+        env = {**podman.env, **self.secrets, "ERRAND_PORT": str(self.port)}
         done = sh("podman-compose", "-p", self.tag, "-f", "docker/compose.yml", "-f", override, "up", "-d", timeout=120, env=env)
         assert done.returncode == 0, done.stdout[-3000:]
 
@@ -162,6 +177,9 @@ class Composed(Deployment):
 
     def address(self, service):
         return "127.0.0.1:7070"  # what the image listens on, seen from inside
+
+    def redis_host(self):
+        return "127.0.0.1"
 
     def close(self):
         super().close()
@@ -193,12 +211,15 @@ class OnLoopback(Deployment):
     def __init__(self, podman):
         super().__init__(podman)
         self.hosts = loopback_hosts()
-        redis = {"ERRAND_REDIS_URL": f"redis://{self.hosts['redis']}:6379/0"}
-        self._run("redis", "redis-server", "/etc/redis/errand.conf", "--bind", self.hosts["redis"])
+        passwords = {name: value for name, value in self.secrets.items() if name.startswith("ERRAND_REDIS_")}
+        self._run("redis", "redis.sh", "--bind", self.hosts["redis"], env=passwords)
+
+        def redis(user):
+            return {"ERRAND_REDIS_URL": f"redis://{self.hosts['redis']}:6379/0", "ERRAND_REDIS_USER": f"errand-{user}", "ERRAND_REDIS_PASSWORD": passwords[f"ERRAND_REDIS_{user.upper()}_PASSWORD"]}
         for name in ("api1", "api2"):
-            self._run(name, "errand-api", env={**redis, "ERRAND_LISTEN": self.address(name), "ERRAND_ROOT_KEY": self.key, "ERRAND_KEY": self.key, "ERRAND_URL": f"http://{self.address(name)}"})
+            self._run(name, "errand-api", env={**redis("api"), "ERRAND_LISTEN": self.address(name), "ERRAND_ROOT_KEY": self.key, "ERRAND_KEY": self.key, "ERRAND_URL": f"http://{self.address(name)}"})
         for name in ("runner1", "runner2"):
-            self._run(name, "errand-runner", env={**redis, "ERRAND_METRICS_LISTEN": self.address(name), "ERRAND_EXECUTORS": "process", "ERRAND_API_BASE": f"http://127.0.0.1:{self.port}"})
+            self._run(name, "errand-runner", env={**redis("runner"), "ERRAND_METRICS_LISTEN": self.address(name), "ERRAND_EXECUTORS": "process", "ERRAND_API_BASE": f"http://127.0.0.1:{self.port}"})
         run_nginx(podman, self.name("lb"), self.port, self.hosts)
 
     def _run(self, service, *command, env=None):
@@ -207,6 +228,9 @@ class OnLoopback(Deployment):
 
     def address(self, service):
         return f"{self.hosts[service]}:7070"
+
+    def redis_host(self):
+        return self.hosts["redis"]
 
     def check_health(self):
         for service in ("api1", "api2", "runner1", "runner2"):  # what the images' check asks; its address is another one here
@@ -268,9 +292,22 @@ def is_sound(d):
     d.check_health()
     doctor = wait_until(lambda: (r := d.exec("api1", "errand", "doctor")) and "runners            2" in r.stdout and r, 20, "doctor sees two runners")
     assert doctor.returncode == 0 and doctor.stdout.rstrip().endswith("All is well."), doctor.stdout
+    refuses_strangers(d)
     for example in ("hello", "log-triage"):  # a shell script and a Python one
         ran = d.exec("api1", "errand", "run", "--file", f"/usr/share/errand/examples/{example}/agent.json", "--follow")
         assert ran.returncode == 0, ran.stdout
+
+
+def refuses_strangers(d):
+    """Redis asks everybody who they are, and keeps hashes alone; doctor and people have users of their own."""
+    cli = f"redis-cli -h {d.redis_host()} "
+    assert "NOAUTH" in d.exec("redis", "sh", "-c", cli + "ping").stdout
+    whoami = d.exec("redis", "sh", "-c", f"REDISCLI_AUTH=$ERRAND_REDIS_OPERATOR_PASSWORD {cli} --user errand-operator acl whoami")
+    assert whoami.stdout.strip() == "errand-operator", whoami.stdout
+    seen = d.exec("redis", "sh", "-c", "cat /run/errand/users.acl; cat /proc/[0-9]*/cmdline").stdout
+    assert "user errand-api on #" in seen and not [name for name, value in d.secrets.items() if value in seen], seen
+    audit = d.podman("exec", "-e", "ERRAND_REDIS_USER=errand-doctor", "-e", "ERRAND_REDIS_PASSWORD=" + d.secrets["ERRAND_REDIS_DOCTOR_PASSWORD"], d.name("api1"), "errand", "doctor", "--audit")
+    assert audit.returncode == 0 and "0 findings" in audit.stdout, audit.stdout
 
 
 def streams_at_once(d):
@@ -399,6 +436,15 @@ def test_compose_and_the_images_name_the_same_things():
     assert set(re.findall(r"server (\w+):7070", nginx)) == {"api1", "api2"}
     assert "proxy_buffering off;" in nginx and "proxy_read_timeout 1h;" in nginx
     redis = read("docker", "redis.conf")
+    assert re.search(r"^aclfile /run/errand/users.acl$", redis, re.M), "without its users it does not start"
+    # Each service is given the password of its own user, and only Redis has all.
+    for service, user in (("api", "API"), ("runner", "RUNNER")):
+        part = compose.split(f"x-{service}: &{service}", 1)[1].split("\n\n", 1)[0]
+        assert re.findall(r"ERRAND_REDIS_\w+PASSWORD", part) == [f"ERRAND_REDIS_{user}_PASSWORD"] and f"ERRAND_REDIS_USER: errand-{user.lower()}" in part
+    values = re.findall(r"^ *(?:- )?\w*(?:PASSWORD|KEY)\w*[:=] *(.*)$", compose, re.M)
+    assert len(values) >= 8 and all(re.fullmatch(r"\$\{\w+(:\?[^}]+)?\}", value) for value in values), values  # no secret has a default
+    for ignored in (".gitignore", ".dockerignore"):
+        assert "docker/.env" in read(ignored).split()
     assert re.search(r"^appendonly yes$", redis, re.M) and re.search(r"^maxmemory-policy noeviction$", redis, re.M)
     # The build's packages are those of ./dev, by asking it; nothing comes from elsewhere.
     assert "./dev packages build" in dockerfile and "./dev packages test" in dockerfile and not re.search(r"wget|pip3? |npm |git clone|ADD ", dockerfile)
@@ -423,8 +469,8 @@ def test_the_runtime_image_has_the_libraries_that_the_programs_need():
     assert {"tini", "curl", "ca-certificates", "python3", "git"} <= listed
 
 
-def test_compose_yml_is_read_by_podman_compose():
+def test_compose_yml_is_read_by_podman_compose(tmp_path):
     if not shutil.which("podman-compose"):
         pytest.skip("podman-compose is not installed")
-    done = sh("podman-compose", "--dry-run", "-f", "docker/compose.yml", "build", env={**os.environ, "ERRAND_ROOT_KEY": "x" * 32})
+    done = sh("podman-compose", "--dry-run", "-f", "docker/compose.yml", "build", env={**os.environ, **make_secrets(str(tmp_path))})
     assert done.returncode == 0 and all(f"--target {t}" in done.stdout for t in ("runtime", "redis", "nginx")), done.stdout[-2000:]

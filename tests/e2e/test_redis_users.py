@@ -178,7 +178,7 @@ def test_what_users_sh_prints(folder):
 
 @pytest.mark.parametrize("env, says", [
     ({}, "no password is set"), ({"ERRAND_REDIS_API_PASSWORD": ""}, "no password is set"), ({"ERRAND_REDIS_API_PASSWORD": "x" * 31}, "32 characters"), ({"ERRAND_REDIS_API_PASSWORD": "x" * 31 + " y"}, "white space"),
-    ({"ERRAND_REDIS_RUNNER_PASSWORD_FILE": "/nonexistent"}, "ERRAND_REDIS_RUNNER_PASSWORD_FILE"), ({"ERRAND_REDIS_RUNNER_PASSWORD_FILE": "/dev/null"}, "empty"),
+    ({"ERRAND_REDIS_OPERATOR_PASSWORD": "${ERRAND_REDIS_OPERATOR_PASSWORD:-}"}, "was it not filled in"), ({"ERRAND_REDIS_RUNNER_PASSWORD_FILE": "/nonexistent"}, "ERRAND_REDIS_RUNNER_PASSWORD_FILE"), ({"ERRAND_REDIS_RUNNER_PASSWORD_FILE": "/dev/null"}, "empty"),
     ({"ERRAND_REDIS_API_PASSWORD": "x" * 32, "ERRAND_PREFIX": "a b"}, "ERRAND_PREFIX"), ({"ERRAND_REDIS_API_PASSWORD": "x" * 32, "ERRAND_REDIS_OPERATOR_PASSWORD": "short"}, "ERRAND_REDIS_OPERATOR_PASSWORD"),
 ])
 def test_what_users_sh_refuses(env, says):

@@ -10,8 +10,8 @@ USER_OF = {"errand-api": "api", "errand-runner": "runner"}  # by program; all ot
 class RedisUsers:
     """`login(user)` is what AUTH takes, `env(user)` what a node of ours does. Users: api, runner, doctor, replica, operator."""
 
-    def __init__(self):
-        self.prefix = f"t{secrets.token_hex(4)}:"
+    def __init__(self, prefix=None):
+        self.prefix = prefix or f"t{secrets.token_hex(4)}:"
         self.passwords = {user: secrets.token_urlsafe(32) for user in ("api", "runner", "doctor", "replica", "operator")}
 
     def login(self, user):
