@@ -211,8 +211,9 @@ static redisContext *reach_redis(struct doctor *d)
     snprintf(found, sizeof(found), "%s%s (from %s)%s%s", at ? "…" : "", at ? at : url, from, c ? "" : ": ", reason);
     bool locked = strstr(reason, "NOAUTH") || strstr(reason, "WRONGPASS");
     verdict(d, c ? FINE : BAD, "Redis", found,
-            locked ? "set ERRAND_REDIS_PASSWORD or ERRAND_REDIS_PASSWORD_FILE, and ERRAND_REDIS_USER where Redis has users"
-                   : "start Redis, or set ERRAND_REDIS_URL to where it is");
+            locked
+                ? "set ERRAND_REDIS_PASSWORD or ERRAND_REDIS_PASSWORD_FILE, and ERRAND_REDIS_USER where Redis has users"
+                : "start Redis, or set ERRAND_REDIS_URL to where it is");
     strbuf_done(&why);
     return c;
 }

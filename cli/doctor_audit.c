@@ -88,8 +88,8 @@ static int look_at_shard(struct look *l, const struct doctor_audit *o)
         if (err != ERR_OK || l->no_memory)
             status = unreachable(l, err == ERR_NO_MEMORY || l->no_memory ? "out of memory"
                                     : c->err                             ? c->errstr
-                                                                         : "a command was refused: this takes the rights "
-                                                                           "of errand-doctor in docker/users.acl");
+                                             : "a command was refused: this takes the rights "
+                                               "of errand-doctor in docker/users.acl");
         redisFree(c);
     } else {
         status = unreachable(l, why.ptr ? why.ptr : "out of memory");

@@ -43,7 +43,7 @@ def test_every_option_is_listed_with_its_default_and_meaning(program):
 def test_every_option_of_the_docs_exists():
     shown = "".join(subprocess.run([os.path.join(build_dir(), p), "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout for p in ("errand-api", "errand-runner", "errand"))
     known = set(re.findall(r"ERRAND_[A-Z_]+", shown)) | {"ERRAND_CONFIG", "ERRAND_URL", "ERRAND_KEY"}
-    agents = set(re.findall(r"`(ERRAND_[A-Z_]+)`", read("docs", "agents.md"))) | set(re.findall(r"ERRAND_[A-Z]+", read("docker", "compose.yml")))
+    agents = set(re.findall(r"`(ERRAND_[A-Z_]+)`", read("docs", "agents.md"))) | set(re.findall(r"ERRAND_[A-Z_]+", read("docker", "compose.yml")))
     for name in documents():
         for option in set(re.findall(r"\bERRAND_[A-Z_]*[A-Z]\b", read(name))):
             assert option in known | agents or option.replace("_FILE", "") in known or option.startswith("ERRAND_TEST"), f"{name}: {option}"

@@ -26,10 +26,10 @@ struct harness {
     struct str prefix;   /* errand:{0}: */
     char dir[64];        /* its own, removed in the end */
     char socket[96], url[128];
-    int port;           /* of TCP on 127.0.0.1 where asked for; else 0 */
-    pid_t pid;          /* of redis-server; 0 while it is down */
+    int port;                                     /* of TCP on 127.0.0.1 where asked for; else 0 */
+    pid_t pid;                                    /* of redis-server; 0 while it is down */
     char api_password[44], operator_password[44]; /* of errand-api and errand-operator; "" without users */
-    redisContext *sync; /* for harness_do */
+    redisContext *sync;                           /* for harness_do */
     struct harness_options *options;
     struct harness_block *blocks;
 };
@@ -39,7 +39,7 @@ struct harness_options {
     bool tcp;              /* listens on 127.0.0.1 too */
     const char *maxmemory; /* e.g. "8mb"; NULL for none. Policy noeviction. */
     const char *password;  /* requirepass; NULL for none */
-    bool users;            /* those of docker/users.acl: h->redis and harness_connect are errand-api, harness_do the operator */
+    bool users; /* those of docker/users.acl: h->redis and harness_connect are errand-api, harness_do the operator */
 };
 
 /* o may be NULL: none of it. Everything up and connected. */

@@ -5,9 +5,9 @@ import re
 
 def scopes():
     """The words of all scopes, from their table."""
-    with open(os.path.join(os.path.dirname(__file__), "..", "..", "..", "api", "scope.h"), encoding="utf-8") as f:
+    with open(os.path.join(os.path.dirname(__file__), "..", "..", "..", "common", "scope.h"), encoding="utf-8") as f:
         found = re.findall(r'X\(SCOPE_\w+, "([a-z:]+)"', f.read())
-    assert found, "no scope in api/scope.h"
+    assert found, "no scope in common/scope.h"
     return found
 
 
