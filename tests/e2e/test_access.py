@@ -10,6 +10,8 @@ from harness.http_client import Connection, request
 from harness.wait import wait_until
 from test_keys import bearer, make
 
+pytestmark = pytest.mark.root_key
+
 RUN, NOBODY = "00000000-0000-4000-8000-000000000000", "0123456789abcdef"
 
 # operationId → the scope it needs: the test's own word, beside the route table. "": any valid key. None: no API key at all.

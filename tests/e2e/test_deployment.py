@@ -217,6 +217,7 @@ def test_a_busy_port_is_named(stack, api):
     assert done.returncode == 1 and str(api.port) in done.stderr, done
 
 
+@pytest.mark.root_key  # no other key can be looked up
 def test_without_redis_at_the_start(stack, redis):
     """A node that finds no Redis waits for it, says so, and serves as soon as it is there."""
     redis.kill9()

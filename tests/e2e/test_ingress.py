@@ -150,9 +150,9 @@ def test_credentials_of_a_runtime(stack, apis, remote):
     t = remote.now()
     body = {"v": 1, "runId": remote.run_id, "events": [event(2, t)]}
     not_yours = [other.token, "ert_1_" + "A" * 43]  # looks like a run that is not there
-    for token in ["x", stack.key, remote.token + "x", remote.token[:-1], *not_yours]:
+    for token in ["x", stack.root_key, remote.token + "x", remote.token[:-1], *not_yours]:
         answer = remote.post(body, token=token)
-        wanted = (403, "forbidden") if token == stack.key else (404, "run_not_found") if token in not_yours else (401, "unauthorized")
+        wanted = (403, "forbidden") if token == stack.root_key else (404, "run_not_found") if token in not_yours else (401, "unauthorized")
         assert (answer.status, answer.code) == wanted, token
         assert remote.manifest(token=token).status == answer.status
     nobody = "00ffffff-ffff-4fff-8fff-ffffffffffff"

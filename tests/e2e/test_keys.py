@@ -12,6 +12,8 @@ from harness.sse import Stream, stream_path
 from harness.wait import wait_until
 from test_secrets import assert_nowhere, stored_files
 
+pytestmark = pytest.mark.root_key
+
 
 def make(api, name="test", scopes=("*",), workspace=None, key=None, **fields):
     """A key: its whole record, `key` included."""

@@ -8,6 +8,8 @@ import pytest
 
 from harness.nodes import build_dir
 
+pytestmark = pytest.mark.root_key
+
 
 @pytest.fixture
 def errand(stack, api):

@@ -16,6 +16,8 @@ from harness.issuer import Issuer, Key, b64, claims, hs256
 from harness.nodes import build_dir
 from harness.wait import wait_until
 
+pytestmark = pytest.mark.root_key
+
 OPEN = {"ERRAND_ALLOW_PRIVATE_ADDRESSES": "true", "ERRAND_AUTH_FAILURES_MAX": "0"}
 GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
 TYPE = "urn:ietf:params:oauth:token-type:"

@@ -13,6 +13,7 @@ from .redis_users import RedisUsers
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "release: runs the Release build (memory and latency are measured on it)")
+    config.addinivalue_line("markers", "root_key: asks with the root key by nature (keys, policies, the audit log of what was done as root)")
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -60,7 +61,7 @@ def redis(redis_factory):
 def stack(request, folder, redis):
     """An empty stack on that Redis. At the end its nodes must leave with status 0, without a sanitizer's complaint and without a process left behind."""
     assert os.path.exists(os.path.join(build_dir(), "errand-api")), f"no errand-api in {build_dir()}: ./dev build, or name the build in ERRAND_BUILD"
-    made = Stack(folder, redis)
+    made = Stack(folder, redis, **({"test_key": "root"} if request.node.get_closest_marker("root_key") else {}))
     if request.node.get_closest_marker("release"):
         made.start = _with_build(made.start, release_dir())
     request.node.errand_stack = made

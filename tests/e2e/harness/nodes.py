@@ -13,7 +13,7 @@ from .wait import wait_until
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 TERMINAL = ("success", "error", "stopped")
 # What tests ask as, unless they need the root key by nature: "root", or "scoped" (a key of the workspace `default` with every scope).
-TEST_KEY = os.environ.get("ERRAND_TEST_KEY", "root")
+TEST_KEY = os.environ.get("ERRAND_TEST_KEY", "scoped")
 
 
 def build_dir():
@@ -41,7 +41,7 @@ class Api:
     @property
     def created_by(self):
         """The id of that key, as records name it."""
-        return "root" if TEST_KEY == "root" else self.key.split("_")[1]
+        return "root" if self.key == self.stack.root_key else self.key.split("_")[1]
 
     def request(self, method, path, body=None, headers=None, timeout=60.0, workspace=None):
         """With the default key, unless `headers` says otherwise (a value of None leaves a header out). `workspace`: in that one, which takes the root key."""
@@ -128,8 +128,8 @@ class Runner:
 class Stack:
     """One test's whole: its folder, Redis, keys, prefix, and the nodes it started. `key` is what tests ask with; `root_key` only what a key of one workspace can't do."""
 
-    def __init__(self, folder, redis):
-        self.folder, self.redis = folder, redis
+    def __init__(self, folder, redis, test_key=TEST_KEY):
+        self.folder, self.redis, self.test_key = folder, redis, test_key
         self.root_key, self._key = secrets.token_urlsafe(32), None
         self.prefix = (redis.users or RedisUsers()).prefix
         self.apis, self.runners, self.run_ids = [], [], []
@@ -139,7 +139,7 @@ class Stack:
     @property
     def key(self):
         """The default key. A scoped one is made by the first node that is ready, or else when it is asked for."""
-        if TEST_KEY == "root":
+        if self.test_key == "root":
             return self.root_key
         if self._key is None:
             self._key = self.make_key(name="tests", scopes=scopes())
@@ -148,7 +148,7 @@ class Stack:
     def make_key(self, **fields):
         """Has a key made with the root key; returns its text."""
         node = next(a for a in self.apis if a.process.alive())
-        answer = node.post("/v1/keys", fields, headers={"Authorization": f"Bearer {self.root_key}"})
+        answer = http_client.request(node.port, "POST", "/v1/keys", fields, {"Authorization": f"Bearer {self.root_key}"})
         assert answer.status == 201, answer
         return answer.json()["key"]
 
