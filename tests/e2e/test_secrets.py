@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from harness import agents
-from harness.build import build_dir, sha1
+from harness.build import sha1
+from harness.nodes import build_dir
 from harness.http_client import connect
 from harness.wait import wait_until
 
@@ -178,7 +179,7 @@ def test_without_a_master_key_nothing_is_stored(stack):
 @pytest.mark.parametrize("program", ["errand-api", "errand-runner"])
 @pytest.mark.parametrize("fields, word", [({"ERRAND_MASTER_KEY": "short"}, "master-key"), ({"ERRAND_MASTER_KEY": "00" * 32}, "master-key"), ({"ERRAND_MASTER_KEY_OLD": "ab" * 32}, "master-key-old")])
 def test_a_bad_master_key_is_refused_at_the_start(stack, program, fields, word):
-    process = stack.start(program, env={"ERRAND_ROOT_KEY": stack.key, "ERRAND_EXECUTORS": "process", "ERRAND_LISTEN": "127.0.0.1:0", **fields})
+    process = stack.start(program, env={"ERRAND_ROOT_KEY": stack.root_key, "ERRAND_EXECUTORS": "process", "ERRAND_LISTEN": "127.0.0.1:0", **fields})
     assert process.wait(20) == 2
     text = process.output().decode()
     assert word in text and "ab" * 32 not in text
@@ -298,6 +299,7 @@ def test_a_missing_secret_is_named(nodes, remote):
     assert record["attempt"] == 3 and record["attempts"][2]["error"]["class"] == "start_failed"
 
 
+@pytest.mark.root_key
 def test_another_workspace_has_no_part_in_it(nodes):
     other = {"X-Errand-Workspace": "other"}
     put(nodes, "MINE", new_value())
