@@ -12,9 +12,9 @@ from harness.http_client import Connection, encode, request
 from harness.nodes import build_dir
 from harness.wait import holds_for, wait_until
 
-WEBHOOK = {"url": "https://127.0.0.1:1/", "events": ["run.error"]}
-
 pytestmark = pytest.mark.root_key
+
+WEBHOOK = {"url": "https://127.0.0.1:1/", "events": ["run.error"]}
 HELLO = agents.shell("true", name="hello", protocol="text")
 SLEEPER = agents.shell("sleep 60", name="sleeper", protocol="text", graceMs=1000)
 TRUST = {"issuer": "https://ci.example.com", "audience": "errand", "claims": {"repository": "example/app"}, "scopes": ["runs:read"]}

@@ -79,6 +79,7 @@ def test_each_user_keeps_to_its_keys(redis):
     # API nodes have everything of the deployment, and nothing beside it.
     for words in (("GET", others), ("SET", others, "x"), ("EXISTS", ours, others), ("SET", prefix[:-1], "x")):
         assert refused(api, *words) is True, words
+    assert refused(runner, "SCAN", "0") is True and api.command("SCAN", "0") and doctor.command("SCAN", "0")
     assert refused_in_script(api, f"{prefix}{{0}}:", "GET", others) is True and refused_in_script(api, f"{prefix}{{0}}:", "FLUSHALL") is True
     # doctor reads the shards.
     for words in (("SET", ours, "x"), ("DEL", ours), ("GETDEL", ours), ("EXPIRE", ours, 1), ("HSET", ours, "a", "b"), ("GET", everybodys), ("GET", others), ("PUBLISH", f"{prefix}{{0}}:c", "x"), ("SCRIPT", "LOAD", "return 1"),

@@ -2,6 +2,8 @@
 import os
 import re
 
+from .nodes import build_dir
+
 
 def scopes():
     """The words of all scopes, from their table."""
@@ -13,7 +15,6 @@ def scopes():
 
 def sha1(script):
     """What EVALSHA names it by, from the build."""
-    from .nodes import build_dir
     with open(os.path.join(build_dir(), "lua", "scripts.c"), encoding="utf-8") as f:
         text = f.read()
     found = re.search(rf'const struct script script_{script} = \{{.*?"([0-9a-f]{{40}})"', text, re.S)

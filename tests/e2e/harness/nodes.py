@@ -4,7 +4,6 @@ import re
 import secrets
 
 from . import http_client
-from .build import scopes
 from .processes import Process, of_run
 from .redis_users import USER_OF, RedisUsers
 from .sse import Reader, Stream, replay, stream_path
@@ -142,6 +141,7 @@ class Stack:
         if self.test_key == "root":
             return self.root_key
         if self._key is None:
+            from .build import scopes  # it needs this module
             self._key = self.make_key(name="tests", scopes=scopes())
         return self._key
 
