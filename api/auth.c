@@ -246,7 +246,7 @@ static enum err look_up(struct call *c, struct str id, struct str secret, bool s
     c->session = session;
     if (keys_cached(c->node->keys, &q, &found))
         return judge(c, found, a, ret_detail);
-    if (!auth_fail_may_ask(c->node->failures, &c->client))
+    if (!keys_was_good(c->node->keys, &q) && !auth_fail_may_ask(c->node->failures, &c->client))
         return unauthorized(c, NO_KEY, ret_detail);
     if (!keys_ask(c->node->keys, &q, on_found, a))
         return ERR_OVERLOADED;

@@ -9,6 +9,7 @@
 
 enum {
     FRESH_MS = 1000,
+    KNOWN_MS = 60000, /* a key that was good is remembered as one for this long: it is always looked up again */
     BUCKETS = 1024,
     ENTRIES_MAX = 16384,
     ID_MAX = 2 + SHA256_HEX_LEN,
@@ -32,6 +33,7 @@ struct key_entry {
     bool again; /* it changed meanwhile: that answer may be older */
     struct principal who;
     int64_t fetched_ms; /* monotonic; 0: not good any more */
+    int64_t found_ms;   /* monotonic: when it was there last */
     int64_t used_ms;    /* Redis' clock: to be noted; 0: noted */
     struct waiter *waiters;
     struct key_hold *holds;
@@ -84,12 +86,17 @@ static bool is_fresh(const struct key_entry *e)
     return e->fetched_ms > 0 && clock_mono_ms() - e->fetched_ms < FRESH_MS;
 }
 
+static bool was_good(const struct key_entry *e)
+{
+    return e->known && !e->who.revoked && clock_mono_ms() - e->found_ms < KNOWN_MS;
+}
+
 /* Those that nobody needs now. */
 static void sweep(struct keys *k)
 {
     for (size_t i = 0; i < BUCKETS; i++) {
         for (struct key_entry **at = &k->buckets[i], *e; (e = *at) != NULL;) {
-            if (e->asked || e->holds || e->used_ms > 0 || is_fresh(e)) {
+            if (e->asked || e->holds || e->used_ms > 0 || is_fresh(e) || was_good(e)) {
                 at = &e->next;
                 continue;
             }
@@ -245,6 +252,7 @@ static void on_record(void *ctx, enum err err, const struct script_key_get_reply
     e->who = who;
     e->known = there;
     e->fetched_ms = clock_mono_ms();
+    e->found_ms = there ? e->fetched_ms : e->found_ms;
     if (cut)
         cut_ended(e, 0, true);
     if (e->again) { /* the change came behind the question */
@@ -292,6 +300,13 @@ bool keys_cached(struct keys *k, const struct key_query *q, const struct princip
         return false;
     *ret_found = e->known ? &e->who : NULL;
     return true;
+}
+
+bool keys_was_good(struct keys *k, const struct key_query *q)
+{
+    char id[ID_MAX + 1];
+    const struct key_entry *e = id_of(q->id, q->session, id) ? find(k, id) : NULL;
+    return e && was_good(e);
 }
 
 bool keys_ask(struct keys *k, const struct key_query *q, key_found_fn fn, void *ctx)

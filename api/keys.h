@@ -40,6 +40,8 @@ struct key_query {
 typedef void (*key_found_fn)(void *ctx, enum err err, const struct principal *found, int64_t failures);
 /* What the cache knows, fresh enough: true, and NULL for "there is none". */
 bool keys_cached(struct keys *k, const struct key_query *q, const struct principal **ret_found);
+/* Whether it was a good one within the last minute, as far as this thread knows: that it is asked for again is nobody's guess. */
+bool keys_was_good(struct keys *k, const struct key_query *q);
 /* Asks Redis, one round trip; fn is called once, never from inside. False, and no call, where there is no room for more strangers. */
 MUST_CHECK bool keys_ask(struct keys *k, const struct key_query *q, key_found_fn fn, void *ctx);
 /* Notes that it was used now: written later, many at once. */
