@@ -53,12 +53,13 @@ static void mark_pair(struct ac *a, unsigned first, unsigned second)
 /* Every spelling of the word's first two bytes; where it has but one, anything may follow. */
 static void mark_pairs(struct ac *a, struct str word)
 {
-    for (unsigned x = 0; x < 256; x++) {
-        if (a->folded[x] != (unsigned char)word.ptr[0])
+    unsigned first = (unsigned char)word.ptr[0], second = word.len > 1 ? (unsigned char)word.ptr[1] : 0;
+    for (unsigned x = 0; x < (a->fold ? 256 : 1); x++) {
+        if (a->fold && a->folded[x] != first)
             continue;
-        for (unsigned y = 0; y < 256; y++)
-            if (word.len == 1 || a->folded[y] == (unsigned char)word.ptr[1])
-                mark_pair(a, x, y);
+        for (unsigned y = 0; y < (a->fold || word.len == 1 ? 256 : 1); y++)
+            if (word.len == 1 || !a->fold || a->folded[y] == second)
+                mark_pair(a, a->fold ? x : first, a->fold || word.len == 1 ? y : second);
     }
 }
 

@@ -20,6 +20,7 @@ struct walk {
     bool broken; /* it is no JSON after all, or memory is out */
     /* the string being looked at */
     size_t text_at; /* its first byte in json */
+    size_t raw_len;
     struct strbuf decoded;
     uint32_t *map; /* place of each decoded byte in json; NULL: the same order of bytes */
     size_t map_cap, pieces, markers;
@@ -114,6 +115,7 @@ static size_t read_escape(struct str s, char out[4], size_t *ret_len)
 static struct str decode(struct walk *w, struct str raw)
 {
     w->text_at = (size_t)(raw.ptr - w->json.ptr);
+    w->raw_len = raw.len;
     bool escaped = memchr(raw.ptr, '\\', raw.len) != NULL;
     if (!escaped) {
         w->map_cap = 0;
@@ -187,6 +189,11 @@ static void on_marker(void *ctx, size_t at, struct str marker)
 static void run(struct walk *w, struct str text, bool muted)
 {
     struct redact_sink sink = {on_text, on_marker, w};
+    if (!muted && redact_clean(w->r, text)) {
+        w->markers = w->behind_marker = 0;
+        copy_to(w, w->text_at + w->raw_len);
+        return;
+    }
     w->pieces = w->markers = w->behind_marker = 0;
     w->muted = muted;
     w->split = false;

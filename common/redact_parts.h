@@ -125,4 +125,7 @@ void redactor_count_undecided(struct redactor *r);
 /* Whether a byte may stand beside a short value that stands alone. */
 bool redact_edge(char c, bool left);
 
+/* Whether nothing in it could even begin to be redacted. */
+bool redact_clean(const struct redactor *r, struct str text);
+
 #endif

@@ -220,6 +220,7 @@ static enum redact_word match(struct shape_match *m, const pcre2_code *code, str
 /* The group's place in the last match; false when it has none. */
 static bool group(const struct shape_match *m, uint32_t n, size_t *ret_start, size_t *ret_end)
 {
+    *ret_start = *ret_end = 0;
     if (n >= m->groups)
         return false;
     const PCRE2_SIZE *v = pcre2_get_ovector_pointer(m->data);
@@ -301,8 +302,7 @@ static enum redact_word eval_body(const struct shapes *s, struct shape_match *m,
     bool grouped = group(m, 1, &from, &to);
     if (shape->flags & JWT) {
         bool yes = (grouped && to == hit->end) || hit->end - at >= JWT_HEAD_MAX; /* past the bound it is redacted */
-        if (!yes)
-            m->jwt_dead = hit->end;
+        m->jwt_dead = hit->end; /* of one run only its first beginning is looked at */
         return yes ? WORD_YES : WORD_NO;
     }
     if ((shape->flags & BASIC) && !is_user_pass((struct str){text.ptr + from, to - from}))

@@ -37,6 +37,7 @@ struct redact_stream {
     uint32_t secrets_state;
     struct spans secrets, shapes;
     struct tail tails[TAIL_COUNT];
+    bool tailed; /* some tail is, or was, on */
     bool pem;
     size_t pem_at;
     size_t jwt_dead;
@@ -265,6 +266,7 @@ static bool start_tail(struct redact_stream *s, const struct redact_hit *h, stru
     struct tail *t = &s->tails[slot];
     if (t->on || h->end < t->until)
         return true; /* it runs already, or ran over this place: it ends where that one did */
+    s->tailed = true;
     *t = (struct tail){
         .on = true, .at = h->start, .until = h->end, .quote = h->quote, .slashes = h->slashes, .marker = marker};
     if (h->tail != TAIL_QUOTED) /* a quoted one's first bytes may hold the closing quote's backslashes */
@@ -340,7 +342,7 @@ static bool scan_shapes(struct redact_stream *s, bool final, size_t *ret_decided
     struct scan c = {text.len, text.len, final};
     uint32_t state = AC_ROOT;
     size_t at = s->shapes_at;
-    for (int k = 0; k < TAIL_COUNT; k++)
+    for (int k = 0; s->tailed && k < TAIL_COUNT; k++)
         if (s->tails[k].on && !run_tail(s, k, final))
             return false;
     while (at < text.len && c.hold == text.len) {
@@ -364,7 +366,7 @@ static bool scan_shapes(struct redact_stream *s, bool final, size_t *ret_decided
             return false;
         s->pem_at = body.end > s->pem_at ? body.end : s->pem_at;
     }
-    for (int k = 0; k < TAIL_COUNT; k++)
+    for (int k = 0; s->tailed && k < TAIL_COUNT; k++)
         if (s->tails[k].on && s->tails[k].until < c.hold)
             c.hold = s->tails[k].until;
     s->shapes_at = c.again;
@@ -430,7 +432,7 @@ static void compact(struct redact_stream *s)
     rebase(&s->shapes_at, keep);
     rebase(&s->pem_at, keep);
     rebase(&s->jwt_dead, keep);
-    for (int k = 0; k < TAIL_COUNT; k++) {
+    for (int k = 0; s->tailed && k < TAIL_COUNT; k++) {
         rebase(&s->tails[k].at, keep);
         rebase(&s->tails[k].until, keep);
     }
@@ -443,10 +445,14 @@ static void compact(struct redact_stream *s)
 /* Forgets everything but its memory. */
 static void begin(struct redact_stream *s)
 {
-    struct redact_stream fresh = {.r = s->r, .buf = s->buf, .secrets = s->secrets, .shapes = s->shapes};
-    strbuf_reset(&fresh.buf);
-    fresh.secrets.n = fresh.secrets.first = fresh.shapes.n = fresh.shapes.first = 0;
-    *s = fresh;
+    bool tails = s->tailed;
+    s->base = s->done = s->skip = s->secrets_at = s->shapes_at = s->pem_at = s->jwt_dead = 0;
+    s->secrets_state = AC_ROOT;
+    s->pem = s->dead = s->said = s->tailed = false;
+    s->secrets.n = s->secrets.first = s->shapes.n = s->shapes.first = 0;
+    strbuf_reset(&s->buf);
+    if (tails)
+        memset(s->tails, 0, sizeof s->tails);
 }
 
 enum err redact_stream_new(struct redactor *r, struct redact_stream **ret_stream)
@@ -514,6 +520,23 @@ void redact_run(struct redact_stream *s, struct str in, bool last, const struct 
         run_piece(s, in, last, sink);
     if (last)
         begin(s);
+}
+
+/* Whether there is not even an anchor in it. */
+bool redact_clean(const struct redactor *r, struct str text)
+{
+    const struct ac *const both[] = {r->secrets, shapes_anchors(r->shapes)};
+    for (size_t k = 0; k < ARRAY_LEN(both); k++) {
+        uint32_t state = AC_ROOT;
+        for (size_t at = 0; at < text.len;) {
+            if (state == AC_ROOT && (at = ac_skip(both[k], text, at)) >= text.len)
+                break;
+            state = ac_step(both[k], state, (unsigned char)text.ptr[at++]);
+            if (ac_words(both[k], state))
+                return false;
+        }
+    }
+    return true;
 }
 
 static void to_strbuf(void *ctx, size_t at, struct str text)

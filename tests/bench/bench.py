@@ -2,7 +2,7 @@
 """`./dev bench`: throughput, latency and memory of Errand, one JSON line a figure, each beside the raw Redis figure of the same run.
 
 A figure is {"name", "value", "unit", "rawRedis", "rawUnit", "ratio", …}: machines are noisy, so ratios are what to compare. Names given as arguments select figures; those of the scripts by themselves (scripts.py,
-longest.py) need no node, and `--small` makes them quick. `--users`: nodes have the Redis users of docker/users.acl.
+longest.py) and of redaction (redact.py) need no node, and `--small` makes them quick. `--users`: nodes have the Redis users of docker/users.acl.
 """
 import json
 import os
@@ -19,6 +19,7 @@ import urllib.error
 import urllib.request
 
 import longest
+import redact
 import scripts
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -347,7 +348,7 @@ def bench_memory(s):
 
 
 FIGURES = {"submit": bench_submit, "keys": bench_keys, "end-to-end": bench_end_to_end, "latency": bench_latency, "ingress": bench_ingress, "replay": bench_replay, "memory": bench_memory}
-SCRIPT_FIGURES = {**scripts.FIGURES, **longest.FIGURES}
+SCRIPT_FIGURES = {**scripts.FIGURES, **longest.FIGURES, **redact.FIGURES}
 LOAD = os.path.join(tempfile.gettempdir(), f"errand-bench-load-{os.getpid()}")
 
 
