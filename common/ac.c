@@ -106,10 +106,11 @@ static void link_children(struct ac *a, uint32_t parent)
 enum err ac_finish(struct ac *a)
 {
     uint32_t deepest = 0;
+    PRE(a->count > 0); /* the root */
     for (uint32_t i = 0; i < a->count; i++)
         if (a->nodes[i].depth > deepest)
             deepest = a->nodes[i].depth;
-    uint32_t *begin = calloc((size_t)deepest + 2, sizeof *begin), *order = malloc(a->count * sizeof *order);
+    uint32_t *begin = calloc((size_t)deepest + 2, sizeof *begin), *order = calloc(a->count, sizeof *order);
     if (!begin || !order) {
         free(begin);
         free(order);

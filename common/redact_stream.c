@@ -75,12 +75,18 @@ static bool push_secret(struct spans *l, struct span s)
     return push(l, s);
 }
 
+/* What goes on comes first: what begins there lies within it. */
+static bool comes_before(const struct span *a, const struct span *b)
+{
+    return a->start < b->start || (a->start == b->start && a->goes_on && !b->goes_on);
+}
+
 /* Shapes come in the order of their anchors: mostly of their starts. */
 static bool push_shape(struct spans *l, struct span s)
 {
     if (!push(l, s))
         return false;
-    for (size_t i = l->n - 1; i > l->first && l->list[i - 1].start > l->list[i].start; i--) {
+    for (size_t i = l->n - 1; i > l->first && comes_before(&l->list[i], &l->list[i - 1]); i--) {
         struct span swap = l->list[i];
         l->list[i] = l->list[i - 1];
         l->list[i - 1] = swap;
@@ -315,7 +321,9 @@ static bool look(struct redact_stream *s, int32_t anchor, size_t start, struct s
         return !s->pem || start < s->pem_at || end_pem(s, h.end);
     if (s->pem)
         return true;
-    struct str marker = s->r->kind_markers[h.kind], rest = {s->buf.ptr + h.start, s->buf.len - h.start};
+    struct str marker = s->r->kind_markers[h.kind], rest = strbuf_str(&s->buf);
+    rest.ptr += h.start;
+    rest.len -= h.start;
     if ((marker.ptr[0] & 0x80) && str_starts(rest, marker))
         return true; /* it was redacted before */
     return push_shape(&s->shapes, (struct span){h.start, h.end, marker, false}) && start_tail(s, &h, marker, c->final);

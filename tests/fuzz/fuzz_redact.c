@@ -157,12 +157,6 @@ static void nowhere(const struct recipe *r, struct str out)
     }
 }
 
-/* Where a secret was taken out of the midst of a word, a name or a quoted value, what is left may promise a secret that it did not promise before: then a second pass takes more. */
-static bool takes_secrets(const struct recipe *r, struct str out)
-{
-    return r->n > 0 && (memmem(out.ptr, out.len, "[SECRET:", 8) || !memmem(out.ptr, out.len, "[REDACTED:", 10));
-}
-
 static struct strbuf text_of(struct redactor *r, struct str in)
 {
     struct strbuf out;
@@ -177,7 +171,6 @@ static void check_text(struct redactor *r, const struct recipe *p)
     struct str in = strbuf_str(&p->text);
     struct strbuf whole = text_of(r, in), again = text_of(r, strbuf_str(&whole)), cut;
     nowhere(p, strbuf_str(&whole));
-    POST(takes_secrets(p, strbuf_str(&whole)) || str_eq(strbuf_str(&whole), strbuf_str(&again)));
     nowhere(p, strbuf_str(&again));
     struct redact_stream *s;
     PRE(redact_stream_new(r, &s) == ERR_OK);
@@ -217,11 +210,38 @@ static void check_json(struct redactor *r, const struct recipe *p)
     POST(in.ptr[0] != '{' || out.ptr[0] == '{');
     nowhere(p, strbuf_str(&out));
     redact_json(r, strbuf_str(&out), &again);
-    POST(takes_secrets(p, strbuf_str(&out)) || str_eq(strbuf_str(&out), strbuf_str(&again)));
     nowhere(p, strbuf_str(&again));
     strbuf_done(&in);
     strbuf_done(&out);
     strbuf_done(&again);
+}
+
+/* Shapes alone: what was redacted stays as it is. (Where a secret was taken out of the midst of a word or a quoted value, what is left may promise a secret that it did not promise before: then a second pass
+ * takes more.) */
+static void check_twice(const struct recipe *p)
+{
+    struct redactor *r;
+    struct strbuf quoted, out, again;
+    PRE(redactor_new(NULL, 0, &r) == ERR_OK);
+    strbuf_init(&quoted, OUT_MAX);
+    strbuf_init(&out, OUT_MAX);
+    strbuf_init(&again, OUT_MAX);
+    struct strbuf one = text_of(r, strbuf_str(&p->text)), two = text_of(r, strbuf_str(&one));
+    POST(str_eq(strbuf_str(&one), strbuf_str(&two)));
+    strbuf_addz(&quoted, "{\"api_key\":");
+    json_quote(&quoted, strbuf_str(&p->text));
+    strbuf_addz(&quoted, ",");
+    json_quote(&quoted, strbuf_str(&p->text));
+    strbuf_addz(&quoted, ":[1]}");
+    redact_json(r, strbuf_str(&quoted), &out);
+    redact_json(r, strbuf_str(&out), &again);
+    POST(str_eq(strbuf_str(&out), strbuf_str(&again)));
+    strbuf_done(&quoted);
+    strbuf_done(&out);
+    strbuf_done(&again);
+    strbuf_done(&one);
+    strbuf_done(&two);
+    redactor_free(r);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -234,6 +254,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     PRE(redactor_new(p.secrets, p.n, &r) == ERR_OK);
     check_text(r, &p);
     check_json(r, &p);
+    check_twice(&p);
     POST(redactor_undecided(r) == 0);
     redactor_free(r);
     strbuf_done(&p.text);

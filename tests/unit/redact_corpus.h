@@ -3,6 +3,8 @@
 #ifndef ERRAND_TESTS_REDACT_CORPUS_H
 #define ERRAND_TESTS_REDACT_CORPUS_H
 
+#include <stddef.h>
+
 struct redact_case {
     const char *in, *want; /* want NULL: it stays as it is */
 };

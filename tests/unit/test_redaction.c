@@ -134,14 +134,15 @@ static void test_pieces_of_a_line(void **state)
 {
     struct seen s;
     struct redaction r;
+    static const char token[] = TOKEN;
     char *piece = malloc(LINE_PIECE_BYTES);
     (void)state;
     begin(&s, &r);
     memset(piece, 'x', LINE_PIECE_BYTES);
     for (int i = 0; i < 12; i++) {
         memset(piece, 'x', LINE_PIECE_BYTES);
-        memcpy(piece, TOKEN + 20, sizeof TOKEN - 21);
-        memcpy(piece + LINE_PIECE_BYTES - 20, TOKEN, 20);
+        memcpy(piece, &token[20], sizeof token - 21);
+        memcpy(piece + LINE_PIECE_BYTES - 20, token, 20);
         redaction_plain(&r, (struct str){piece, LINE_PIECE_BYTES}, true, on_event, &s);
     }
     redaction_plain(&r, STR("next"), false, on_event, &s);
