@@ -10,6 +10,7 @@
 #include "common/metrics.h"
 #include "lua/scripts.h"
 #include "runner/outcome.h"
+#include "runner/output.h"
 #include "runner/spec.h"
 #include "runner/workdir.h"
 
@@ -36,11 +37,9 @@ static void move(struct attempt *a, enum attempt_state to)
     a->state = to;
 }
 
-#define LOG_RUN(a) LOG_Z("runId", (a)->run_id.s), LOG_I("attempt", (a)->number)
-
 /* ---- the log tail ---- */
 
-static void log_add(struct attempt *a, const char *stream, struct str text)
+void attempt_log(struct attempt *a, const char *stream, struct str text)
 {
     log_tail_add(&a->log, clock_wall_ms(), stream, text);
     a->log_dirty = true;
@@ -85,81 +84,6 @@ static void on_log_flush(void *ctx)
     log_send(ctx);
 }
 
-/* ---- output: everything passes a->redaction (runner/redaction.h) before it is an event or a log line ---- */
-
-/* Redacted. */
-static void store_event(void *ctx, enum event_kind kind, struct str data)
-{
-    struct attempt *a = ctx;
-    outbox_add(&a->outbox, kind, data);
-}
-
-/* The adapter's. Those of the `text` protocol are of a text that was redacted before it was cut to events. */
-static void on_event(void *ctx, enum event_kind kind, struct str data)
-{
-    struct attempt *a = ctx;
-    a->event_ms = clock_mono_ms();
-    if (a->adapter.text)
-        store_event(a, kind, data);
-    else
-        redaction_event(&a->redaction, kind, data, store_event, a);
-}
-
-static void on_plain_line(void *ctx, struct str line, bool piece)
-{
-    struct attempt *a = ctx;
-    a->event_ms = clock_mono_ms();
-    redaction_plain(&a->redaction, line, piece, store_event, a);
-}
-
-static void on_stderr_line(void *ctx, struct str line, bool piece)
-{
-    struct attempt *a = ctx;
-    a->event_ms = clock_mono_ms();
-    log_add(a, "stderr", line);
-    if (!a->remote && line.len > 0)
-        adapter_notify_line("stderr", line, piece, store_event, a);
-}
-
-static void on_stdout_log_line(void *ctx, struct str line, bool piece)
-{
-    (void)piece;
-    log_add(ctx, "stdout", line);
-}
-
-static void on_output(void *ctx, enum job_stream stream, struct str bytes)
-{
-    struct attempt *a = ctx;
-    if (a->end == END_LOST || a->end == END_EVENT_LIMIT || a->end == END_STORAGE_FULL)
-        return; /* it is read only so that the tree can end */
-    if (stream == JOB_STDERR)
-        lines_feed(&a->err_lines, redaction_err(&a->redaction, bytes, false), on_stderr_line, a);
-    else if (a->remote)
-        lines_feed(&a->out_lines, redaction_out(&a->redaction, bytes, false), on_stdout_log_line, a);
-    else if (a->adapter.text)
-        adapter_feed(&a->adapter, redaction_out(&a->redaction, bytes, false));
-    else
-        adapter_feed(&a->adapter, bytes); /* it cuts events; each of them is redacted as JSON */
-}
-
-/* The end of its output: what was kept back comes out. */
-static void end_output(struct attempt *a)
-{
-    lines_feed(&a->err_lines, redaction_err(&a->redaction, STR(""), true), on_stderr_line, a);
-    lines_end(&a->err_lines, on_stderr_line, a);
-    if (a->remote)
-        lines_feed(&a->out_lines, redaction_out(&a->redaction, STR(""), true), on_stdout_log_line, a);
-    else if (a->adapter.text)
-        adapter_feed(&a->adapter, redaction_out(&a->redaction, STR(""), true));
-    lines_end(&a->out_lines, on_stdout_log_line, a);
-    adapter_end(&a->adapter);
-    redaction_end(&a->redaction, store_event, a);
-    redaction_claim(&a->redaction, &a->adapter.claim);
-    int64_t undecided = redaction_undecided(&a->redaction);
-    if (undecided > 0)
-        LOG_WARN("redaction could not decide, and withheld output", LOG_RUN(a), LOG_I("times", undecided));
-}
-
 enum err attempt_redact(struct attempt *a, const struct redact_secret *list, size_t n)
 {
     struct redact_secret *all = calloc(n + 1, sizeof *all);
@@ -200,6 +124,7 @@ static void attempt_free(void *p)
 static void go_over(struct attempt *a)
 {
     move(a, ATTEMPT_OVER);
+    loop_timer_stop(&a->pause);
     loop_timer_stop(&a->timeout);
     loop_timer_stop(&a->stall);
     loop_timer_stop(&a->claimed);
@@ -392,11 +317,12 @@ static void on_gone(void *ctx, const struct job_exit *how)
     a->how = *how;
     snprintf(a->how_message, sizeof a->how_message, "%s", how->message ? how->message : "");
     a->job = NULL;
+    loop_timer_stop(&a->pause);
     loop_timer_stop(&a->timeout);
     loop_timer_stop(&a->stall);
     loop_timer_stop(&a->claimed);
     if (a->end != END_LOST && a->end != END_EVENT_LIMIT && a->end != END_STORAGE_FULL)
-        end_output(a);
+        output_end(a);
     else
         redaction_claim(&a->redaction, &a->adapter.claim);
     go_ending(a);
@@ -568,7 +494,7 @@ static void on_started(void *ctx, struct str handle)
     script_call_handle(a->shard->commands, worker_prefix(a->shard), &args, on_handle_stored, NULL);
 }
 
-static const struct job_events job_events = {on_started, on_output, on_gone};
+static const struct job_events job_events = {on_started, output_take, on_gone};
 
 /* start_why says why. */
 static void start_failed(struct attempt *a)
@@ -681,6 +607,7 @@ struct attempt *attempt_new(struct worker_shard *s, const struct script_claim_ru
     a->slots = row->slots;
     a->remote = str_eqz(row->source, "remote");
     arena_init(&a->arena, ARENA_MAX);
+    loop_timer_init(&a->pause, l, output_pause, a);
     loop_timer_init(&a->timeout, l, on_timeout, a);
     loop_timer_init(&a->stall, l, on_stall, a);
     loop_timer_init(&a->claimed, l, on_claimed_over, a);
@@ -697,8 +624,8 @@ struct attempt *attempt_new(struct worker_shard *s, const struct script_claim_ru
         a->spec.command = NULL;
         snprintf(a->start_why, sizeof a->start_why, "%s", why);
     }
-    adapter_init(&a->adapter, protocol, on_event, a);
-    a->adapter.plain = on_plain_line;
+    adapter_init(&a->adapter, protocol, output_event, a);
+    a->adapter.plain = output_plain;
     if (attempt_redact(a, NULL, 0) != ERR_OK) {
         a->spec.command = NULL;
         snprintf(a->start_why, sizeof a->start_why, "what it shows could not be redacted");

@@ -63,6 +63,7 @@ struct attempt {
     char workdir[WORKDIR_MAX];
     char token[RUNNER_TOKEN_MAX]; /* a secret of its own: wiped at the end */
     char token_sha[65];
+    struct loop_timer pause;    /* in its output */
     struct redaction redaction; /* all that the agent shows passes here */
     struct outbox outbox;
     struct adapter adapter;
@@ -79,6 +80,9 @@ struct attempt {
 /* Takes a claim's row; starts it. NULL only when memory is out (the heartbeat gives the run back then). */
 struct script_claim_runs;
 struct attempt *attempt_new(struct worker_shard *s, const struct script_claim_runs *row);
+#define LOG_RUN(a) LOG_Z("runId", (a)->run_id.s), LOG_I("attempt", (a)->number)
+/* Adds a line to its log tail. */
+void attempt_log(struct attempt *a, const char *stream, struct str text);
 /* What it was given and may not show; its runner token is added. Before the job starts (a later call replaces the list of an earlier one); where it fails nothing may be started. */
 MUST_CHECK enum err attempt_redact(struct attempt *a, const struct redact_secret *list, size_t n);
 /* A stop was asked for. */

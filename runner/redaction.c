@@ -65,6 +65,28 @@ struct str redaction_err(struct redaction *r, struct str bytes, bool last)
     return pass(r, r->err, bytes, last);
 }
 
+bool redaction_holds(const struct redaction *r)
+{
+    return redact_stream_held(r->out) > 0 || redact_stream_held(r->err) > 0 || redact_stream_held(r->delta) > 0;
+}
+
+static struct str pause_text(struct redaction *r, struct redact_stream *s)
+{
+    strbuf_reset(&r->scratch);
+    redact_stream_pause(s, &r->scratch);
+    return strbuf_str(&r->scratch);
+}
+
+struct str redaction_out_pause(struct redaction *r)
+{
+    return pause_text(r, r->out);
+}
+
+struct str redaction_err_pause(struct redaction *r)
+{
+    return pause_text(r, r->err);
+}
+
 struct target {
     adapter_event_fn fn;
     void *ctx;
@@ -162,13 +184,15 @@ void redaction_event(struct redaction *r, enum event_kind kind, struct str data,
         send_event(r, kind, data, &t);
 }
 
-static void end_delta(struct redaction *r, const struct target *t)
+/* What a text still has, as a delta of its own. */
+static void rest_of_delta(struct redaction *r, void (*rest_of)(struct redact_stream *s, struct strbuf *out),
+                          const struct target *t)
 {
     struct strbuf rest, data;
     struct json_writer w;
     strbuf_init(&rest, SCRATCH_MAX);
     strbuf_init(&data, SCRATCH_MAX);
-    redact_stream_end(r->delta, &rest);
+    rest_of(r->delta, &rest);
     json_writer_init(&w, &data);
     json_object_begin(&w);
     json_kv_str(&w, "text", strbuf_str(&rest));
@@ -179,6 +203,12 @@ static void end_delta(struct redaction *r, const struct target *t)
     strbuf_done(&data);
 }
 
+void redaction_delta_pause(struct redaction *r, adapter_event_fn fn, void *ctx)
+{
+    struct target t = {fn, ctx};
+    rest_of_delta(r, redact_stream_pause, &t);
+}
+
 void redaction_end(struct redaction *r, adapter_event_fn fn, void *ctx)
 {
     struct target t = {fn, ctx};
@@ -186,7 +216,7 @@ void redaction_end(struct redaction *r, adapter_event_fn fn, void *ctx)
     redact_stream_end(r->out, &r->scratch);
     lines_feed(&r->plain, strbuf_str(&r->scratch), on_plain_line, &t);
     lines_end(&r->plain, on_plain_line, &t);
-    end_delta(r, &t);
+    rest_of_delta(r, redact_stream_end, &t);
 }
 
 /* ---- the end ---- */

@@ -112,3 +112,33 @@ except urllib.error.HTTPError as e:
     lines = wait_until(lambda: [line["text"] for line in api.get(f"/v1/runs/{run_id}/logs").json()["lines"]], 10)
     assert lines == ["404 secret_not_found"]
     assert value.encode() not in api.get(f"/v1/runs/{run_id}/events").body
+
+
+@pytest.mark.parametrize("protocol", ["events", "text"])
+def test_the_last_letters_of_a_pause_are_shown(api, runner, protocol):
+    """`s` may begin `sk-…`: but nobody waits for what a model says next to see the word that it said."""
+    words = "half a line, is this the apis"
+    say = words if protocol == "text" else json.dumps({"kind": "assistant_text", "data": {"text": words}})
+    end = "" if protocol == "text" else "\\n"
+    run_id = api.submit({"name": "pauses", "executor": "process", "command": ["/bin/sh", "-c", f"printf '%s{end}' '{say}'; exec sleep 1000"], "protocol": protocol})
+
+    def shown():
+        events = api.get(f"/v1/runs/{run_id}/events").json()["events"]
+        return "".join(e["data"]["text"] for e in events if e["kind"] == "assistant_text") == words
+    wait_until(shown, 10)
+
+
+@pytest.mark.parametrize("protocol", ["events", "text"])
+def test_what_follows_a_pause_is_judged_with_what_was_before(api, runner, protocol):
+    """The beginning of a key, a pause, and the rest of it."""
+    secret = "".join(["s", "k-", "proj-", "A1b2C3d4E5f6G7h8" * 3])
+    program = SAY.replace('value = os.environ["KEY"]', f'value = "s"; rest = {secret[1:]!r}') + ("""
+out = sys.stdout
+out.write("it is s"); out.flush(); time.sleep(0.6); out.write(rest + " and more"); out.flush()
+""" if protocol == "text" else """
+event("assistant_text", text="it is s"); time.sleep(0.6); event("assistant_text", text=rest + " and more")
+""")
+    run_id = api.submit({"name": "pauses", "executor": "process", "command": ["/usr/bin/python3", "-c", program], "protocol": protocol})
+    api.wait(run_id)
+    text = "".join(e["data"]["text"] for e in api.get(f"/v1/runs/{run_id}/events").json()["events"] if e["kind"] == "assistant_text")
+    assert text.startswith("it is s") and text.endswith("] and more") and "[REDACTED:" in text and secret[3:20] not in text, text
