@@ -9,7 +9,7 @@ from harness.redis_server import RedisError
 # Keys that may exist when every run has ended: members must then be none (sets, streams, counters), or are checked elsewhere.
 EMPTY_NOW = re.compile(r"^(lane:|held:|lanes:|prios:|wait:|gate:|delayed$|expiry$|throttled$|depq$|stopq$|run:[^:]+:dependents$|queued$|scheduled$|active$)")
 # Keys that may stay when every run was deleted. Those that time out by themselves must have a time to live.
-STAYS = re.compile(r"^(auditlog:|auditseal:|auditopen$|auditdue$|runner:|leases$|reap$|bell:|reqs$|reqn$|told$|workspaces$|ws:|limits:|queue:|use:|vt:|secret$)")
+STAYS = re.compile(r"^(auditlog:|auditseal:|auditopen$|auditdue$|runner:|leases$|reap$|bell:|reqs$|reqn$|told$|workspaces$|ws:|limits:|queue:|use:|vt:|secret$|key:|keys:|keyver$)")
 EXPIRES = re.compile(r"^(idem:|tput:|rate:)")
 
 
