@@ -424,6 +424,21 @@ static void rebase(size_t *place, size_t by)
     *place -= by < *place ? by : *place;
 }
 
+/* A stream that is silent holds little memory. */
+static void shrink(struct strbuf *b)
+{
+    struct strbuf small;
+    if (b->cap <= 4 * KEEP_SLACK || b->len > KEEP_SLACK)
+        return;
+    strbuf_init(&small, b->max);
+    strbuf_add(&small, strbuf_str(b));
+    if (strbuf_failed(&small))
+        return;
+    sodium_memzero(b->ptr, b->cap);
+    strbuf_done(b);
+    *b = small;
+}
+
 /* Drops what was read; some of it stays as what the shapes look back at. */
 static void compact(struct redact_stream *s)
 {
@@ -433,6 +448,7 @@ static void compact(struct redact_stream *s)
     if (keep < KEEP_SLACK && keep < s->buf.len / 2)
         return;
     strbuf_consume(&s->buf, keep);
+    shrink(&s->buf);
     s->base += keep;
     rebase(&s->done, keep);
     rebase(&s->skip, keep);

@@ -45,6 +45,12 @@ static void on_stdout_log_line(void *ctx, struct str line, bool piece)
     attempt_log(ctx, "stdout", line);
 }
 
+static void take_text(struct attempt *a, struct str bytes)
+{
+    a->event_ms = clock_mono_ms(); /* also while it is kept back */
+    adapter_feed(&a->adapter, redaction_out(&a->redaction, bytes, false));
+}
+
 void output_take(void *ctx, enum job_stream stream, struct str bytes)
 {
     struct attempt *a = ctx;
@@ -55,7 +61,7 @@ void output_take(void *ctx, enum job_stream stream, struct str bytes)
     else if (a->remote)
         lines_feed(&a->out_lines, redaction_out(&a->redaction, bytes, false), on_stdout_log_line, a);
     else if (a->adapter.text)
-        adapter_feed(&a->adapter, redaction_out(&a->redaction, bytes, false));
+        take_text(a, bytes);
     else
         adapter_feed(&a->adapter, bytes); /* it cuts events; each of them is redacted as JSON */
     if (redaction_holds(&a->redaction))
