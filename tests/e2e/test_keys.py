@@ -278,6 +278,23 @@ def test_a_key_is_looked_up_once_a_second_at_most(api, redis):
     assert calls(redis, "evalsha_ro") - before <= 2 + (time.monotonic() - began), "whoami itself asks nothing"
 
 
+def test_a_change_is_told_to_all_nodes(apis):
+    """Each of several at once, not when its second is over."""
+    for _ in range(8):
+        made = make(apis[0])
+        assert as_key(apis[1], made["key"], "GET", "/v1/whoami").status == 200
+        assert apis[0].request("DELETE", f"/v1/keys/{made['id']}").status == 204
+        wait_until(lambda made=made: as_key(apis[1], made["key"], "GET", "/v1/whoami").status == 401, 0.5, "the other node was told")
+
+
+def test_what_a_node_knows_of_a_key_is_a_second_old_at_most(api, redis):
+    """Even where neither the message nor the counter says that it changed."""
+    made = make(api)
+    assert as_key(api, made["key"], "GET", "/v1/whoami").status == 200
+    redis.command("HSET", f"{api.stack.prefix}{{g}}:key:{made['id']}", "revoked", "1")
+    wait_until(lambda: as_key(api, made["key"], "GET", "/v1/whoami").status == 401, 3)
+
+
 def test_a_change_is_seen_though_its_message_is_lost(apis, redis):
     """The counter that each node reads is the net under the message."""
     api = apis[0]
