@@ -1,5 +1,6 @@
 #include "api/auth.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 
@@ -38,13 +39,13 @@ static struct str credential(const struct http_req *req)
 
 /* ---- stream tokens ---- */
 
-static void sign(const struct node *n, struct str workspace, struct str key, struct str run_id, int64_t expiry,
-                 char hex[SHA256_HEX_LEN + 1])
+static void sign(const struct node *n, struct str workspace, struct str key, struct str proof, struct str run_id,
+                 int64_t expiry, char hex[SHA256_HEX_LEN + 1])
 {
     struct strbuf text;
     strbuf_init(&text, 1024);
-    strbuf_addf(&text, "stream %lld %.*s %.*s %.*s", (long long)expiry, STR_ARG(workspace), STR_ARG(key),
-                STR_ARG(run_id));
+    strbuf_addf(&text, "stream %lld %.*s %.*s %.*s %.*s", (long long)expiry, STR_ARG(workspace), STR_ARG(key),
+                STR_ARG(proof), STR_ARG(run_id));
     crypto_hmac_hex(str_of(n->secret), strbuf_str(&text), hex);
     strbuf_done(&text);
 }
@@ -55,9 +56,9 @@ struct str auth_stream_token(struct call *c, struct str run_id)
         return STR_NONE;
     char hex[SHA256_HEX_LEN + 1];
     int64_t expiry = node_now_ms(c->node) + STREAM_TOKEN_MS;
-    sign(c->node, c->workspace, c->created_by, run_id, expiry, hex);
-    return str_of(arena_printf(&c->req->arena, "%lld~%.*s~%.*s~%s", (long long)expiry, STR_ARG(c->workspace),
-                               STR_ARG(c->created_by), hex));
+    sign(c->node, c->workspace, c->created_by, str_of(c->proof), run_id, expiry, hex);
+    return str_of(arena_printf(&c->req->arena, "%lld~%.*s~%.*s~%s~%s", (long long)expiry, STR_ARG(c->workspace),
+                               STR_ARG(c->created_by), c->proof, hex));
 }
 
 /* The next part of a token, up to `~` or its end. */
@@ -73,14 +74,15 @@ static struct str token_part(struct str *rest)
 /* Fills in workspace and created_by; the key is still to be looked up. */
 static bool stream_token_valid(struct call *c, struct str token)
 {
-    struct str digits = token_part(&token), workspace = token_part(&token), key = token_part(&token), mac = token;
+    struct str digits = token_part(&token), workspace = token_part(&token), key = token_part(&token),
+               proof = token_part(&token), mac = token;
     char number[16] = {0}, hex[SHA256_HEX_LEN + 1];
     if (!c->node->secret[0] || digits.len == 0 || digits.len >= sizeof number || !keys_name_valid(workspace) ||
-        (!api_key_id_valid(key) && !str_eqz(key, "root")))
+        (!api_key_id_valid(key) && !str_eqz(key, "root")) || proof.len >= sizeof c->proof)
         return false;
     memcpy(number, digits.ptr, digits.len);
     int64_t expiry = strtoll(number, NULL, 10);
-    sign(c->node, workspace, key, call_param(c, 0), expiry, hex);
+    sign(c->node, workspace, key, proof, call_param(c, 0), expiry, hex);
     if (!crypto_equal(mac, str_of(hex)) || expiry <= node_now_ms(c->node))
         return false;
     c->workspace = workspace;
@@ -88,6 +90,7 @@ static bool stream_token_valid(struct call *c, struct str token)
     c->scopes = SCOPE_BIT(SCOPE_RUNS_READ);
     c->until_ms = expiry;
     c->by_token = true;
+    snprintf(c->proof, sizeof c->proof, "%.*s", STR_ARG(proof));
     return true;
 }
 
@@ -139,15 +142,6 @@ static enum err forbidden(struct call *c, const char *why, const char **ret_deta
     return ERR_FORBIDDEN;
 }
 
-static bool secret_fits(const struct call *c, const struct principal *p, struct str secret)
-{
-    char hash[SHA256_HEX_LEN + 1];
-    crypto_sha256_hex(secret, hash);
-    bool present = crypto_equal(str_of(hash), str_of(p->hash));
-    bool before = crypto_equal(str_of(hash), str_of(p->old_hash));
-    return present || (before && p->old_until_ms > node_now_ms(c->node));
-}
-
 /* The same of a key that is known: its workspace's audit log has it. */
 static enum err unauthorized_key(struct call *c, const struct principal *p, const char *why, const char **ret_detail)
 {
@@ -156,19 +150,22 @@ static enum err unauthorized_key(struct call *c, const struct principal *p, cons
     return unauthorized(c, why, ret_detail);
 }
 
-/* When a stream that is opened now has to end: with the key, the session, the token, or the overlap in which its secret is still good. */
-static void set_end(struct call *c, const struct principal *p, struct str secret)
+/* Whether what came is good for the key, and until when what is opened with it is: with the key, the session, the token, or the overlap in which a former secret is still good. */
+static bool credential_fits(struct call *c, const struct principal *p, const struct asking *a)
 {
     char hash[SHA256_HEX_LEN + 1];
-    int64_t ends[] = {p->until_ms, 0};
-    if (secret.len > 0) {
-        crypto_sha256_hex(secret, hash);
-        if (!crypto_equal(str_of(hash), str_of(p->hash)))
-            ends[1] = p->old_until_ms;
+    int64_t now_ms = node_now_ms(c->node);
+    if (p->until_ms > 0 && (c->until_ms == 0 || p->until_ms < c->until_ms))
+        c->until_ms = p->until_ms;
+    if (a->secret.len > 0) {
+        crypto_sha256_hex(a->secret, hash);
+        if (!crypto_equal(str_of(hash), str_of(p->hash)) && !crypto_equal(str_of(hash), str_of(p->old_hash)))
+            return false;
+        snprintf(c->proof, sizeof c->proof, "%.*s", PROOF_LEN, hash);
+    } else if (a->session) {
+        snprintf(c->proof, sizeof c->proof, "%s", p->session_proof);
     }
-    for (size_t i = 0; i < ARRAY_LEN(ends); i++)
-        if (ends[i] > 0 && (c->until_ms == 0 || ends[i] < c->until_ms))
-            c->until_ms = ends[i];
+    return keys_proof_good(p, c->proof, now_ms, &c->until_ms);
 }
 
 static bool take_principal(struct call *c, const struct principal *p)
@@ -192,7 +189,7 @@ static bool take_principal(struct call *c, const struct principal *p)
 static enum err judge(struct call *c, const struct principal *p, const struct asking *a, const char **ret_detail)
 {
     struct str named = http_header(c->req, "x-errand-workspace");
-    if (!p || p->revoked || (!a->session && !c->by_token && !secret_fits(c, p, a->secret)))
+    if (!p || p->revoked || !credential_fits(c, p, a))
         return unauthorized_key(c, p,
                                 a->session    ? "the session has ended; POST /v1/session begins another"
                                 : c->by_token ? "the key that this token was given to has ended"
@@ -206,8 +203,7 @@ static enum err judge(struct call *c, const struct principal *p, const struct as
         return unauthorized_key(c, p, "the token is not valid for this run", ret_detail);
     if (!take_principal(c, p))
         return ERR_NO_MEMORY;
-    set_end(c, p, a->secret);
-    if (p->cidrs.len > 0 && !cidr_words_hold(p->cidrs, &c->client))
+    if (p->cidrs.len > 0 && (c->client_unknown || !cidr_words_hold(p->cidrs, &c->client)))
         return forbidden(c, "this key may not be used from this address (cidrs)", ret_detail);
     if (named.ptr && !str_eq(named, c->workspace))
         return forbidden(c, "this key belongs to one workspace; leave X-Errand-Workspace out", ret_detail);
@@ -244,6 +240,7 @@ static enum err look_up(struct call *c, struct str id, struct str secret, bool s
     struct key_query q = {id, session, str_of(source)};
     c->credential = id;
     c->session = session;
+    c->asking = a;
     if (keys_cached(c->node->keys, &q, &found))
         return judge(c, found, a, ret_detail);
     if (!keys_was_good(c->node->keys, &q) && !auth_fail_may_ask(c->node->failures, &c->client))
@@ -252,6 +249,40 @@ static enum err look_up(struct call *c, struct str id, struct str secret, bool s
         return ERR_OVERLOADED;
     c->req->deciding = true;
     return ERR_OK;
+}
+
+static void on_found_again(void *ctx, enum err err, const struct principal *found, int64_t failures)
+{
+    struct asking *a = ctx;
+    const char *detail = NULL;
+    (void)failures;
+    if (!err)
+        err = judge(a->call, found, a, &detail);
+    if (err)
+        call_problem(a->call, err, detail);
+    else
+        routes_go_on(a->call);
+}
+
+void auth_check_again(struct call *c)
+{
+    const struct principal *found;
+    struct key_query q = {c->credential, c->session, STR("")};
+    c->until_ms = c->by_token ? c->until_ms : 0;
+    if (keys_cached(c->node->keys, &q, &found))
+        on_found_again(c->asking, ERR_OK, found, 0);
+    else if (!keys_ask(c->node->keys, &q, on_found_again, c->asking))
+        call_problem(c, ERR_OVERLOADED, NULL);
+}
+
+bool auth_hold(struct call *c, struct key_hold *h)
+{
+    struct key_claim claim = {.id = c->credential,
+                              .session = c->session,
+                              .until_ms = c->until_ms,
+                              .proof = c->proof,
+                              .scopes = c->by_token ? 0 : c->scopes};
+    return keys_hold(c->node->keys, &claim, h);
 }
 
 /* ---- the kinds of credentials ---- */
@@ -349,6 +380,8 @@ enum err auth_check(struct call *c, const char **ret_detail)
     struct str key = credential(c->req), token, cookie = STR_NONE;
     if (c->route->auth == AUTH_NONE)
         return ERR_OK;
+    if (http_header_count(c->req, "authorization") + http_header_count(c->req, "x-api-key") > 1)
+        return unauthorized(c, "send one credential, not several", ret_detail);
     if (c->route->auth == AUTH_RUNNER)
         return check_runner(c, key, ret_detail);
     if (key.len == 0 && c->route->auth == AUTH_STREAM && http_query(c->req, "token", 0, &token))

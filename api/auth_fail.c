@@ -84,8 +84,10 @@ void auth_fail_count(struct auth_fail *f, const struct ip *source)
     struct ip of = ip_source(source);
     struct counting *c = malloc(sizeof *c);
     metric_add(METRIC_AUTH_FAILED, 1);
-    if (!c)
+    if (!c || find(f, source)) { /* that it is over the limit is known already */
+        free(c);
         return;
+    }
     *c = (struct counting){f, *source};
     ip_text(&of, text, sizeof text);
     struct key global = keys_global(str_of(f->node->config->prefix));

@@ -113,11 +113,12 @@ static void redact_and_append(struct call *c, enum err err, struct redactor *r, 
         return;
     if (!err)
         err = batch_redact(&c->req->arena, r, b);
-    if (err)
-        call_problem(c, err,
-                     err == ERR_SECRET_NOT_FOUND
-                         ? "a secret of this attempt was deleted, so its events can't be redacted any more"
-                         : NULL);
+    if (err) /* where the stream stands is told all the same */
+        refuse(
+            c, err,
+            err == ERR_SECRET_NOT_FOUND
+                ? "a version of a secret that this attempt was given is gone, so its events can't be redacted any more"
+                : NULL);
     else
         append(c, s, b);
 }

@@ -84,6 +84,8 @@ static bool may_touch(struct call *c, const redisReply *record)
                              .cidrs = redis_str(redis_field(record, "cidrs")),
                              .expires_ms = redis_int(redis_field(record, "expires"), 0)};
     struct fault fault;
+    if (str_starts(redis_str(redis_field(record, "by")), STR("trust:")))
+        return false; /* it was made to live for minutes */
     return key_may_give(c, &s, &fault) || fault.err != ERR_FORBIDDEN;
 }
 
@@ -92,6 +94,7 @@ struct change {
     struct call *call;
     struct key_settings settings;
     int64_t overlap_ms;
+    struct str seen; /* what it was judged by, as the scripts say it */
     struct api_key fresh;
     void (*next)(struct change *ch);
 };
@@ -102,6 +105,19 @@ static void change_next(struct call *c)
     ch->next(ch);
 }
 
+/* As key_rights of lua/include/key.lua says it. */
+static struct str rights_seen(struct call *c, const redisReply *record)
+{
+    static const char *const fields[] = {"scopes", "agents", "queues", "cidrs", "expires"};
+    struct strbuf text;
+    strbuf_init(&text, 65536);
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++)
+        strbuf_addf(&text, "%s%.*s", i ? "|" : "", STR_ARG(redis_str(redis_field(record, fields[i]))));
+    struct str copy = strbuf_failed(&text) ? STR("?") : arena_str(&c->req->arena, strbuf_str(&text));
+    strbuf_done(&text);
+    return copy;
+}
+
 static void on_known(void *ctx, enum err err, const struct script_key_show_reply *reply)
 {
     struct change *ch = ctx;
@@ -109,8 +125,10 @@ static void on_known(void *ctx, enum err err, const struct script_key_show_reply
         call_problem(ch->call, ERR_FORBIDDEN, "that key may do more than yours, so yours can't change it");
     else if (err)
         call_problem(ch->call, err, NULL);
-    else
+    else {
+        ch->seen = rights_seen(ch->call, reply->key);
         audit_then(ch->call, call_param(ch->call, 0), change_next);
+    }
 }
 
 static struct change *change_new(struct call *c, void (*next)(struct change *ch))
@@ -140,6 +158,7 @@ static void put(struct change *ch)
     struct script_key_put_args args = {.id = call_param(c, 0),
                                        .ws = c->workspace,
                                        .replace = 1,
+                                       .seen = ch->seen,
                                        .expires_ms = ch->settings.expires_ms,
                                        .max_keys = LIMIT_KEYS,
                                        .fields = kv,
@@ -172,8 +191,11 @@ static void rotate(struct change *ch)
     struct call *c = ch->call;
     struct key global = global_prefix(c);
     api_key_make(call_param(c, 0), &ch->fresh);
-    struct script_key_rotate_args args = {
-        .id = call_param(c, 0), .ws = c->workspace, .hash = str_of(ch->fresh.hash), .overlap_ms = ch->overlap_ms};
+    struct script_key_rotate_args args = {.seen = ch->seen,
+                                          .id = call_param(c, 0),
+                                          .ws = c->workspace,
+                                          .hash = str_of(ch->fresh.hash),
+                                          .overlap_ms = ch->overlap_ms};
     script_call_key_rotate(keys_redis(c), key_str(&global), &args, on_rotated, ch);
 }
 

@@ -191,6 +191,10 @@ static void put_body(struct call *c, struct str name, bool create)
         call_problem(
             c, ERR_FORBIDDEN,
             "run.agent: an inline definition needs the scope agents:write, which the key does not have; name an agent");
+    else if (!call_may(c, SCOPE_RUNS_CREATE) ||
+             (str_eqz(p->body.run.on_limit, "replace") && !call_may(c, SCOPE_RUNS_STOP)))
+        call_problem(c, ERR_FORBIDDEN,
+                     "a schedule submits runs: the key needs runs:create, too (and runs:stop for onLimit \"replace\")");
     else {
         c->user = p;
         audit_then(c, p->body.name, put_first);

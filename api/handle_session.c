@@ -56,7 +56,11 @@ static void begin(struct call *c)
     crypto_token(s->token);
     crypto_sha256_hex(str_of(s->token), s->digest);
     struct key global = keys_global(str_of(c->node->config->prefix));
-    struct script_session_put_args args = {.session = str_of(s->digest), .id = c->created_by, .ttl_ms = ttl_ms};
+    struct script_session_put_args args = {.session = str_of(s->digest),
+                                           .id = c->created_by,
+                                           .ttl_ms = ttl_ms,
+                                           .proof = str_of(c->proof),
+                                           .max = LIMIT_SESSIONS};
     script_call_session_put(c->node->shards[0].commands, key_str(&global), &args, on_begun, s);
 }
 

@@ -164,11 +164,20 @@ static bool seal_secret(struct call *c, struct str id, struct str asked, struct 
     return err == ERR_OK;
 }
 
+/* A webhook is told what runs:read shows. */
+static bool may_be_told(struct call *c)
+{
+    if (call_may(c, SCOPE_RUNS_READ))
+        return true;
+    call_problem(c, ERR_FORBIDDEN, "a webhook is told of runs: the key needs runs:read, too");
+    return false;
+}
+
 void handle_webhook_create(struct call *c)
 {
     char token[44];
     struct put_call *p = put_call_new(c, true);
-    if (!p)
+    if (!p || !may_be_told(c))
         return;
     crypto_token(token);
     p->id = str_of(call_text(c, "wh_%.*s", HOOK_ID_RANDOM, token));
@@ -179,7 +188,7 @@ void handle_webhook_create(struct call *c)
 void handle_webhook_put(struct call *c)
 {
     struct put_call *p = id_valid(c) ? put_call_new(c, false) : NULL;
-    if (!p)
+    if (!p || !may_be_told(c))
         return;
     p->id = call_param(c, 0);
     audit_then(c, p->id, put);

@@ -456,7 +456,9 @@ void http_head_decided(struct http_req *req, enum err err, size_t max_body, cons
         req_drop(NULL, req);
         return;
     }
+    c->processing = true; /* what follows it is taken up below, not from inside its handler */
     decided(c, err, max_body, detail);
+    c->processing = false;
     process(c);
 }
 

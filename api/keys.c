@@ -9,6 +9,7 @@
 
 enum {
     FRESH_MS = 1000,
+    WAITERS_MAX = 4096,
     KNOWN_MS = 60000, /* a key that was good is remembered as one for this long: it is always looked up again */
     BUCKETS = 1024,
     ENTRIES_MAX = 16384,
@@ -36,6 +37,8 @@ struct key_entry {
     int64_t found_ms;   /* monotonic: when it was there last */
     int64_t used_ms;    /* Redis' clock: to be noted; 0: noted */
     struct waiter *waiters;
+    int waiting; /* how many */
+    bool answering;
     struct key_hold *holds;
 };
 
@@ -46,6 +49,8 @@ struct keys {
     size_t count;
     int64_t version; /* of all keys, when it was read last */
     int ticks;
+    int64_t swept_ms;
+    size_t flush_at; /* the bucket where the next flush begins */
     bool asking_version;
 };
 
@@ -94,9 +99,10 @@ static bool was_good(const struct key_entry *e)
 /* Those that nobody needs now. */
 static void sweep(struct keys *k)
 {
+    k->swept_ms = clock_mono_ms();
     for (size_t i = 0; i < BUCKETS; i++) {
         for (struct key_entry **at = &k->buckets[i], *e; (e = *at) != NULL;) {
-            if (e->asked || e->holds || e->used_ms > 0 || is_fresh(e) || was_good(e)) {
+            if (e->asked || e->answering || e->holds || e->used_ms > 0 || is_fresh(e) || was_good(e)) {
                 at = &e->next;
                 continue;
             }
@@ -112,7 +118,7 @@ static struct key_entry *find_or_add(struct keys *k, const char *id)
     struct key_entry *e = find(k, id);
     if (e)
         return e;
-    if (k->count >= ENTRIES_MAX)
+    if (k->count >= ENTRIES_MAX && clock_mono_ms() - k->swept_ms >= FRESH_MS)
         sweep(k);
     e = k->count < ENTRIES_MAX ? calloc(1, sizeof *e) : NULL;
     if (!e)
@@ -181,6 +187,7 @@ static bool read_record(const struct script_key_get_reply *reply, struct princip
     read_rate(&p, redis_str(redis_field(r, "rate")));
     p.concurrency = redis_int(redis_field(r, "conc"), 0);
     p.revoked = redis_field(r, "revoked") != NULL || !p.workspace[0];
+    copy_text(p.session_proof, sizeof p.session_proof, reply->proof);
     *ret_who = p;
     return true;
 }
@@ -210,6 +217,33 @@ static void cut_ended(struct key_entry *e, int64_t now_ms, bool all)
     }
 }
 
+bool keys_proof_good(const struct principal *p, const char *proof, int64_t now_ms, int64_t *until_ms)
+{
+    size_t len = strlen(proof);
+    if (len != PROOF_LEN)
+        return false;
+    if (strncmp(p->hash, proof, len) == 0)
+        return true;
+    if (strncmp(p->old_hash, proof, len) != 0 || p->old_until_ms <= now_ms)
+        return false;
+    if (*until_ms == 0 || p->old_until_ms < *until_ms)
+        *until_ms = p->old_until_ms;
+    return true;
+}
+
+/* After a change: those whose secret was rotated away end now, or with its overlap. */
+static void judge_holds(struct key_entry *e)
+{
+    int64_t now_ms = node_now_ms(e->keys->node);
+    for (struct key_hold *h = e->holds, *next; h; h = next) {
+        next = h->next;
+        if (keys_proof_good(&e->who, h->proof, now_ms, &h->until_ms))
+            continue;
+        keys_release(h);
+        h->cut(h);
+    }
+}
+
 /* Whether what was opened under one may go on under the other: nothing was taken away. */
 static bool still_may(const struct principal *was, const struct principal *is)
 {
@@ -225,12 +259,15 @@ static void answer(struct key_entry *e, enum err err, int64_t failures)
 {
     struct waiter *w = e->waiters;
     e->waiters = NULL;
+    e->waiting = 0;
+    e->answering = true; /* nobody sweeps it away meanwhile */
     while (w) {
         struct waiter *next = w->next;
         w->fn(w->ctx, err, !err && e->known ? &e->who : NULL, failures);
         free(w);
         w = next;
     }
+    e->answering = false;
 }
 
 static void on_record(void *ctx, enum err err, const struct script_key_get_reply *reply)
@@ -255,6 +292,8 @@ static void on_record(void *ctx, enum err err, const struct script_key_get_reply
     e->found_ms = there ? e->fetched_ms : e->found_ms;
     if (cut)
         cut_ended(e, 0, true);
+    else if (e->holds)
+        judge_holds(e);
     if (e->again) { /* the change came behind the question */
         e->again = false;
         ask(e, STR(""));
@@ -274,14 +313,19 @@ static void ask(struct key_entry *e, struct str source)
     script_call_key_get(n->shards[0].commands, key_str(&global), &args, on_record, e);
 }
 
-bool keys_hold(struct keys *k, struct str id, bool session, int64_t until_ms, struct key_hold *h)
+bool keys_hold(struct keys *k, const struct key_claim *claim, struct key_hold *h)
 {
     char name[ID_MAX + 1];
-    struct key_entry *e = id_of(id, session, name) ? find_or_add(k, name) : NULL;
-    if (!e || (e->known && e->who.revoked))
+    struct key_entry *e = id_of(claim->id, claim->session, name) ? find_or_add(k, name) : NULL;
+    int64_t until_ms = claim->until_ms;
+    if (!e || (e->fetched_ms > 0 && !e->known) || (e->known && e->who.revoked) ||
+        (e->known && e->fetched_ms > 0 && (claim->scopes & ~e->who.scopes)))
+        return false;
+    if (e->known && !keys_proof_good(&e->who, claim->proof, node_now_ms(k->node), &until_ms))
         return false;
     h->entry = e;
     h->until_ms = until_ms;
+    snprintf(h->proof, sizeof h->proof, "%s", claim->proof);
     h->next = e->holds;
     h->link = &e->holds;
     if (e->holds)
@@ -313,11 +357,12 @@ bool keys_ask(struct keys *k, const struct key_query *q, key_found_fn fn, void *
 {
     char id[ID_MAX + 1];
     struct key_entry *e = id_of(q->id, q->session, id) ? find_or_add(k, id) : NULL;
-    struct waiter *w = e ? malloc(sizeof *w) : NULL;
+    struct waiter *w = e && e->waiting < WAITERS_MAX ? malloc(sizeof *w) : NULL;
     if (!w)
         return false;
     *w = (struct waiter){e->waiters, fn, ctx};
     e->waiters = w;
+    e->waiting++;
     if (!e->asked)
         ask(e, q->source);
     return true;
@@ -382,8 +427,8 @@ void keys_flush(struct keys *k)
     struct script_key_used_used rows[FLUSH_MAX];
     struct key global = keys_global(str_of(k->node->config->prefix));
     size_t n = 0;
-    for (size_t i = 0; i < BUCKETS && n < FLUSH_MAX; i++) {
-        for (struct key_entry *e = k->buckets[i]; e && n < FLUSH_MAX; e = e->next) {
+    for (size_t i = 0; i < BUCKETS && n < FLUSH_MAX; i++, k->flush_at = (k->flush_at + 1) % BUCKETS) {
+        for (struct key_entry *e = k->buckets[k->flush_at]; e && n < FLUSH_MAX; e = e->next) {
             if (e->used_ms == 0)
                 continue;
             rows[n++] = (struct script_key_used_used){str_of(e->id), e->used_ms};
@@ -401,8 +446,11 @@ void keys_tick(struct keys *k)
     int64_t now_ms = node_now_ms(k->node);
     for (size_t i = 0; i < BUCKETS; i++)
         for (struct key_entry *e = k->buckets[i]; e; e = e->next)
-            if (e->holds)
-                cut_ended(e, now_ms, false);
+            if (e->holds) {
+                cut_ended(e, now_ms, e->known && e->who.until_ms > 0 && e->who.until_ms <= now_ms);
+                if (e->holds && e->fetched_ms == 0 && !e->asked) /* the answer after a change was lost */
+                    ask(e, STR(""));
+            }
     if (redis_is_up(r) && !k->asking_version) {
         struct key global = keys_global(str_of(k->node->config->prefix)), key = keys_version(key_str(&global));
         k->asking_version = true;

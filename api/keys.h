@@ -8,6 +8,8 @@
 #include "common/cidr.h"
 #include "common/scope.h"
 
+enum { PROOF_LEN = 16 }; /* characters of a secret's hash that tell it from the one before or after it */
+
 /* What a key may do. Lives in the cache: good until the callback or call that gave it returns. */
 struct principal {
     char id[API_KEY_ID_LEN + 1];
@@ -20,10 +22,13 @@ struct principal {
     int64_t rate, rate_per_ms, rate_burst;                       /* requests; rate 0: no limit */
     int64_t concurrency;                                         /* runs executed at a time; 0: no limit */
     bool revoked;
-    char *lists; /* what the three above point into */
+    char session_proof[PROOF_LEN + 1]; /* of a session: with which of the key's secrets it was begun */
+    char *lists;                       /* what the three above point into */
 };
 
 struct keys;
+/* Whether the secret with that beginning of a hash is a good one of the key; *until_ms is lowered to the end of its overlap, where it is the former one. */
+MUST_CHECK bool keys_proof_good(const struct principal *p, const char *proof, int64_t now_ms, int64_t *until_ms);
 /* Begins to listen for changes; NULL when memory is out. */
 struct keys *keys_new(struct node *n);
 /* Writes what keys_used noted. */
@@ -55,9 +60,18 @@ struct key_hold {
     struct key_entry *entry;
     struct key_hold *next, **link;
     int64_t until_ms; /* Redis' clock; 0: never */
+    char proof[PROOF_LEN + 1];
 };
-/* id, session: the credential that opened it. until_ms: when it ends at the latest. False: the key has ended (or memory is out); cut it. */
-MUST_CHECK bool keys_hold(struct keys *k, struct str id, bool session, int64_t until_ms, struct key_hold *h);
+/* The credential that opens it: id, session as in key_query; until_ms: when it ends at the latest, 0 for never; proof: of its secret; scopes: what it goes on by. */
+struct key_claim {
+    struct str id;
+    bool session;
+    int64_t until_ms;
+    const char *proof;
+    uint64_t scopes;
+};
+/* False: the key has ended, or may not any more (or memory is out); cut it. */
+MUST_CHECK bool keys_hold(struct keys *k, const struct key_claim *claim, struct key_hold *h);
 /* Takes a released one, too. */
 void keys_release(struct key_hold *h);
 

@@ -73,18 +73,37 @@ static struct str last_word(struct str *list)
     return word;
 }
 
-struct ip origin_client(const struct node *n, const struct http_req *req)
+/* Walks over the addresses of all X-Forwarded-For lines, from the end. */
+struct forwarded {
+    const struct http_req *req;
+    size_t line; /* lines before this one are still to come */
+    struct str rest;
+};
+
+static bool next_forwarded(struct forwarded *f, struct str *ret_word)
+{
+    static const char name[] = "x-forwarded-for";
+    while (f->rest.len == 0) {
+        if (f->line == 0)
+            return false;
+        const struct http_header *h = &f->req->headers[--f->line];
+        if (h->name.len == sizeof name - 1 && strncasecmp(h->name.ptr, name, sizeof name - 1) == 0)
+            f->rest = h->value;
+    }
+    *ret_word = last_word(&f->rest);
+    return true;
+}
+
+struct ip origin_client(const struct node *n, const struct http_req *req, bool *ret_known)
 {
     struct ip ip = {{0}}, before;
-    struct str proxies = str_of(n->config->trusted_proxies), forwarded = http_header(req, "x-forwarded-for");
-    if (!parse_peer(req->peer, &ip) || proxies.len == 0)
-        return ip;
-    bool several = http_header_count(req, "x-forwarded-for") !=
-                   1; /* whose is the last is not known then: the proxy itself counts */
-    for (int i = 0; i < PROXIES_MAX && !several && forwarded.len > 0 && cidr_words_hold(proxies, &ip); i++) {
-        if (!ip_parse(last_word(&forwarded), &before))
-            break;
-        ip = before;
+    struct str proxies = str_of(n->config->trusted_proxies), word;
+    struct forwarded f = {.req = req, .line = req->header_count};
+    *ret_known = parse_peer(req->peer, &ip);
+    for (int i = 0; *ret_known && proxies.len > 0 && cidr_words_hold(proxies, &ip) && next_forwarded(&f, &word); i++) {
+        *ret_known = i < PROXIES_MAX && ip_parse(word, &before);
+        if (*ret_known)
+            ip = before;
     }
     return ip;
 }

@@ -10,6 +10,7 @@ void origin_add_cors(const struct node *n, struct http_req *req);
 /* Whether the request has an Origin, and that is the server itself or one that cors-origins names (`*` names none). */
 bool origin_is_ours(const struct node *n, const struct http_req *req);
 /* The client: the connection's peer, or, where that is one of trusted-proxies, the last address of X-Forwarded-For that is none of them. */
-struct ip origin_client(const struct node *n, const struct http_req *req);
+/* False in *ret_known where that can't be told: the proxy's own address then, which is not the client's. */
+struct ip origin_client(const struct node *n, const struct http_req *req, bool *ret_known);
 
 #endif

@@ -268,7 +268,9 @@ static enum err on_head(void *ctx, struct http_req *req, size_t *ret_max_body, c
     c->req = req;
     c->node = n;
     c->route = route;
-    c->client = origin_client(n, req);
+    bool known;
+    c->client = origin_client(n, req, &known);
+    c->client_unknown = !known;
     req->user = c;
     return auth_check(c, ret_detail); /* before the body: nobody unknown sends us megabytes */
 }
@@ -315,6 +317,20 @@ static void on_guard(void *ctx, bool refused, int64_t remaining, int64_t reset_m
         c->req->retry_after_s = reset_s > 0 ? (int)reset_s : 1;
 }
 
+/* The next guarded script on the connection counts the request. */
+static void arm_guard(struct call *c, struct redis *r)
+{
+    struct key key = keys_quota(shard_prefix(call_shard(c)), c->created_by);
+    c->guard = (struct script_guard){.key = arena_str(&c->req->arena, key_str(&key)),
+                                     .limit = c->rate,
+                                     .per_ms = c->rate_per_ms,
+                                     .burst = c->rate_burst,
+                                     .told = on_guard,
+                                     .ctx = c};
+    c->counted = true;
+    script_guard_next(r, &c->guard);
+}
+
 static void on_rate(void *ctx, enum err err, const struct script_rate_reply *reply)
 {
     struct call *c = ctx;
@@ -328,18 +344,11 @@ static void on_rate(void *ctx, enum err err, const struct script_rate_reply *rep
 static void handle_within_rate(struct call *c)
 {
     struct redis *r = call_shard(c)->commands;
-    if (c->rate == 0) {
+    if (c->rate == 0 || c->counted) {
         c->route->fn(c);
         return;
     }
-    struct key key = keys_quota(shard_prefix(call_shard(c)), c->created_by);
-    c->guard = (struct script_guard){.key = arena_str(&c->req->arena, key_str(&key)),
-                                     .limit = c->rate,
-                                     .per_ms = c->rate_per_ms,
-                                     .burst = c->rate_burst,
-                                     .told = on_guard,
-                                     .ctx = c};
-    script_guard_next(r, &c->guard);
+    arm_guard(c, r);
     if (carries_guard(c)) {
         c->route->fn(c);
         script_guard_next(r, NULL); /* a request that was refused without asking Redis */
@@ -380,10 +389,23 @@ static void handle_narrowed(struct call *c)
     }
     struct shard *s = node_shard_of_run(c->node, call_param(c, 0));
     struct script_run_about_args args = {.ws = c->workspace, .run = call_param(c, 0)};
-    if (!s || s != call_shard(c))
+    if (!s || s != call_shard(c)) {
         call_problem(c, ERR_RUN_NOT_FOUND, NULL);
+        return;
+    }
+    if (c->rate > 0)
+        arm_guard(c, s->commands);
+    script_call_run_about(s->commands, shard_prefix(s), &args, on_run_about, c);
+}
+
+void routes_go_on(struct call *c)
+{
+    if (!parameters_known(c))
+        return;
+    if (c->agents.len > 0 || c->queues.len > 0)
+        handle_narrowed(c);
     else
-        script_call_run_about(s->commands, shard_prefix(s), &args, on_run_about, c);
+        handle_within_rate(c);
 }
 
 static void on_request(void *ctx, struct http_req *req)
@@ -392,12 +414,10 @@ static void on_request(void *ctx, struct http_req *req)
     struct call *c = req->user;
     if (req->method == HTTP_OPTIONS_)
         reply_options(req);
-    else if (!parameters_known(c))
-        return;
-    else if (c->agents.len > 0 || c->queues.len > 0)
-        handle_narrowed(c);
+    else if (c->credential.len > 0 && req->body.len > 0)
+        auth_check_again(c); /* the body took its time: the key may have ended meanwhile */
     else
-        handle_within_rate(c);
+        routes_go_on(c);
 }
 
 static void on_error(void *ctx, struct http_req *req, enum err err, const char *detail)

@@ -15,6 +15,7 @@ enum route_auth {
 };
 
 struct call;
+struct asking;
 typedef void (*route_fn)(struct call *c);
 
 struct route {
@@ -45,9 +46,14 @@ struct call {
     int64_t rate, rate_per_ms, rate_burst; /* of the key: requests; rate 0: no limit */
     int64_t until_ms;                      /* when what opened it ends (Redis' clock); 0: never */
     struct str credential;                 /* key id, or a session's digest; empty for root */
+    struct asking *asking;                 /* how the credential was looked up */
     bool session, by_token;                /* came with a session's cookie; with a stream token */
-    struct script_guard guard;             /* rate, as a script carries it */
-    struct str runner_token;               /* AUTH_RUNNER: the whole token */
+    bool counted;                          /* its rate limit counts it already, or will */
+    bool client_unknown;                   /* behind a proxy that does not say it clearly: in no network */
+    char proof
+        [17]; /* the beginning of the hash of the secret that it came with, or its session or token was made with; empty for root */
+    struct script_guard guard; /* rate, as a script carries it */
+    struct str runner_token;   /* AUTH_RUNNER: the whole token */
     int64_t runner_attempt;
     struct str audit_object; /* what the audit log was told that something is done to */
     bool audited;            /* it was told, and a problem that is answered now is to be told, too */
@@ -67,6 +73,8 @@ static inline bool call_may(const struct call *c, enum scope scope)
 /* Whether its key is not narrowed to other agents; to other queues. */
 bool call_agent_allowed(const struct call *c, struct str agent);
 bool call_queue_allowed(const struct call *c, struct str queue);
+/* Goes on with a request whose credentials are good. */
+void routes_go_on(struct call *c);
 struct http_app routes_app(struct node *n);
 /* A query parameter as a number from min to max; otherwise when it is not there. False (answered already) when it is something else. */
 bool call_query_int(struct call *c, const char *name, int64_t min, int64_t max, int64_t otherwise, int64_t *ret_n);

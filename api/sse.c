@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "api/auth.h"
 #include "api/handlers.h"
 #include "api/keys.h"
 #include "api/live.h"
@@ -304,7 +305,7 @@ static void start(struct opening *o, const struct script_show_reply *reply)
     s->after = o->after;
     memcpy(s->workspace, c->workspace.ptr, c->workspace.len);
     s->hold.cut = on_key_cut;
-    if (c->credential.len > 0 && !keys_hold(n->keys, c->credential, c->session, c->until_ms, &s->hold)) {
+    if (c->credential.len > 0 && !auth_hold(c, &s->hold)) {
         pool_put(&sse_pool, s);
         call_problem(c, ERR_UNAUTHORIZED, "the key has ended");
         return;

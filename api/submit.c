@@ -53,9 +53,10 @@ const char *submit_detail(enum err err)
     if (err == ERR_LIMIT_EXCEEDED)
         return "waiting runs have 256 different requirements (requires, slots, executor) already";
     if (err == ERR_FORBIDDEN)
-        return "the key may not submit this: it is narrowed to other agents or queues, or (for an inline definition) "
-               "does "
-               "not have the scope agents:write";
+        return "the key may not submit this: it is narrowed to other agents or queues, or does not have the scope "
+               "agents:write (for an inline definition) or runs:stop (for onLimit \"replace\", which narrowed keys "
+               "can't "
+               "use)";
     if (err == ERR_WEBHOOK_NOT_FOUND)
         return "webhook names no webhook of this workspace";
     if (err == ERR_NOT_DEAD_LETTER)
@@ -208,7 +209,9 @@ void submit_run(const struct submit_order *order)
         return;
     }
     const struct submission *s = order->sub;
-    if (!call_agent_allowed(c, s->agent) || (s->is_inline && !call_may(c, SCOPE_AGENTS_WRITE)) ||
+    bool narrowed = c->agents.len > 0 || c->queues.len > 0;
+    if ((str_eqz(s->on_limit, "replace") && (narrowed || !call_may(c, SCOPE_RUNS_STOP))) ||
+        !call_agent_allowed(c, s->agent) || (s->is_inline && !call_may(c, SCOPE_AGENTS_WRITE)) ||
         (s->queue.len > 0 && !call_queue_allowed(c, s->queue))) {
         loop_defer(c->node->loop, refuse_forbidden, p);
         return;

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "api/auth.h"
 #include "api/keys.h"
 #include "api/live.h"
 #include "api/problem.h"
@@ -202,8 +203,7 @@ void wait_for_end(struct call *c, struct str run_id, int64_t wait_s, enum wait_f
     if (!w->expired && live_attach(c->node->live, s, run_id, LIVE_START_AT_END, &waiter_fns, &w->reader) != ERR_OK)
         w->expired = true;
     w->hold.cut = on_key_cut;
-    if (!w->expired && c->credential.len > 0 &&
-        !keys_hold(c->node->keys, c->credential, c->session, c->until_ms, &w->hold))
+    if (!w->expired && c->credential.len > 0 && !auth_hold(c, &w->hold))
         w->revoked = w->expired = true;
     if (!w->expired) {
         loop_timer_set(&w->timer, wait_s * 1000);

@@ -20,15 +20,15 @@ bool credentials_path(char ret_path[PATH_MAX])
     return (own || (home && home[0] == '/')) && len < PATH_MAX - 16;
 }
 
-/* The file's text; empty when it is not there, or somebody else could have read or written it. */
-static void read_all(struct strbuf *out)
+/* The file's text; empty when it is not there. False, after a complaint, where somebody else could have read or written it. */
+static bool read_all(struct strbuf *out)
 {
     char path[PATH_MAX];
     struct stat st;
     strbuf_init(out, FILE_BYTES);
     int fd = credentials_path(path) ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
     if (fd < 0)
-        return;
+        return true;
     bool ours = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid() && (st.st_mode & 077) == 0 &&
                 st.st_size < FILE_BYTES;
     char *room = ours ? strbuf_grow(out, (size_t)st.st_size + 1) : NULL;
@@ -38,6 +38,7 @@ static void read_all(struct strbuf *out)
     close(fd);
     if (!ours)
         fprintf(stderr, "errand: %s is left out: it has to be yours, with mode 0600\n", path);
+    return ours;
 }
 
 /* The next line's two words; false at the end. */
@@ -63,7 +64,7 @@ bool credentials_find(const char *urls, char *ret_key, size_t cap)
     struct strbuf file;
     struct str url, key, one, list = str_of(urls);
     bool found = false;
-    read_all(&file);
+    (void)read_all(&file);
     while (!found && str_next_word(&list, &one)) {
         struct str rest = strbuf_str(&file);
         while (!found && next_line(&rest, &url, &key))
@@ -80,7 +81,7 @@ bool credentials_last_url(char *ret_url, size_t cap)
 {
     struct strbuf file;
     struct str url, key, rest, last = STR_NONE;
-    read_all(&file);
+    (void)read_all(&file);
     rest = strbuf_str(&file);
     while (next_line(&rest, &url, &key))
         last = url;
@@ -133,7 +134,11 @@ enum err credentials_store(const char *url, const char *key, struct strbuf *ret_
         strbuf_addz(ret_message, "there is no home to store a key in: set HOME, or give the key as ERRAND_KEY");
         return ERR_IO;
     }
-    read_all(&file);
+    if (!read_all(&file)) { /* what it has would be lost */
+        strbuf_addz(ret_message, "nothing was stored: correct or remove that file first");
+        strbuf_done(&file);
+        return ERR_IO;
+    }
     strbuf_init(&text, FILE_BYTES);
     rest = strbuf_str(&file);
     while (next_line(&rest, &other, &other_key))

@@ -24,6 +24,7 @@ extern "C" {
     X(ERR_RUN_NOT_FOUND, "run_not_found", 404, false, "No such run")                                                   \
     X(ERR_AGENT_NOT_FOUND, "agent_not_found", 404, false, "No such agent")                                             \
     X(ERR_KEY_NOT_FOUND, "key_not_found", 404, false, "No such key")                                                   \
+    X(ERR_KEY_CHANGED, "key_changed", 409, false, "The key was changed meanwhile")                                     \
     X(ERR_METHOD_NOT_ALLOWED, "method_not_allowed", 405, false, "The path does not take this method")                  \
     X(ERR_REQUEST_TIMEOUT, "request_timeout", 408, true, "The request did not arrive in time")                         \
     X(ERR_LENGTH_REQUIRED, "length_required", 411, false, "The body needs a Content-Length")                           \

@@ -31,10 +31,10 @@
     X(LIMIT_COMMAND, 256, "words", "an agent's command")                                                               \
     X(LIMIT_AGENT_VERSIONS, 100, "versions", "kept versions of an agent")                                              \
     X(LIMIT_AGENTS, 1000, "agents", "agents of a workspace")                                                           \
-    X(LIMIT_SECRET, 65536, "bytes", "a secret's value")                                                                \
+    X(LIMIT_SECRET, 16384, "bytes", "a secret's value")                                                                \
     X(LIMIT_SECRETS, 1000, "secrets", "secrets of a workspace")                                                        \
     X(LIMIT_SECRET_VERSIONS, 10, "versions", "kept versions of a secret")                                              \
-    X(LIMIT_ATTEMPT_SECRETS, 1048576, "bytes", "the secrets that one attempt is started with")                         \
+    X(LIMIT_ATTEMPT_SECRETS, 32768, "bytes", "the secrets that one attempt is started with")                           \
     X(LIMIT_DATA_SOURCE, 64, "bytes", "a data source's engine, its name, and a field's name")                          \
     X(LIMIT_SCHEDULES, 1000, "schedules", "schedules of a workspace")                                                  \
     X(LIMIT_WEBHOOKS, 20, "webhooks", "webhooks of a workspace")                                                       \
@@ -51,6 +51,7 @@
     X(LIMIT_JITTER_MS, 86400000, "ms", "jitterMs")                                                                     \
     X(LIMIT_CATCH_UP, 1000, "ticks", "missed ticks that catchUp all runs")                                             \
     X(LIMIT_KEYS, 10000, "keys", "API keys of a workspace, those that ended in the last 30 days included")             \
+    X(LIMIT_SESSIONS, 100, "sessions", "browsers' sessions of an API key (the oldest end)")                            \
     X(LIMIT_KEY_WORDS, 64, "", "scopes, agents, queues or cidrs of an API key")                                        \
     X(LIMIT_KEY_LIFE_MS, 315360000000, "ms", "how far an API key's expiresAt may be ahead")                            \
     X(LIMIT_KEY_OVERLAP_MS, 2592000000, "ms", "how long a rotated key's former secret may stay valid")                 \

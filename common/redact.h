@@ -44,7 +44,7 @@ struct redact_sink {
     void *ctx;
 };
 void redact_run(struct redact_stream *s, struct str in, bool last, const struct redact_sink *sink);
-/* A pause in the text: what is kept back goes out where it is no more than the first few bytes of something public (`s` of `sk-`), nothing of a secret. What follows is judged with it all the same. */
+/* A pause in the text: what is kept back goes out where it is no more than the first few bytes of something public (`s` of `sk-`), nothing of a secret (of a runner token its `ert`, where no other secret was given). What follows is judged with it all the same. */
 void redact_stream_pause(struct redact_stream *s, struct strbuf *out);
 /* Bytes that are kept back. */
 size_t redact_stream_held(const struct redact_stream *s);

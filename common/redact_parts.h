@@ -111,7 +111,8 @@ struct redactor {
     struct str kind_markers[KIND_COUNT];
     struct str *secret_markers;
     size_t secret_count;
-    bool mute; /* no marker can be told apart from the secrets: nothing is shown at all */
+    bool token_only; /* the only secret is a runner token, whose beginning everybody knows */
+    bool mute;       /* no marker can be told apart from the secrets: nothing is shown at all */
     int64_t undecided;
     struct redact_stream *own; /* what redact_text and redact_json work with */
 };

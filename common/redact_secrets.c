@@ -544,6 +544,7 @@ enum err redactor_new(const struct redact_secret *secrets, size_t n, struct reda
         sodium_memzero(p.text.ptr, p.text.cap);
     strbuf_done(&p.text);
     free(p.list);
+    r->token_only = n == 1 && str_starts(secrets[0].value, STR("ert_"));
     if (err)
         redactor_free(r);
     else

@@ -30,9 +30,10 @@ struct tail {
 struct redact_stream {
     struct redactor *r;
     struct strbuf buf;
-    size_t base; /* place of buf's first byte in the whole text */
-    size_t done; /* in buf: what is before it went out, or is covered */
-    size_t skip; /* in buf: what is before it is covered by the last marker */
+    size_t base;    /* place of buf's first byte in the whole text */
+    size_t done;    /* in buf: what is before it went out, or is covered */
+    size_t decided; /* in buf: what is before it was judged, when a piece was last looked at */
+    size_t skip;    /* in buf: what is before it is covered by the last marker */
     size_t secrets_at, shapes_at;
     uint32_t secrets_state;
     struct spans secrets, shapes;
@@ -451,6 +452,7 @@ static void compact(struct redact_stream *s)
     shrink(&s->buf);
     s->base += keep;
     rebase(&s->done, keep);
+    rebase(&s->decided, keep);
     rebase(&s->skip, keep);
     rebase(&s->secrets_at, keep);
     rebase(&s->shapes_at, keep);
@@ -529,7 +531,8 @@ static void run_piece(struct redact_stream *s, struct str in, bool final, const 
         give_up(s, sink);
         return;
     }
-    emit(s, secrets < shapes ? secrets : shapes, sink);
+    s->decided = secrets < shapes ? secrets : shapes;
+    emit(s, s->decided, sink);
     compact(s);
 }
 
@@ -577,16 +580,14 @@ void redact_stream_feed(struct redact_stream *s, struct str in, struct strbuf *o
 
 void redact_stream_pause(struct redact_stream *s, struct strbuf *out)
 {
-    static const char token[] = "ert_"; /* every attempt has one of these, and its beginning everybody knows */
     struct redact_sink sink = {to_strbuf, to_strbuf, out};
-    size_t held = redact_stream_held(s), secret = s->r->secrets->nodes[s->secrets_state].depth;
-    if (held == 0)
-        return;
-    bool known = secret < sizeof token && memcmp(s->buf.ptr + s->buf.len - secret, token, secret) == 0;
-    bool covers = s->dead || s->pem || held > PAUSE_MAX || !known;
+    size_t secret = s->r->secrets->nodes[s->secrets_state].depth;
+    bool covers =
+        s->dead || s->pem || first_of(&s->secrets) || first_of(&s->shapes) || (secret > 0 && !s->r->token_only);
     for (int k = 0; k < TAIL_COUNT; k++)
         covers = covers || s->tails[k].on;
-    if (!covers)
+    /* Counted from what was judged, not from what went out: or a pause after each letter would let all of it through. */
+    if (!covers && s->buf.len - s->decided <= PAUSE_MAX)
         put(s, s->buf.len, &sink);
 }
 

@@ -4,16 +4,20 @@
 --   id         str
 --   ws         str
 --   replace    int   1: the key must be there; its secret stays
+--   seen       str   of one that is replaced: what it was judged by (key_rights)
 --   expires_ms int   0: never
 --   kept_ms    int   how long its record is shown behind its end; 0: as usual
 --   max_keys   int   keys of a workspace
 --   fields     list  field, value, …: name, scopes, agents, queues, cidrs, rate, conc; of a new one also hash and by
 -- REPLY
 --   key        flat  the record
--- ERRORS key_not_found limit_exceeded internal
+-- ERRORS key_not_found key_changed limit_exceeded internal
 
 if replace == 1 and not key_of(ws, id) then
   return {'key_not_found'}
+end
+if replace == 1 and key_rights(id) ~= seen then
+  return {'key_changed'}
 end
 key_sweep(ws)
 if replace == 0 then

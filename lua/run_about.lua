@@ -1,5 +1,6 @@
 -- run_about: whose a run is, for keys that are narrowed to agents or queues: neither ever changes.
 -- READONLY
+-- GUARD
 -- INCLUDE keys run
 -- ARGV
 --   ws       str

@@ -73,10 +73,9 @@ void output_pause(void *ctx)
     struct attempt *a = ctx;
     if (!a->job)
         return;
-    lines_feed(&a->err_lines, redaction_err_pause(&a->redaction), on_stderr_line, a);
     if (a->remote)
-        lines_feed(&a->out_lines, redaction_out_pause(&a->redaction), on_stdout_log_line, a);
-    else if (a->adapter.text)
+        return; /* lines show nothing before they are whole */
+    if (a->adapter.text)
         adapter_feed(&a->adapter, redaction_out_pause(&a->redaction));
     else
         redaction_delta_pause(&a->redaction, store_event, a);

@@ -67,7 +67,7 @@ struct str redaction_err(struct redaction *r, struct str bytes, bool last)
 
 bool redaction_holds(const struct redaction *r)
 {
-    return redact_stream_held(r->out) > 0 || redact_stream_held(r->err) > 0 || redact_stream_held(r->delta) > 0;
+    return redact_stream_held(r->out) > 0 || redact_stream_held(r->delta) > 0;
 }
 
 static struct str pause_text(struct redaction *r, struct redact_stream *s)
@@ -80,11 +80,6 @@ static struct str pause_text(struct redaction *r, struct redact_stream *s)
 struct str redaction_out_pause(struct redaction *r)
 {
     return pause_text(r, r->out);
-}
-
-struct str redaction_err_pause(struct redaction *r)
-{
-    return pause_text(r, r->err);
 }
 
 struct target {

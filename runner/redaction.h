@@ -27,7 +27,6 @@ struct str redaction_err(struct redaction *r, struct str bytes, bool last);
 /* Whether anything waits for what follows it; and, after a pause, what of it may go on without (see redact_stream_pause): of output that is text, and of text deltas. */
 bool redaction_holds(const struct redaction *r);
 struct str redaction_out_pause(struct redaction *r);
-struct str redaction_err_pause(struct redaction *r);
 void redaction_delta_pause(struct redaction *r, adapter_event_fn fn, void *ctx);
 /* A line of standard output that is no event, or a piece of one: goes on as notifications when what it may belong to is decided. */
 void redaction_plain(struct redaction *r, struct str line, bool piece, adapter_event_fn fn, void *ctx);

@@ -8,10 +8,19 @@ local function key_changed(word)
   redis.call('PUBLISH', k.keynews, word)
 end
 
--- The record of a key of this workspace that is not revoked; nil otherwise.
+-- What a key may do, as one text: what was judged is compared with what there is when it is changed.
+local function key_rights(id)
+  local row = redis.call('HMGET', k.key(id), 'scopes', 'agents', 'queues', 'cidrs', 'expires')
+  for i = 1, 5 do
+    row[i] = row[i] or ''
+  end
+  return table.concat(row, '|')
+end
+
+-- Whether it is a key of this workspace that has not ended.
 local function key_of(ws, id)
-  local row = redis.call('HMGET', k.key(id), 'ws', 'revoked')
-  return row[1] == ws and not row[2]
+  local row = redis.call('HMGET', k.key(id), 'ws', 'revoked', 'expires')
+  return row[1] == ws and not row[2] and (not row[3] or tonumber(row[3]) > now_ms)
 end
 
 -- Rows of keys that are not there any more leave the index.

@@ -40,6 +40,7 @@ local k = {
   keyver = P .. 'keyver',
   keynews = P .. 'keynews',
   session = function(sha) return P .. 'session:' .. sha end,
+  sessions = function(id) return P .. 'sessions:' .. id end,
   authfail = function(address) return P .. 'authfail:' .. address end,
   quota = function(key_id) return P .. 'quota:' .. key_id end,
   trust = function(workspace, name) return P .. 'trust:' .. workspace .. ':' .. name end,

@@ -167,6 +167,10 @@ local function run_submit(o)
       if digest ~= o.idem_digest then
         return {'idempotency_mismatch'}
       end
+      local before = run_get(first, {'agent', 'queue'})
+      if before and not (listed(o.agents_in or '', before.agent) and listed(o.queues_in or '', before.queue)) then
+        return {'forbidden'}
+      end
       return {'ok', first, status, 1}
     end
   end

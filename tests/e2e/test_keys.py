@@ -209,8 +209,20 @@ def test_from_where_it_may_be_used(api, stack):
     assert (answer.status, answer.code) == (403, "forbidden") and "address" in answer.json()["detail"]
     assert as_key(api, far, "GET", "/v1/whoami", **{"X-Forwarded-For": "192.0.2.7"}).status == 403, "nobody is believed unasked"
     behind = stack.api(env={"ERRAND_TRUSTED_PROXIES": "127.0.0.1, 198.51.100.0/24"})
-    for header, status in (("192.0.2.7", 200), ("203.0.113.9, 192.0.2.7", 200), ("192.0.2.7, 203.0.113.9", 403), ("192.0.2.7, 198.51.100.3", 200), ("192.0.2.7, rubbish", 403), ("", 403)):
+    for header, status in (("192.0.2.7", 200), ("203.0.113.9, 192.0.2.7", 200), ("192.0.2.7, 203.0.113.9", 403), ("192.0.2.7, 198.51.100.3", 200), ("192.0.2.7, rubbish", 403), ("", 403), ("rubbish", 403)):
         assert as_key(behind, far, "GET", "/v1/whoami", **{"X-Forwarded-For": header}).status == status, header
+
+
+def test_several_lines_of_addresses_are_one_list(stack):
+    """A proxy that adds a line of its own: the client's line is not the last word."""
+    api = stack.api(env={"ERRAND_TRUSTED_PROXIES": "127.0.0.1"})
+    here = make(api, cidrs=["127.0.0.1/32"])["key"]
+    there = make(api, cidrs=["192.0.2.0/24"])["key"]
+    lines = b"X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-For: %s\r\n"
+    for key, last, status in ((here, b"203.0.113.9", 403), (there, b"203.0.113.9", 403), (there, b"192.0.2.8", 200), (there, b"x", 403), (here, b"x", 403)):
+        with Connection(api.port, timeout=5) as connection:
+            connection.send(f"GET /v1/whoami HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {key}\r\n".encode() + lines % last + b"\r\n")
+            assert connection.read_response().status == status, (key, last)
 
 
 def test_a_rate_limit_is_one_for_all_nodes(apis):
@@ -378,3 +390,114 @@ def test_nothing_that_redis_keeps_is_a_credential(stack, runner):
         assert_nowhere(text, files)
         assert_nowhere(text[24:67], files) if text.startswith("errand_") and len(text) == 73 else None
     assert any(made["id"].encode() in f for f in files.values()), "the scan would find what is there"
+
+
+# ---- what a review found ----
+
+def test_two_requests_in_one_write_keep_their_own_limits(api):
+    """The first is refused without Redis, while its key is looked up; the second begins in its wake, with another key."""
+    limited, free = make(api, rateLimit={"limit": 2, "perMs": 60000})["key"], make(api)["key"]
+    assert as_key(api, free, "GET", "/v1/runs").status == 200
+    connection = Connection(api.port, timeout=10)
+    connection.send(encode("GET", "/v1/runs?limit=abc", headers=bearer(limited)) + encode("GET", "/v1/runs", headers=bearer(free)))
+    first, second = connection.read_response(), connection.read_response()
+    assert (first.status, second.status) == (400, 200) and "ratelimit" not in second.headers
+    assert [as_key(api, limited, "GET", "/v1/runs").status for _ in range(3)] == [200, 200, 429]
+
+
+@pytest.mark.parametrize("change", ["revoke", "expire", "narrow"])
+def test_a_body_that_comes_after_the_keys_end(api, change):
+    made = make(api, expiresInMs=1500) if change == "expire" else make(api)
+    request_bytes = encode("POST", "/v1/runs", {"agent": agents.sleeper()}, headers=bearer(made["key"]))
+    connection = Connection(api.port, timeout=10)
+    connection.send(request_bytes[:-5])
+    wait_until(lambda: api.get(f"/v1/keys/{made['id']}").json().get("lastUsedAt") or True, 1)
+    if change == "revoke":
+        assert api.request("DELETE", f"/v1/keys/{made['id']}").status == 204
+    elif change == "narrow":
+        assert api.request("PUT", f"/v1/keys/{made['id']}", {"name": "less", "scopes": ["runs:read"]}).status == 200
+    wait_until(lambda: as_key(api, made["key"], "POST", "/v1/runs", {}).status == (403 if change == "narrow" else 401), 4)
+    connection.send(request_bytes[-5:])
+    assert connection.read_response().status == (403 if change == "narrow" else 401)
+
+
+@pytest.mark.parametrize("overlap", [0, 700])
+def test_a_rotation_ends_what_the_former_secret_opened(stack, runner, overlap):
+    api = stack.api(env={"ERRAND_SESSION_COOKIE_SECURE": "false"})
+    made = make(api)
+    run = as_key(api, made["key"], "POST", "/v1/runs", {"agent": agents.sleeper()}).json()
+    cookie = as_key(api, made["key"], "POST", "/v1/session").headers["set-cookie"].split(";")[0]
+    held = {"Cookie": cookie, "Authorization": None}
+    streams = [Stream(api.port, stream_path(run["runId"]), made["key"], timeout=6), Stream(api.port, run["streamUrl"], timeout=6)]
+    for stream in streams:
+        stream.until("run")
+    new = api.post(f"/v1/keys/{made['id']}/rotate", {"overlapMs": overlap}).json()["key"]
+    fresh = Stream(api.port, stream_path(run["runId"]), new, timeout=3)
+    fresh.until("run")
+    for stream in streams:
+        assert stream.frames() is not None and stream.end == "cut"
+    wait_until(lambda: api.get("/v1/whoami", headers=held).status == 401, 3)
+    assert request(api.port, "GET", run["streamUrl"]).status == 401
+    assert as_key(api, new, "GET", "/v1/whoami").status == 200 and fresh.end is None
+
+
+def test_a_shorter_life_ends_streams(api, runner):
+    made = make(api)
+    run_id = api.submit(agents.sleeper())
+    stream = Stream(api.port, stream_path(run_id), made["key"], timeout=7)
+    stream.until("run")
+    assert api.request("PUT", f"/v1/keys/{made['id']}", {"name": "short", "scopes": ["*"], "expiresInMs": 1000}).status == 200
+    assert stream.frames() is not None and stream.end == "cut"
+    answer = api.request("PUT", f"/v1/keys/{made['id']}", {"name": "again", "scopes": ["*"]})
+    assert answer.status == 404, "an expired key does not come back"
+
+
+def test_a_narrowed_key_takes_nobodys_place(api, runner):
+    for name in ("one", "two"):
+        api.request("PUT", f"/v1/agents/{name}", {**agents.sleeper(), "name": name})
+    limit = {"concurrencyKey": {"key": "deploy", "limit": 1}}
+    first = api.submit("one", **limit)
+    api.wait(first, ("running",))
+    for fields in ({"scopes": ["runs:create"], "agents": ["two"]}, {"scopes": ["runs:create", "runs:stop"], "agents": ["two"]}, {"scopes": ["runs:create"]}):
+        key = make(api, **fields)["key"]
+        answer = as_key(api, key, "POST", "/v1/runs", {"agent": "two", "concurrencyKey": {**limit["concurrencyKey"], "onLimit": "replace"}})
+        assert answer.status == 403, answer
+    assert api.record(first)["status"] == "running"
+
+
+def test_a_first_answer_is_for_who_may_have_it(api):
+    api.request("PUT", "/v1/agents/one", {**agents.sleeper(), "name": "one", "queue": "other"})
+    headers = {"Idempotency-Key": "same"}
+    assert api.post("/v1/runs", {"agent": "one"}, headers=headers).status == 202
+    key = make(api, scopes=["runs:create"], queues=["mine"])["key"]
+    assert as_key(api, key, "POST", "/v1/runs", {"agent": "one"}, **headers).status == 403
+
+
+def test_one_credential_a_request(api):
+    good = make(api)["key"]
+    raw = f"GET /v1/whoami HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {good}\r\n%s\r\n".encode()
+    for more, status in ((b"", 200), (f"Authorization: Bearer {good}\r\n".encode(), 401), (b"x-api-key: x\r\n", 401)):
+        with Connection(api.port, timeout=5) as connection:
+            connection.send(raw % more)
+            assert connection.read_response().status == status
+
+
+def test_a_key_has_so_many_sessions(api, redis):
+    made = make(api)
+    tokens = []
+    for _ in range(103):
+        tokens.append(as_key(api, made["key"], "POST", "/v1/session").headers["set-cookie"].split(";")[0])
+    prefix = f"{api.stack.prefix}{{g}}:"
+    assert redis.command("ZCARD", f"{prefix}sessions:{made['id']}") == 100 and len(redis.keys(f"{prefix}session:*")) == 100
+    assert [api.get("/v1/whoami", headers={"Cookie": t, "Authorization": None}).status for t in (tokens[0], tokens[2], tokens[3], tokens[-1])] == [401, 401, 200, 200]
+
+
+def test_what_tells_of_runs_needs_the_right_to_read_them(stack):
+    api = stack.api(env={"ERRAND_MASTER_KEY": secrets.token_hex(32)})
+    key, both = (make(api, scopes=scopes)["key"] for scopes in (["webhooks:write"], ["webhooks:write", "runs:read"]))
+    hook = {"url": "https://example.com/hook", "events": ["run.success"]}
+    assert as_key(api, key, "POST", "/v1/webhooks", hook).status == 403
+    assert as_key(api, both, "POST", "/v1/webhooks", hook).status == 201
+    api.request("PUT", "/v1/agents/known", agents.shell("exit 0", name="known"))
+    only = make(api, scopes=["schedules:write"])["key"]
+    assert as_key(api, only, "POST", "/v1/schedules", {"name": "often", "everyMs": 3600000, "run": {"agent": "known"}}).status == 403

@@ -288,8 +288,8 @@ static void test_a_node_of_another_secret_takes_no_such_token(void **state)
     struct call c = {.req = &asked->req, .node = &asked->node, .workspace = STR("team-1"), .created_by = STR("root")};
     assert_int_equal(auth_stream_token(&c, STR(RUN)).len, 0);
     char forged[SHA256_HEX_LEN + 1];
-    crypto_hmac_hex(STR_NONE, STR("stream 99999999999999 default root " RUN), forged);
-    snprintf(query, sizeof query, "token=99999999999999~default~root~%s", forged);
+    crypto_hmac_hex(STR_NONE, STR("stream 99999999999999 default root  " RUN), forged);
+    snprintf(query, sizeof query, "token=99999999999999~default~root~~%s", forged);
     assert_int_equal(check_query(AUTH_STREAM, query), ERR_UNAUTHORIZED);
 }
 

@@ -621,6 +621,37 @@ static void test_a_pause_at_every_place(void **state)
     redactor_free(r);
 }
 
+/* Nor does a pause after each piece let more through than one. */
+static void test_pauses_without_end(void **state)
+{
+    struct redactor *r = redactor(NULL, 0);
+    struct redact_stream *s;
+    struct strbuf out;
+    (void)state;
+    assert_int_equal(redact_stream_new(r, &s), ERR_OK);
+    strbuf_init(&out, 1 << 20);
+    for (size_t i = 0; i < ARRAY_LEN(redact_corpus); i++) {
+        struct strbuf in = expand(redact_corpus[i].in), want = text(r, strbuf_str(&in));
+        size_t marks = count(strbuf_str(&want), "[REDACTED:");
+        for (size_t step = 1; step <= 3; step++) {
+            strbuf_reset(&out);
+            for (size_t at = 0; at < in.len; at += step) {
+                redact_stream_feed(s, (struct str){in.ptr + at, in.len - at < step ? in.len - at : step}, &out);
+                redact_stream_pause(s, &out);
+            }
+            redact_stream_end(s, &out);
+            if (count(strbuf_str(&out), "[REDACTED:") != marks || out.len > want.len + 3 * marks ||
+                (marks == 0 && out.len != want.len))
+                same(strbuf_str(&out), strbuf_str(&want), "pauses");
+        }
+        strbuf_done(&in);
+        strbuf_done(&want);
+    }
+    strbuf_done(&out);
+    redact_stream_free(s);
+    redactor_free(r);
+}
+
 /* Of a secret that was given nothing is let through. */
 static void test_a_pause_within_a_secret(void **state)
 {
@@ -651,6 +682,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_pause_at_every_place),
+        cmocka_unit_test(test_pauses_without_end),
         cmocka_unit_test(test_a_pause_within_a_secret),
         cmocka_unit_test(test_corpus),
         cmocka_unit_test(test_corpus_cut_everywhere),
