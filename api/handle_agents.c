@@ -114,7 +114,7 @@ static void on_list(void *ctx, enum err err, const struct script_agent_list_repl
     json_key(&w, "agents");
     json_array_begin(&w);
     for (size_t i = 0; i < reply->agents_len; i++) {
-        if (!call_agent_allowed(c, reply->agents[i].name)) /* a narrowed key's page may be short */
+        if (!call_agent_allowed(c, reply->agents[i].name)) /* not this key's */
             continue;
         json_object_begin(&w);
         json_kv_str(&w, "name", reply->agents[i].name);
@@ -140,6 +140,9 @@ void handle_agent_list(struct call *c)
         call_problem(c, ERR_INVALID_PARAMETER, "after must be the cursor of an earlier page");
         return;
     }
-    if (call_query_int(c, "limit", 1, LIMIT_PAGE, LIMIT_PAGE, &args.limit))
-        script_call_agent_list(call_shard(c)->commands, shard_prefix(call_shard(c)), &args, on_list, c);
+    if (!call_query_int(c, "limit", 1, LIMIT_PAGE, LIMIT_PAGE, &args.limit))
+        return;
+    if (c->agents.len > 0) /* all of its few at once: a cursor would name somebody else's */
+        args.limit = LIMIT_AGENTS;
+    script_call_agent_list(call_shard(c)->commands, shard_prefix(call_shard(c)), &args, on_list, c);
 }

@@ -202,7 +202,7 @@ void hook_take_due(void *ctx)
 {
     struct hook_shard *s = ctx;
     struct hooks *h = s->hooks;
-    if (s->taking || h->open >= HOOKS_OPEN_MAX || !redis_is_up(s->shard->commands)) {
+    if (s->taking || h->open >= HOOKS_OPEN_MAX || !h->node->vault || !redis_is_up(s->shard->commands)) {
         loop_timer_set(&s->take, HOOK_LOOK_MS); /* and sooner, as soon as there is room */
         return;
     }

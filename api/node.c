@@ -116,6 +116,7 @@ static void on_poll(void *ctx)
                           &n->shards[i]);
     loop_timer_set(&n->poll, POLL_MS);
     keys_tick(n->keys);
+    redactors_tick(n->redactors);
     ask_time(n);
     trim_heap();
 }

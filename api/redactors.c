@@ -5,20 +5,24 @@
 
 #include "api/attempt_secrets.h"
 #include "api/node.h"
+#include "common/clock.h"
 #include "common/crypto.h"
 
-enum { KEPT = 32, NAME_LEN = 160 };
+enum { KEPT = 256, KEPT_BYTES = 64 << 20, UNUSED_MS = 60000, NAME_LEN = 160 };
 
 /* By run, attempt and token: who guesses at a run's token gets a redactor of his own, and changes nobody else's. */
 struct kept {
     char name[NAME_LEN];
     struct redactor *redactor;
-    uint64_t used;
+    uint64_t used;   /* turn */
+    int64_t used_ms; /* monotonic */
+    size_t bytes;
 };
 
 struct redactors {
     struct kept list[KEPT];
     uint64_t turn;
+    size_t bytes; /* of all */
 };
 
 struct redactors *redactors_new(void)
@@ -41,19 +45,42 @@ static struct kept *find(struct redactors *cache, const char *name)
     return NULL;
 }
 
-/* A free place, or that of the one that was not asked for longest. */
-static struct kept *place(struct redactors *cache)
+static void forget(struct redactors *cache, struct kept *k)
 {
-    struct kept *oldest = &cache->list[0];
-    for (size_t i = 0; i < KEPT; i++) {
-        if (!cache->list[i].redactor)
-            return &cache->list[i];
-        if (cache->list[i].used < oldest->used)
-            oldest = &cache->list[i];
+    cache->bytes -= k->bytes;
+    redactor_free(k->redactor);
+    *k = (struct kept){.name = ""};
+}
+
+static void touch(struct redactors *cache, struct kept *k)
+{
+    k->used = ++cache->turn;
+    k->used_ms = clock_mono_ms();
+}
+
+void redactors_tick(struct redactors *cache)
+{
+    for (size_t i = 0; i < KEPT; i++)
+        if (cache->list[i].redactor && clock_mono_ms() - cache->list[i].used_ms > UNUSED_MS)
+            forget(cache, &cache->list[i]);
+}
+
+/* A free place. Those that were not asked for longest make room for it, until it fits. */
+static struct kept *place(struct redactors *cache, size_t bytes)
+{
+    for (;;) {
+        struct kept *oldest = NULL, *unused = NULL;
+        for (size_t i = 0; i < KEPT; i++) {
+            struct kept *k = &cache->list[i];
+            if (!k->redactor)
+                unused = k;
+            else if (!oldest || k->used < oldest->used)
+                oldest = k;
+        }
+        if (unused && (cache->bytes + bytes <= KEPT_BYTES || !oldest))
+            return unused;
+        forget(cache, oldest);
     }
-    redactor_free(oldest->redactor);
-    oldest->redactor = NULL;
-    return oldest;
 }
 
 /* secrets: what the attempt was given; its own token is added. NULL when memory is out. */
@@ -68,10 +95,12 @@ static struct redactor *make(struct redactors *cache, const char *name, struct s
     if (n > 0)
         memcpy(all + 1, secrets, n * sizeof *all);
     if (redactor_new(all, n + 1, &r) == ERR_OK) {
-        struct kept *k = place(cache);
+        struct kept *k = place(cache, redactor_bytes(r));
         snprintf(k->name, sizeof k->name, "%s", name);
         k->redactor = r;
-        k->used = ++cache->turn;
+        k->bytes = redactor_bytes(r);
+        cache->bytes += k->bytes;
+        touch(cache, k);
     }
     free(all);
     return r;
@@ -109,7 +138,7 @@ void redactors_get(struct call *c, void *ctx, redactors_fn next)
     snprintf(w->name, sizeof w->name, "%.*s %lld %s", STR_ARG(call_param(c, 0)), (long long)c->runner_attempt, sha);
     struct kept *known = find(cache, w->name);
     if (known) {
-        known->used = ++cache->turn;
+        touch(cache, known);
         next(c, ERR_OK, known->redactor, ctx);
     } else {
         attempt_secrets(c->node, call_param(c, 0), c->runner_attempt, str_of(sha), on_secrets, w);

@@ -20,6 +20,8 @@ struct redact_secret {
 MUST_CHECK enum err redactor_new(const struct redact_secret *secrets, size_t n, struct redactor **ret_redactor);
 /* Wipes. Takes NULL. No stream of it may be left. */
 void redactor_free(struct redactor *r);
+/* Memory that it takes, in bytes, about. */
+size_t redactor_bytes(const struct redactor *r);
 /* How often it could not decide. */
 int64_t redactor_undecided(const struct redactor *r);
 /* For tests: PCRE2 gives up after so many steps. */

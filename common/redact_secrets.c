@@ -565,6 +565,11 @@ void redactor_free(struct redactor *r)
     free(r);
 }
 
+size_t redactor_bytes(const struct redactor *r)
+{
+    return sizeof *r + (r->secrets ? sizeof *r->secrets + r->secrets->cap * sizeof *r->secrets->nodes : 0);
+}
+
 int64_t redactor_undecided(const struct redactor *r)
 {
     return r->undecided;

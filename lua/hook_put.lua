@@ -12,8 +12,8 @@
 -- ERRORS webhook_not_found limit_exceeded
 
 local key = k.hook(ws, id)
-local old = redis.call('HMGET', key, 'created', 'secret')
-if secret == '' and not old[1] then
+local old = redis.call('HMGET', key, 'created', 'secret', 'disabledReason')
+if (secret == '' and not old[1]) or old[3] == 'deleted' then -- one that is being deleted does not come back
   return {'webhook_not_found'}
 end
 local count = redis.call('HLEN', k.hooks(ws)) - redis.call('HEXISTS', k.hooks(ws), '*')

@@ -252,6 +252,7 @@ void redaction_message(struct redaction *r, struct str text, char *ret_text, siz
         shown.len = size - 1;
         shown.len = utf8_complete_len(shown);
     }
-    memcpy(ret_text, shown.ptr, shown.len);
+    if (shown.len > 0)
+        memcpy(ret_text, shown.ptr, shown.len);
     ret_text[shown.len] = 0;
 }
