@@ -50,6 +50,7 @@ struct keys {
     int64_t version; /* of all keys, when it was read last */
     int ticks;
     int64_t swept_ms;
+    uint64_t readings;
     size_t flush_at; /* the bucket where the next flush begins */
     bool asking_version;
 };
@@ -284,6 +285,7 @@ static void on_record(void *ctx, enum err err, const struct script_key_get_reply
         answer(e, err, 0); /* streams go on: nobody can say that the key ended */
         return;
     }
+    who.reading = ++e->keys->readings;
     bool cut = !there || who.revoked || (e->known && !still_may(&e->who, &who));
     free(e->who.lists);
     e->who = who;

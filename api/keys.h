@@ -22,6 +22,7 @@ struct principal {
     int64_t rate, rate_per_ms, rate_burst;                       /* requests; rate 0: no limit */
     int64_t concurrency;                                         /* runs executed at a time; 0: no limit */
     bool revoked;
+    uint64_t reading;                  /* which reading of Redis it is of: the same number, the same record */
     char session_proof[PROOF_LEN + 1]; /* of a session: with which of the key's secrets it was begun */
     char *lists;                       /* what the three above point into */
 };

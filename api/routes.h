@@ -46,6 +46,7 @@ struct call {
     int64_t rate, rate_per_ms, rate_burst; /* of the key: requests; rate 0: no limit */
     int64_t until_ms;                      /* when what opened it ends (Redis' clock); 0: never */
     struct str credential;                 /* key id, or a session's digest; empty for root */
+    uint64_t reading;                      /* of the key's record that it was judged by */
     struct asking *asking;                 /* how the credential was looked up */
     bool session, by_token;                /* came with a session's cookie; with a stream token */
     bool counted;                          /* its rate limit counts it already, or will */
