@@ -106,31 +106,19 @@ static void on_list(void *ctx, enum err err, const struct script_agent_list_repl
         call_problem(c, err, NULL);
         return;
     }
-    struct strbuf out;
-    struct json_writer w;
-    strbuf_init(&out, 1 << 20);
-    json_writer_init(&w, &out);
-    json_object_begin(&w);
-    json_key(&w, "agents");
-    json_array_begin(&w);
+    struct call_page page;
+    call_page_begin(&page, "agents", 1 << 20);
     for (size_t i = 0; i < reply->agents_len; i++) {
         if (!call_agent_allowed(c, reply->agents[i].name)) /* not this key's */
             continue;
-        json_object_begin(&w);
-        json_kv_str(&w, "name", reply->agents[i].name);
-        json_kv_int(&w, "version", reply->agents[i].version);
-        json_kv_str(&w, "executor", reply->agents[i].executor);
-        json_kv_time(&w, "updatedAt", reply->agents[i].updated_ms);
-        json_object_end(&w);
+        json_object_begin(&page.w);
+        json_kv_str(&page.w, "name", reply->agents[i].name);
+        json_kv_int(&page.w, "version", reply->agents[i].version);
+        json_kv_str(&page.w, "executor", reply->agents[i].executor);
+        json_kv_time(&page.w, "updatedAt", reply->agents[i].updated_ms);
+        json_object_end(&page.w);
     }
-    json_array_end(&w);
-    json_key(&w, "cursor");
-    if (reply->next.len > 0)
-        json_str(&w, reply->next);
-    else
-        json_null(&w);
-    json_object_end(&w);
-    call_json(c, 200, &out);
+    call_page_end(c, &page, reply->next);
 }
 
 void handle_agent_list(struct call *c)

@@ -261,27 +261,15 @@ void handle_key_get(struct call *c)
 static void on_list(void *ctx, enum err err, const struct script_key_list_reply *reply)
 {
     struct call *c = ctx;
-    struct strbuf out;
-    struct json_writer w;
+    struct call_page page;
     if (err) {
         call_problem(c, err, NULL);
         return;
     }
-    strbuf_init(&out, 16 << 20);
-    json_writer_init(&w, &out);
-    json_object_begin(&w);
-    json_key(&w, "keys");
-    json_array_begin(&w);
+    call_page_begin(&page, "keys", 16 << 20);
     for (size_t i = 0; i < reply->keys_len; i++)
-        key_write(&w, c->node, reply->keys[i].id, reply->keys[i].key, STR_NONE);
-    json_array_end(&w);
-    json_key(&w, "cursor");
-    if (reply->next.len > 0)
-        json_str(&w, reply->next);
-    else
-        json_null(&w);
-    json_object_end(&w);
-    call_json(c, 200, &out);
+        key_write(&page.w, c->node, reply->keys[i].id, reply->keys[i].key, STR_NONE);
+    call_page_end(c, &page, reply->next);
 }
 
 void handle_key_list(struct call *c)

@@ -418,23 +418,11 @@ static void on_list(void *ctx, enum err err, const struct script_schedule_list_r
         call_problem(c, err, NULL);
         return;
     }
-    struct strbuf out;
-    struct json_writer w;
-    strbuf_init(&out, 1 << 20);
-    json_writer_init(&w, &out);
-    json_object_begin(&w);
-    json_key(&w, "schedules");
-    json_array_begin(&w);
+    struct call_page page;
+    call_page_begin(&page, "schedules", 1 << 20);
     for (size_t i = 0; i < reply->schedules_len; i++)
-        write_schedule(&w, reply->schedules[i].name, reply->schedules[i].fields);
-    json_array_end(&w);
-    json_key(&w, "cursor");
-    if (reply->next.len > 0)
-        json_str(&w, reply->next);
-    else
-        json_null(&w);
-    json_object_end(&w);
-    call_json(c, 200, &out);
+        write_schedule(&page.w, reply->schedules[i].name, reply->schedules[i].fields);
+    call_page_end(c, &page, reply->next);
 }
 
 void handle_schedule_list(struct call *c)

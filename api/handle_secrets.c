@@ -224,27 +224,15 @@ static void on_list(void *ctx, enum err err, const struct script_secret_list_rep
         call_problem(c, err, NULL);
         return;
     }
-    struct strbuf out;
-    struct json_writer w;
-    strbuf_init(&out, 1 << 20);
-    json_writer_init(&w, &out);
-    json_object_begin(&w);
-    json_key(&w, "secrets");
-    json_array_begin(&w);
+    struct call_page page;
+    call_page_begin(&page, "secrets", 1 << 20);
     for (size_t i = 0; i < reply->secrets_len; i++) {
-        json_object_begin(&w);
-        write_times(&w, reply->secrets[i].name, reply->secrets[i].version, reply->secrets[i].created_ms,
+        json_object_begin(&page.w);
+        write_times(&page.w, reply->secrets[i].name, reply->secrets[i].version, reply->secrets[i].created_ms,
                     reply->secrets[i].updated_ms);
-        json_object_end(&w);
+        json_object_end(&page.w);
     }
-    json_array_end(&w);
-    json_key(&w, "cursor");
-    if (reply->next.len > 0)
-        json_str(&w, reply->next);
-    else
-        json_null(&w);
-    json_object_end(&w);
-    call_json(c, 200, &out);
+    call_page_end(c, &page, reply->next);
 }
 
 void handle_secret_list(struct call *c)

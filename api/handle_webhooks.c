@@ -323,27 +323,15 @@ static void write_delivery(struct json_writer *w, struct str id, const redisRepl
 static void on_deliveries(void *ctx, enum err err, const struct script_hook_deliveries_reply *reply)
 {
     struct call *c = ctx;
-    struct strbuf out;
-    struct json_writer w;
+    struct call_page page;
     if (err) {
         call_problem(c, err, NULL);
         return;
     }
-    strbuf_init(&out, 1 << 20);
-    json_writer_init(&w, &out);
-    json_object_begin(&w);
-    json_key(&w, "deliveries");
-    json_array_begin(&w);
+    call_page_begin(&page, "deliveries", 1 << 20);
     for (size_t i = 0; i < reply->deliveries_len; i++)
-        write_delivery(&w, reply->deliveries[i].id, reply->deliveries[i].fields);
-    json_array_end(&w);
-    json_key(&w, "cursor");
-    if (reply->next.len > 0)
-        json_str(&w, reply->next);
-    else
-        json_null(&w);
-    json_object_end(&w);
-    call_json(c, 200, &out);
+        write_delivery(&page.w, reply->deliveries[i].id, reply->deliveries[i].fields);
+    call_page_end(c, &page, reply->next);
 }
 
 static bool cursor_valid(struct str s)

@@ -512,6 +512,27 @@ void call_json(struct call *c, int status, struct strbuf *body_take)
     strbuf_done(body_take);
 }
 
+void call_page_begin(struct call_page *p, const char *member, size_t max)
+{
+    strbuf_init(&p->out, max);
+    json_writer_init(&p->w, &p->out);
+    json_object_begin(&p->w);
+    json_key(&p->w, member);
+    json_array_begin(&p->w);
+}
+
+void call_page_end(struct call *c, struct call_page *p, struct str next)
+{
+    json_array_end(&p->w);
+    json_key(&p->w, "cursor");
+    if (next.len > 0)
+        json_str(&p->w, next);
+    else
+        json_null(&p->w);
+    json_object_end(&p->w);
+    call_json(c, 200, &p->out);
+}
+
 bool call_body_empty(struct call *c)
 {
     const struct json *root;

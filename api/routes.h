@@ -4,6 +4,7 @@
 
 #include "api/node.h"
 #include "common/cidr.h"
+#include "common/json.h"
 #include "common/scope.h"
 #include "common/script.h"
 
@@ -93,5 +94,12 @@ bool call_name_valid(struct call *c, const char *what, enum err otherwise);
 void call_done(struct call *c, enum err err);
 void call_problem(struct call *c, enum err err, const char *detail);
 void call_json(struct call *c, int status, struct strbuf *body_take);
+/* A page of a list, `{"member": […], "cursor": …}`: begin it, write its elements with w, end it: that answers. max: bytes of all; next: where the next page begins, empty for null. */
+struct call_page {
+    struct strbuf out;
+    struct json_writer w;
+};
+void call_page_begin(struct call_page *p, const char *member, size_t max);
+void call_page_end(struct call *c, struct call_page *p, struct str next);
 
 #endif
