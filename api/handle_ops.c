@@ -104,7 +104,7 @@ static void write_runner(struct json_writer *w, const struct script_runners_runn
     json_kv_int(w, "slots", redis_int(redis_field(f, "slots"), 0));
     json_kv_int(w, "busy", row->held);
     struct str capabilities = redis_str(redis_field(f, "capabilities"));
-    json_kv_raw(w, "capabilities", capabilities.len ? capabilities : STR("[]"));
+    json_kv_raw(w, "capabilities", capabilities.len ? capabilities : STR("{}"));
     json_kv_time(w, "startedAt", redis_int(redis_field(f, "registered"), 0));
     json_kv_bool(w, "draining", str_eqz(redis_str(redis_field(f, "state")), "draining") || redis_field(f, "drain"));
     json_kv_int(w, "leaseMs", row->lease_ms);

@@ -11,7 +11,7 @@ struct fault {
     const char *detail; /* in the arena; names the field */
 };
 
-enum { DEFINITION_FIELDS = 48 };
+enum { DEFINITION_FIELDS = 72 };
 
 /* An agent definition, checked, with its defaults filled in. */
 struct definition {

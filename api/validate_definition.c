@@ -9,7 +9,8 @@ struct raw_definition {
     int64_t timeout_ms, grace_ms, max_attempts, base_ms, cap_ms;
     int64_t start_within_ms, stall_ms, concurrency, slots; /* 0: none, but slots: one */
     int64_t retain_ms, retain_count, retain_events_ms, retain_result_ms;
-    struct words requires, retry_on, no_retry_on;
+    struct words requires, needs, retry_on, no_retry_on;
+    struct execution exec;
     struct rate rate;
     bool at_most_once;
 };
@@ -66,6 +67,22 @@ static const struct field definition_fields[] = {
     {"retryOn", take_error_classes, AT(retry_on), 0, 0},
     {"noRetryOn", take_error_classes, AT(no_retry_on), 0, 0},
     {"requires", take_tags, AT(requires), 0, 0},
+    {"requiresCapabilities", take_capabilities, AT(needs), 0, 0},
+    {"image", take_text, AT(exec.image), 0, 0},
+    {"url", take_text, AT(exec.url), 0, 0},
+    {"model", take_text, AT(exec.model), 0, 0},
+    {"system", take_system, AT(exec.system), 0, 0},
+    {"region", take_text, AT(exec.region), 0, 0},
+    {"bundle", take_bundle, AT(exec.bundle), 0, 0},
+    {"allowRuntimeDeps", take_bool, AT(exec.runtime_deps), 0, 0},
+    {"network", take_text, AT(exec.network), 0, 0},
+    {"allowHosts", take_hosts, AT(exec.hosts), 0, 0},
+    {"resources", take_resources, AT(exec.resources), 0, 0},
+    {"pool", take_pool, AT(exec.pool), 0, 0},
+    {"llmSettings", take_llm_settings, AT(exec.llm), 0, 0},
+    {"inputSchema", take_schema, AT(exec.input_schema), 0, 0},
+    {"outputSchema", take_schema, AT(exec.output_schema), 0, 0},
+    {"strictOutput", take_bool, AT(exec.strict_output), 0, 0},
     {"slots", NULL, AT(slots), 1, LIMIT_SLOTS},
     {"retentionMs", NULL, AT(retain_ms), 1, LIMIT_RETENTION_MS},
     {"retentionCount", NULL, AT(retain_count), 1, LIMIT_RETENTION_COUNT},
@@ -74,17 +91,12 @@ static const struct field definition_fields[] = {
 #undef AT
 };
 
-static bool check_runtime(struct check *c, const struct raw_definition *d)
+static bool check_runtime(struct check *c, struct raw_definition *d)
 {
-    static const char *const later[] = {"sandbox", "pool", "container", "fly", "http", "anthropic"};
     static const char *const providers[] = {"anthropic", "openai", "gemini", "mistral", "deepseek"};
-    static const char *const protocols[] = {"events", "text"}, *const sources[] = {"stdout", "remote"};
-    for (size_t i = 0; i < ARRAY_LEN(later); i++)
-        if (str_eqz(d->executor, later[i]))
-            return refuse(c, ERR_RUNTIME_NOT_IMPLEMENTED,
-                          "executor \"%s\" has no runtime in this version; \"process\" has", later[i]);
-    if (!str_eqz(d->executor, "process"))
-        return refuse(c, ERR_INVALID_FIELD, "executor must be \"process\"");
+    static const char *const protocols[] = {"events", "text", "goose", "claude"}, *const sources[] = {"stdout",
+                                                                                                      "remote"};
+    static const char *const stdin_modes[] = {"once", "open"};
     if (d->provider.len > 0) {
         bool known = false;
         for (size_t i = 0; i < ARRAY_LEN(providers); i++)
@@ -93,18 +105,16 @@ static bool check_runtime(struct check *c, const struct raw_definition *d)
             return refuse(c, ERR_RUNTIME_NOT_IMPLEMENTED, "provider \"%.*s\" has no runtime here",
                           (int)(d->provider.len > 64 ? 64 : d->provider.len), d->provider.ptr);
     }
-    if (d->command.len == 0)
-        return refuse(c, ERR_MISSING_FIELD,
-                      "command is required: an array of words, for example [\"python3\", \"agent.py\"]");
+    if (!check_execution(c, d->executor, d->command.len > 0, d->provider, &d->exec))
+        return false;
+    if (d->event_source.len == 0)
+        d->event_source = execution_remote_default(d->executor) ? STR("remote") : STR("stdout");
     if (d->workdir.len > 0 && d->workdir.ptr[0] != '/')
         return refuse(c, ERR_INVALID_FIELD, "workdir must be an absolute path");
-    if (str_eqz(d->stdin_mode, "open"))
-        return refuse(
-            c, ERR_INVALID_FIELD,
-            "stdin \"open\" needs a way to send input to a run, which this version does not have; use \"once\"");
-    if (!str_eqz(d->stdin_mode, "once"))
-        return refuse(c, ERR_INVALID_FIELD, "stdin must be \"once\"");
+    if (str_eqz(d->stdin_mode, "open") && !execution_takes_input(d->executor))
+        return refuse(c, ERR_INVALID_FIELD, "stdin \"open\" goes with the executors process, sandbox and container");
     return one_of(c, d->protocol, "protocol", protocols, ARRAY_LEN(protocols)) &&
+           one_of(c, d->stdin_mode, "stdin", stdin_modes, ARRAY_LEN(stdin_modes)) &&
            one_of(c, d->event_source, "eventSource", sources, ARRAY_LEN(sources));
 }
 
@@ -130,7 +140,8 @@ static struct str canonical(struct check *c, const struct raw_definition *d)
     json_object_begin(&w);
     json_kv_str(&w, "name", d->name);
     json_kv_str(&w, "executor", d->executor);
-    json_kv_raw(&w, "command", d->command);
+    if (d->command.len > 0)
+        json_kv_raw(&w, "command", d->command);
     json_kv_str(&w, "protocol", d->protocol);
     json_kv_str(&w, "eventSource", d->event_source);
     json_kv_str_opt(&w, "workdir", d->workdir);
@@ -164,11 +175,13 @@ static struct str canonical(struct check *c, const struct raw_definition *d)
     words_opt(&w, "retryOn", &d->retry_on);
     words_opt(&w, "noRetryOn", &d->no_retry_on);
     words_opt(&w, "requires", &d->requires);
+    words_opt(&w, "requiresCapabilities", &d->needs);
     number_opt(&w, "slots", d->slots);
     number_opt(&w, "retentionMs", d->retain_ms);
     number_opt(&w, "retentionCount", d->retain_count);
     number_opt(&w, "eventsRetentionMs", d->retain_events_ms);
     number_opt(&w, "resultRetentionMs", d->retain_result_ms);
+    execution_write(&w, &d->exec);
     json_object_end(&w);
     struct str json = strbuf_failed(&text) ? STR_NONE : arena_str(c->arena, strbuf_str(&text));
     strbuf_done(&text);
@@ -205,6 +218,14 @@ static void add_policies(struct check *c, struct definition *def, const struct r
             add_number(c, def, numbers[i].name, numbers[i].n);
     if (d->requires.count > 0)
         add_field(def, "tags", d->requires.text);
+    if (d->needs.count > 0)
+        add_field(def, "needs", d->needs.text);
+    if (d->exec.bundle.len > 0)
+        add_field(def, "bundle", d->exec.bundle);
+    if (d->exec.input_schema.len > 0)
+        add_field(def, "inputSchema", d->exec.input_schema);
+    if (d->exec.output_schema.len > 0)
+        add_field(def, "outputSchema", d->exec.output_schema);
     if (d->retry_on.count > 0)
         add_field(def, "retryOn", d->retry_on.text);
     if (d->no_retry_on.count > 0)
@@ -221,7 +242,6 @@ bool validate_definition(struct arena *a, const struct json *root, struct str na
     struct check c = {a, at, ret_fault};
     struct raw_definition d = {.executor = STR("process"),
                                .protocol = STR("events"),
-                               .event_source = STR("stdout"),
                                .stdin_mode = STR("once"),
                                .queue = STR("default"),
                                .env = {STR("[]"), NULL},

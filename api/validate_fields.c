@@ -266,6 +266,60 @@ bool take_tags(struct check *c, const struct json *v, const char *name, void *ou
     return take_words(c, v, LIMIT_TAGS, is_tag, out, refusal ? refusal : name);
 }
 
+static bool is_capability(struct str s)
+{
+    static const char *const words[] = {"timeout",
+                                        "process_isolation",
+                                        "network_isolation",
+                                        "network_filtering",
+                                        "filesystem_isolation",
+                                        "memory_limit",
+                                        "cpu_limit",
+                                        "reset",
+                                        "deps_install",
+                                        "deps_uninstall"};
+    for (size_t i = 0; i < ARRAY_LEN(words); i++)
+        if (str_eqz(s, words[i]))
+            return true;
+    return false;
+}
+
+bool take_capabilities(struct check *c, const struct json *v, const char *name, void *out)
+{
+    const char *refusal = arena_printf(
+        c->arena,
+        "%s must be an array of capabilities, each once, of timeout, process_isolation, network_isolation, "
+        "network_filtering, filesystem_isolation, memory_limit, cpu_limit, reset, deps_install and deps_uninstall",
+        name);
+    return take_words(c, v, LIMIT_TAGS, is_capability, out, refusal ? refusal : name);
+}
+
+/* A host's name, `*.` before it for those below it, `:port` behind it. */
+static bool is_host(struct str s)
+{
+    bool wild = s.len > 2 && s.ptr[0] == '*' && s.ptr[1] == '.';
+    const char *colon = s.len ? memrchr(s.ptr, ':', s.len) : NULL;
+    size_t name_len = colon ? (size_t)(colon - s.ptr) : s.len, port = 0;
+    for (size_t i = name_len + 1; colon && i < s.len; i++) {
+        if (s.ptr[i] < '0' || s.ptr[i] > '9' || (port = port * 10 + (size_t)(s.ptr[i] - '0')) > 65535)
+            return false;
+    }
+    if (colon && port == 0)
+        return false;
+    struct str host = {s.ptr + (wild ? 2 : 0), name_len - (wild ? 2 : 0)};
+    return host.len <= 253 && host.len > 0 && host.ptr[host.len - 1] != '.' && word_valid(host, ".-");
+}
+
+bool take_hosts(struct check *c, const struct json *v, const char *name, void *out)
+{
+    const char *refusal =
+        arena_printf(c->arena,
+                     "%s must be an array of at most %d host names, each once, like api.example.com, *.example.com or "
+                     "api.example.com:8443",
+                     name, LIMIT_TAGS);
+    return take_words(c, v, LIMIT_TAGS, is_host, out, refusal ? refusal : name);
+}
+
 static const char *const error_classes[] = {"exit_nonzero", "signal",       "timeout",
                                             "oom_killed",   "start_failed", "output_invalid",
                                             "event_limit",  "storage_full", "agent_error"};

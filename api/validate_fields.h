@@ -78,7 +78,41 @@ struct words {
 };
 /* Tags (`gpu`, `region=lhr`), each once, into a struct words. */
 bool take_tags(struct check *c, const struct json *v, const char *name, void *out);
+/* Capabilities that the executor must enforce, each once, into a struct words. */
+bool take_capabilities(struct check *c, const struct json *v, const char *name, void *out);
 /* Classes of errors that an attempt can end with, into a struct words. */
 bool take_error_classes(struct check *c, const struct json *v, const char *name, void *out);
+
+/* validate_execution.c: what a definition says of how it is executed. Texts are "" where it says nothing, numbers 0. */
+struct resources {
+    int64_t cpu_milli, memory_mb, pids, disk_mb;
+};
+struct pool {
+    struct str base; /* process or sandbox */
+    int64_t min, max, idle_ms, max_runs;
+};
+struct execution {
+    struct str image, url, model, system, region, bundle, network;
+    struct words hosts;
+    struct resources resources;
+    struct pool pool;
+    struct str llm, input_schema, output_schema; /* raw JSON */
+    bool runtime_deps, strict_output;
+};
+bool take_system(struct check *c, const struct json *v, const char *name, void *out);
+bool take_bundle(struct check *c, const struct json *v, const char *name, void *out);
+bool take_hosts(struct check *c, const struct json *v, const char *name, void *out);
+bool take_resources(struct check *c, const struct json *v, const char *name, void *out);
+bool take_pool(struct check *c, const struct json *v, const char *name, void *out);
+bool take_llm_settings(struct check *c, const struct json *v, const char *name, void *out);
+bool take_schema(struct check *c, const struct json *v, const char *name, void *out);
+/* Whether it all goes with the executor; what the executor needs is there; defaults are filled in. */
+MUST_CHECK bool check_execution(struct check *c, struct str executor, bool has_command, struct str provider,
+                                struct execution *x);
+/* Whether an executor's runtime writes its own events unless the agent says otherwise; whether runs of it take input while they run. PRE: it is one. */
+bool execution_remote_default(struct str executor);
+bool execution_takes_input(struct str executor);
+/* Its members of the canonical definition. */
+void execution_write(struct json_writer *w, const struct execution *x);
 
 #endif

@@ -15,7 +15,7 @@
 -- ERRORS incarnation_dead stale_claim
 
 local MAX_CLAIM, MAX_BYTES, HOLD_MS = 64, 1048576, 30000 -- runs of a claim; what they carry, where that is much: at least one comes; a hold's time
-local runner = redis.call('HMGET', k.runner(inc), 'state', 'answered', 'name', 'executors', 'tags', 'slots', 'serves', 'servesAt')
+local runner = redis.call('HMGET', k.runner(inc), 'state', 'answered', 'name', 'executors', 'tags', 'slots', 'serves', 'servesAt', 'enforces')
 if runner[1] ~= 'live' and runner[1] ~= 'draining' then
   return {'incarnation_dead'}
 end
@@ -27,7 +27,7 @@ end
 local function requirements()
   local version = redis.call('HGET', k.reqs, '#')
   if not version then
-    return req_met('', runner[4] or '', '', 1) and {'-'} or {}, {}
+    return req_met('', runner[4] or '', '', '', 1) and {'-'} or {}, {}
   end
   local texts, list = {}, {}
   local all = redis.call('HGETALL', k.reqs)
@@ -42,7 +42,7 @@ local function requirements()
   end
   texts['-'] = ''
   for req, text in pairs(texts) do
-    if req ~= '#' and req_met(text, runner[4] or '', runner[5] or '', tonumber(runner[6]) or 1) then
+    if req ~= '#' and req_met(text, runner[4] or '', runner[5] or '', runner[9] or '', tonumber(runner[6]) or 1) then
       list[#list + 1] = req
     end
   end

@@ -3,7 +3,7 @@
 -- INCLUDE keys time
 -- ARGV
 --   inc       str
---   fields    list  field, value, …: name, host, version, slots, queues (comma list), executors, tags, capabilities (JSON array)
+--   fields    list  field, value, …: name, host, version, slots, queues (comma list), executors, tags, capabilities (JSON object), enforces (comma list of executor:capability)
 --   lease_ms  int
 -- REPLY
 --   now_ms    int   Redis time

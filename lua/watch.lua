@@ -24,11 +24,11 @@ end
 local kinds, seen = {}, {}
 local looks = 0 -- what was looked at
 for _, inc in ipairs(redis.call('ZRANGEBYSCORE', k.leases, '(' .. fmt(now_ms), '+inf', 'LIMIT', 0, RUNNERS)) do
-  local r = redis.call('HMGET', k.runner(inc), 'queues', 'executors', 'tags', 'slots', 'state')
-  local kind = table.concat({r[1] or '', r[2] or '', r[3] or '', r[4] or ''}, '\n')
+  local r = redis.call('HMGET', k.runner(inc), 'queues', 'executors', 'tags', 'slots', 'state', 'enforces')
+  local kind = table.concat({r[1] or '', r[2] or '', r[3] or '', r[4] or '', r[6] or ''}, '\n')
   if r[5] == 'live' and not seen[kind] then
     seen[kind] = true
-    local what = {executors = r[2] or '', tags = r[3] or '', slots = tonumber(r[4]) or 1}
+    local what = {executors = r[2] or '', tags = r[3] or '', enforces = r[6] or '', slots = tonumber(r[4]) or 1}
     for queue in string.gmatch(r[1] or '', '[^,%s]+') do
       kinds[queue] = kinds[queue] or {}
       table.insert(kinds[queue], what)
@@ -39,7 +39,7 @@ end
 local function served(queue, text)
   for _, kind in ipairs(kinds[queue] or {}) do
     looks = looks + 1
-    if req_met(text, kind.executors, kind.tags, kind.slots) then
+    if req_met(text, kind.executors, kind.tags, kind.enforces, kind.slots) then
       return true
     end
   end

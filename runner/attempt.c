@@ -9,12 +9,13 @@
 #include "common/log.h"
 #include "common/metrics.h"
 #include "lua/scripts.h"
-#include "runner/outcome.h"
+#include "runner/attempt_parts.h"
+#include "runner/job_stats.h"
 #include "runner/output.h"
 #include "runner/spec.h"
 #include "runner/workdir.h"
 
-enum { LOG_FLUSH_MS = 1000, FINISH_AGAIN_MS = 500, HAND_BACK_GRACE_MS = 2000, ARENA_MAX = 8 << 20 };
+enum { HAND_BACK_GRACE_MS = 2000, ARENA_MAX = 8 << 20, STATS_MS = 10000 };
 
 static const unsigned char edges[ATTEMPT_STATE_COUNT] = {
 #define TO(name) (1 << ATTEMPT_##name)
@@ -31,256 +32,58 @@ bool attempt_edge(enum attempt_state from, enum attempt_state to)
     return (edges[from] >> to) & 1;
 }
 
-static void move(struct attempt *a, enum attempt_state to)
+void attempt_move(struct attempt *a, enum attempt_state to)
 {
     PRE(attempt_edge(a->state, to));
     a->state = to;
 }
 
-/* ---- the log tail ---- */
-
-void attempt_log(struct attempt *a, const char *stream, struct str text)
+enum err attempt_redact(struct attempt *a)
 {
-    log_tail_add(&a->log, clock_wall_ms(), stream, text);
-    a->log_dirty = true;
-    if (!loop_timer_is_set(&a->log_flush))
-        loop_timer_set(&a->log_flush, LOG_FLUSH_MS);
-}
-
-static void over_if_quiet(struct attempt *a);
-static void finish(struct attempt *a);
-
-static void on_log_stored(void *ctx, enum err err, const struct script_logs_reply *reply)
-{
-    struct attempt *a = ctx;
-    (void)reply;
-    a->log_sending = false;
-    if (err == ERR_REDIS_UNAVAILABLE || err == ERR_TIMEOUT)
-        a->log_dirty = true; /* sent again when Redis is back; where Redis refuses it (full), it is left out */
-    if (a->state == ATTEMPT_FINISHING && !a->finish_sent && a->log_dirty)
-        loop_timer_set(&a->again, FINISH_AGAIN_MS);
-    else if (a->state == ATTEMPT_FINISHING && !a->finish_sent)
-        finish(a);
-    else
-        over_if_quiet(a);
-}
-
-static void log_send(struct attempt *a)
-{
-    if (!a->log_dirty || a->log_sending || a->end == END_LOST || !worker_may_write(a->shard))
-        return;
-    struct strbuf text;
-    strbuf_init(&text, 2 * LIMIT_LOG_BYTES);
-    log_tail_write(&a->log, &text);
-    struct script_logs_args args = {.run = str_of(a->run_id.s), .epoch = a->epoch, .lines = strbuf_str(&text)};
-    a->log_dirty = false;
-    a->log_sending = true;
-    script_call_logs(a->shard->commands, worker_prefix(a->shard), &args, on_log_stored, a);
-    strbuf_done(&text);
-}
-
-static void on_log_flush(void *ctx)
-{
-    log_send(ctx);
-}
-
-enum err attempt_redact(struct attempt *a, const struct redact_secret *list, size_t n)
-{
+    size_t n = a->secrets.values ? a->secrets.count : 0;
     struct redact_secret *all = calloc(n + 1, sizeof *all);
     if (!all)
         return ERR_NO_MEMORY;
     all[0] = (struct redact_secret){STR("ERRAND_RUNNER_TOKEN"), str_of(a->token)};
     if (n > 0)
-        memcpy(all + 1, list, n * sizeof *all);
+        memcpy(all + 1, a->secrets.values, n * sizeof *all);
     enum err err = redaction_init(&a->redaction, all, n + 1);
     free(all);
     return err;
 }
 
-static void redacted_outcome(struct attempt *a, struct outcome *o)
+struct executor_self *attempt_executor_self(const struct attempt *a)
 {
-    outcome_of(a, o);
-    redaction_message(&a->redaction, str_of(o->message), o->message, sizeof o->message);
+    return a->shard->worker->executors[executor_index(a->executor)];
 }
 
-/* ---- ends ---- */
+/* ---- what comes before its start ---- */
 
-static void attempt_free(void *p)
+/* One after the other, those that the attempt wants. */
+static const struct preparation preparations[] = {{secrets_wanted, secrets_ask}};
+
+/* Whether something is still to be had before it can start. */
+static bool is_preparing(const struct attempt *a)
 {
-    struct attempt *a = p;
-    outbox_done(&a->outbox);
-    adapter_done(&a->adapter);
-    redaction_done(&a->redaction);
-    sodium_memzero(a->token, sizeof a->token);
-    lines_done(&a->err_lines);
-    lines_done(&a->out_lines);
-    log_tail_done(&a->log);
-    arena_done(&a->arena);
-    secrets_done(&a->secrets);
-    free(a->agent);
-    free(a);
+    return a->state == ATTEMPT_STARTING && a->prepared < ARRAY_LEN(preparations);
 }
 
-static void go_over(struct attempt *a)
-{
-    move(a, ATTEMPT_OVER);
-    loop_timer_stop(&a->pause);
-    loop_timer_stop(&a->timeout);
-    loop_timer_stop(&a->stall);
-    loop_timer_stop(&a->claimed);
-    loop_timer_stop(&a->log_flush);
-    loop_timer_stop(&a->again);
-    outbox_abandon(&a->outbox);
-    worker_attempt_over(a);
-    over_if_quiet(a);
-}
-
-/* The memory goes when no answer is still to come. */
-static void over_if_quiet(struct attempt *a)
-{
-    if (a->state == ATTEMPT_OVER && outbox_quiet(&a->outbox) && !a->log_sending && !a->finish_sent && !a->stall_asked &&
-        !a->secrets.asked)
-        loop_defer_free(a->shard->worker->loop, attempt_free, a);
-}
-
-static void finish_again(struct attempt *a, enum err err)
-{
-    if (err != ERR_REDIS_UNAVAILABLE && err != ERR_TIMEOUT)
-        LOG_WARN("finish was refused; trying on", LOG_RUN(a), LOG_E(err));
-    loop_timer_set(&a->again, FINISH_AGAIN_MS);
-}
-
-/* status: the run's, as the script left it; one that goes on to another attempt had an error in this one. */
-static void count_outcome(struct str status)
-{
-    metric_add(str_eqz(status, "success")   ? METRIC_ATTEMPTS_OK
-               : str_eqz(status, "stopped") ? METRIC_ATTEMPTS_STOPPED
-                                            : METRIC_ATTEMPTS_ERROR,
-               1);
-}
-
-static void on_finished(void *ctx, enum err err, const struct script_finish_reply *reply)
-{
-    struct attempt *a = ctx;
-    a->finish_sent = false;
-    if (a->state == ATTEMPT_OVER) {
-        over_if_quiet(a);
-        return;
-    }
-    if (err && err != ERR_FENCED) {
-        finish_again(a, err);
-        return;
-    }
-    if (err)
-        metric_add(METRIC_ATTEMPTS_FENCED, 1);
-    else
-        count_outcome(reply->status);
-    struct outcome o;
-    redacted_outcome(a, &o);
-    if (err || !o.error_class[0])
-        LOG_INFO("attempt ended", LOG_RUN(a), LOG_S("status", err ? STR("fenced") : reply->status));
-    else
-        LOG_INFO("attempt ended", LOG_RUN(a), LOG_S("status", reply->status), LOG_Z("errorClass", o.error_class),
-                 LOG_Z("error", o.message));
-    go_over(a);
-}
-
-static void on_handed_back(void *ctx, enum err err, const struct script_hand_back_reply *reply)
-{
-    struct attempt *a = ctx;
-    (void)reply;
-    a->finish_sent = false;
-    if (a->state == ATTEMPT_OVER) {
-        over_if_quiet(a);
-    } else if (err && err != ERR_FENCED) {
-        finish_again(a, err);
-    } else {
-        metric_add(METRIC_ATTEMPTS_HANDED_BACK, 1);
-        LOG_INFO("run handed back", LOG_RUN(a));
-        go_over(a);
-    }
-}
-
-static void call_hand_back(struct attempt *a)
-{
-    struct script_hand_back_args args = {.inc = str_of(a->shard->incarnation.s),
-                                         .run = str_of(a->run_id.s),
-                                         .epoch = a->epoch,
-                                         .attempt = a->number,
-                                         .rid = str_of(redis_run_id(a->shard->commands)),
-                                         .retention_ms = a->shard->worker->config->retention_ms};
-    script_call_hand_back(a->shard->commands, worker_prefix(a->shard), &args, on_handed_back, a);
-}
-
-static void call_finish(struct attempt *a)
-{
-    struct outcome o;
-    struct strbuf error, result;
-    char exit_code[16] = "", retry[OUTCOME_RETRY_MAX];
-    redacted_outcome(a, &o);
-    outcome_retry(a, retry);
-    strbuf_init(&error, 16384);
-    strbuf_init(&result, 2 * (size_t)LIMIT_RESULT);
-    outcome_error(&o, &error);
-    bool whole = outcome_result(a, &result);
-    if (a->how.started && !a->how.signaled)
-        snprintf(exit_code, sizeof exit_code, "%d", a->how.code);
-    struct script_finish_args args = {
-        .inc = str_of(a->shard->incarnation.s),
-        .run = str_of(a->run_id.s),
-        .epoch = a->epoch,
-        .attempt = a->number,
-        .outcome = str_of(o.status),
-        .error_class = str_of(o.error_class),
-        .error_json = strbuf_str(&error),
-        .result = strbuf_str(&result),
-        .truncated = !whole,
-        .exit_code = str_of(exit_code),
-        .seq = a->remote ? 0 : a->outbox.next_seq,
-        .t_ms = clock_wall_ms(),
-        .retry = str_of(retry),
-        .rid = str_of(redis_run_id(a->shard->commands)),
-        .retention_ms = a->shard->worker->config->retention_ms,
-    };
-    script_call_finish(a->shard->commands, worker_prefix(a->shard), &args, on_finished, a);
-    strbuf_done(&error);
-    strbuf_done(&result);
-}
-
-static void finish(struct attempt *a)
-{
-    if (a->finish_sent || !worker_may_write(a->shard))
-        return; /* worker_may_write's heartbeat brings us back */
-    if (!a->outbox.over && !outbox_empty(&a->outbox)) {
-        outbox_kick(&a->outbox); /* sent again after a reconnect, perhaps: the end comes behind all events */
-        return;
-    }
-    log_send(a);
-    if (a->log_sending)
-        return; /* its answer brings us back: when the run ends its log is whole */
-    a->finish_sent = true;
-    if (a->end == END_DRAIN)
-        call_hand_back(a);
-    else
-        call_finish(a);
-}
-
-static void ask_secrets(struct attempt *a);
+static void prepare(struct attempt *a);
 
 static void on_again(void *ctx)
 {
     struct attempt *a = ctx;
     if (a->state == ATTEMPT_FINISHING)
-        finish(a);
-    else if (a->state == ATTEMPT_STARTING && a->secrets.waiting)
-        ask_secrets(a);
+        attempt_finish(a);
+    else if (is_preparing(a))
+        prepare(a);
 }
 
 static void go_lost(struct attempt *a)
 {
     metric_add(METRIC_ATTEMPTS_FENCED, 1);
     LOG_WARN("attempt lost", LOG_RUN(a));
-    go_over(a);
+    attempt_go_over(a);
 }
 
 /* When its last events are stored, it is finished. */
@@ -298,14 +101,14 @@ static void end_if_drained(struct attempt *a)
     }
     if (!outbox_quiet(&a->outbox))
         return;
-    move(a, ATTEMPT_FINISHING);
-    finish(a);
+    attempt_move(a, ATTEMPT_FINISHING);
+    attempt_finish(a);
 }
 
 /* Nothing of it is left: its slot is free, and its folder goes, though Redis may have to be waited for. */
 static void go_ending(struct attempt *a)
 {
-    move(a, ATTEMPT_ENDING);
+    attempt_move(a, ATTEMPT_ENDING);
     workdir_remove(a->shard->worker->loop, a->workdir);
     worker_slots_freed(a->shard->worker, a->slots);
     end_if_drained(a);
@@ -320,6 +123,7 @@ static void on_gone(void *ctx, const struct job_exit *how)
     loop_timer_stop(&a->pause);
     loop_timer_stop(&a->timeout);
     loop_timer_stop(&a->stall);
+    loop_timer_stop(&a->stats);
     loop_timer_stop(&a->claimed);
     if (a->end != END_LOST && a->end != END_EVENT_LIMIT && a->end != END_STORAGE_FULL)
         output_end(a);
@@ -360,10 +164,10 @@ static void on_drained(void *ctx)
 {
     struct attempt *a = ctx;
     if (a->state == ATTEMPT_OVER)
-        over_if_quiet(a);
+        attempt_over_if_quiet(a);
     else if (a->state == ATTEMPT_FINISHING)
-        finish(a);
-    else if (a->state == ATTEMPT_STARTING && a->secrets.waiting)
+        attempt_finish(a);
+    else if (is_preparing(a))
         return; /* nothing of it was sent yet */
     else if (a->state == ATTEMPT_STARTING && a->remote && !a->job && a->end == END_NONE)
         start_job(a); /* `started` was answered: the runtime may begin */
@@ -388,7 +192,7 @@ static void on_storage_full(void *ctx)
 {
     struct attempt *a = ctx;
     if (a->state == ATTEMPT_FINISHING) { /* the events were stored once; the end needs no room */
-        finish(a);
+        attempt_finish(a);
         return;
     }
     end_for(a, END_STORAGE_FULL, a->grace_ms);
@@ -412,7 +216,7 @@ static void on_newest(void *ctx, enum err err, const redisReply *reply)
     a->stall_asked = false;
     if (a->state != ATTEMPT_RUNNING || err) {
         a->event_ms = clock_mono_ms();
-        over_if_quiet(a);
+        attempt_over_if_quiet(a);
         return;
     }
     struct str id = redis_str(redis_at(redis_at(reply, 0), 0));
@@ -478,9 +282,11 @@ static void on_started(void *ctx, struct str handle)
 {
     struct attempt *a = ctx;
     metric_observe_us(METRIC_START_SECONDS, clock_mono_us() - a->claimed_us);
-    move(a, ATTEMPT_RUNNING);
+    attempt_move(a, ATTEMPT_RUNNING);
     loop_timer_set(&a->timeout, a->timeout_ms);
     watch_stall(a);
+    if (a->executor->measure)
+        loop_timer_set(&a->stats, STATS_MS);
     arena_done(&a->arena); /* the spec was used up */
     if (a->end == END_LOST)
         return;
@@ -494,7 +300,36 @@ static void on_started(void *ctx, struct str handle)
     script_call_handle(a->shard->commands, worker_prefix(a->shard), &args, on_handle_stored, NULL);
 }
 
-static const struct job_events job_events = {on_started, output_take, on_gone};
+/* Statistics: to the record; and as an event, where this runner is the one that writes events. */
+static void on_stats(void *ctx, const struct job_stats *stats)
+{
+    struct attempt *a = ctx;
+    struct strbuf text;
+    if (a->state != ATTEMPT_RUNNING || a->end == END_LOST)
+        return;
+    strbuf_init(&text, 512);
+    if (job_stats_write(stats, &text)) {
+        struct script_handle_args args = {
+            .run = str_of(a->run_id.s), .epoch = a->epoch, .handle = STR(""), .stats = strbuf_str(&text)};
+        if (worker_may_write(a->shard))
+            script_call_handle(a->shard->commands, worker_prefix(a->shard), &args, on_handle_stored, NULL);
+        if (!a->remote && a->end == END_NONE)
+            job_stats_event(a, strbuf_str(&text));
+    }
+    strbuf_done(&text);
+}
+
+static void on_stats_due(void *ctx)
+{
+    struct attempt *a = ctx;
+    if (!a->job || a->state != ATTEMPT_RUNNING)
+        return;
+    a->executor->measure(a->job);
+    loop_timer_set(&a->stats, STATS_MS);
+}
+
+static const struct job_events job_events = {
+    .started = on_started, .output = output_take, .stats = on_stats, .gone = on_gone};
 
 /* start_why says why. */
 static void start_failed(struct attempt *a)
@@ -507,7 +342,7 @@ static void start_failed(struct attempt *a)
 static void start_job(struct attempt *a)
 {
     const char *why = "out of memory";
-    a->job = a->executor->start(a->shard->worker->loop, &a->spec, &job_events, a, &why);
+    a->job = a->executor->start(attempt_executor_self(a), &a->spec, &job_events, a, &why);
     if (!a->job) {
         snprintf(a->start_why, sizeof a->start_why, "%s", why);
         start_failed(a);
@@ -539,38 +374,40 @@ static void start(struct attempt *a)
         start_job(a);
 }
 
-static void on_secrets(struct attempt *a, enum err err)
+static void on_prepared(struct attempt *a, enum err err)
 {
+    a->asked = false;
     if (a->state == ATTEMPT_OVER) {
-        over_if_quiet(a);
+        attempt_over_if_quiet(a);
     } else if (a->state != ATTEMPT_STARTING) {
-        return; /* it was ended while they were asked for */
+        return; /* it was ended meanwhile */
     } else if (err == ERR_REDIS_UNAVAILABLE) {
         loop_timer_set(&a->again, FINISH_AGAIN_MS);
     } else if (err == ERR_FENCED) {
         attempt_lose(a);
+    } else if (err) {
+        start_failed(a);
     } else {
-        a->secrets.waiting = false;
-        if (!err && attempt_redact(a, a->secrets.values, a->secrets.count) != ERR_OK) {
-            snprintf(a->start_why, sizeof a->start_why, "what it shows could not be redacted");
-            err = ERR_NO_MEMORY;
-        }
-        if (err)
-            start_failed(a);
-        else
-            start(a);
+        a->prepared++;
+        prepare(a);
     }
 }
 
-/* Until they are known, or the attempt is stopped, handed back or lost. */
-static void ask_secrets(struct attempt *a)
+/* Asks for the next thing that it wants; starts it when there is none. Until then it may be stopped, handed back or lost. */
+static void prepare(struct attempt *a)
 {
-    if (a->secrets.asked)
+    while (a->prepared < ARRAY_LEN(preparations) && !preparations[a->prepared].wanted(a))
+        a->prepared++;
+    if (a->asked)
         return;
-    if (worker_may_write(a->shard))
-        secrets_ask(a, on_secrets);
-    else
+    if (a->prepared == ARRAY_LEN(preparations)) {
+        start(a);
+    } else if (worker_may_write(a->shard)) {
+        a->asked = true;
+        preparations[a->prepared].ask(a, on_prepared);
+    } else {
         loop_timer_set(&a->again, FINISH_AGAIN_MS);
+    }
 }
 
 static void begin(void *ctx)
@@ -580,12 +417,10 @@ static void begin(void *ctx)
         return;
     if (a->end != END_NONE) { /* lost or stopped before it began */
         go_ending(a);
-    } else if (!a->spec.command) {
+    } else if (a->start_why[0]) {
         start_failed(a);
-    } else if (a->secrets.waiting) {
-        ask_secrets(a);
     } else {
-        start(a);
+        prepare(a);
     }
 }
 
@@ -610,8 +445,9 @@ struct attempt *attempt_new(struct worker_shard *s, const struct script_claim_ru
     loop_timer_init(&a->pause, l, output_pause, a);
     loop_timer_init(&a->timeout, l, on_timeout, a);
     loop_timer_init(&a->stall, l, on_stall, a);
+    loop_timer_init(&a->stats, l, on_stats_due, a);
     loop_timer_init(&a->claimed, l, on_claimed_over, a);
-    loop_timer_init(&a->log_flush, l, on_log_flush, a);
+    loop_timer_init(&a->log_flush, l, attempt_on_log_flush, a);
     loop_timer_init(&a->again, l, on_again, a);
     log_tail_init(&a->log);
     lines_init(&a->err_lines, LINE_MAX_BYTES);
@@ -620,16 +456,12 @@ struct attempt *attempt_new(struct worker_shard *s, const struct script_claim_ru
                 row->event_bytes, &outbox_fns, a);
     struct str protocol = STR("events");
     const char *why = "the definition could not be read";
-    if (spec_build(a, row, &protocol, &why) != ERR_OK) {
-        a->spec.command = NULL;
+    if (spec_build(a, row, &protocol, &why) != ERR_OK)
         snprintf(a->start_why, sizeof a->start_why, "%s", why);
-    }
     adapter_init(&a->adapter, protocol, output_event, a);
     a->adapter.plain = output_plain;
-    if (attempt_redact(a, NULL, 0) != ERR_OK) {
-        a->spec.command = NULL;
+    if (attempt_redact(a) != ERR_OK)
         snprintf(a->start_why, sizeof a->start_why, "what it shows could not be redacted");
-    }
     loop_defer(l, begin, a);
     LOG_INFO("attempt claimed", LOG_RUN(a), LOG_S("agent", row->agent));
     return a;
@@ -640,7 +472,7 @@ struct attempt *attempt_new(struct worker_shard *s, const struct script_claim_ru
 /* One whose secrets are not known yet, and a remote one whose `started` is not answered yet, have no job whose end would lead on. */
 static void leave_unstarted(struct attempt *a)
 {
-    if (a->state == ATTEMPT_STARTING && !a->job && (a->remote || a->secrets.waiting))
+    if (a->state == ATTEMPT_STARTING && !a->job && (a->remote || is_preparing(a)))
         go_ending(a);
 }
 
@@ -657,8 +489,8 @@ void attempt_stop(struct attempt *a)
 
 void attempt_claimed(struct attempt *a)
 {
-    if (!a->remote || a->end != END_NONE || a->state > ATTEMPT_RUNNING || a->secrets.waiting)
-        return; /* waiting: it can only be an earlier attempt's claim that is spoken of */
+    if (!a->remote || a->end != END_NONE || a->state > ATTEMPT_RUNNING || is_preparing(a))
+        return; /* preparing: it can only be an earlier attempt's claim that is spoken of */
     a->end = END_CLAIMED;
     loop_timer_set(&a->claimed, a->grace_ms);
 }
@@ -692,11 +524,11 @@ void attempt_on_fresh(struct attempt *a, bool reconnected)
         outbox_reconnected(&a->outbox);
     else
         outbox_kick(&a->outbox);
-    log_send(a);
-    if (a->state == ATTEMPT_STARTING && a->secrets.waiting && a->end == END_NONE)
-        ask_secrets(a);
+    attempt_log_send(a);
+    if (is_preparing(a) && a->end == END_NONE && !a->start_why[0])
+        prepare(a);
     else if (a->state == ATTEMPT_FINISHING)
-        finish(a);
+        attempt_finish(a);
     else
         end_if_drained(a);
 }

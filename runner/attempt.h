@@ -14,7 +14,7 @@
  *      │            │           └─────────────────────▲
  *      └──▶ ENDING  └──▶ (stop and timeout only tell the executor)
  *
- *   STARTING   its secrets are asked for, if it has any; then the executor was asked to start it (remote: after `started` was answered)
+ *   STARTING   what it needs is prepared, one thing after the other (struct preparation); then the executor was asked to start it (remote: after `started` was answered)
  *   RUNNING    it runs
  *   ENDING     nothing of it is left, and its slot is free; its last events are on their way
  *   FINISHING  `finish` or `hand_back` is to be answered, however often it takes
@@ -58,7 +58,7 @@ struct attempt {
     const struct executor *executor;
     struct job *job;
     struct job_exit how;
-    char how_message[256];
+    char how_message[LIMIT_ERROR_MESSAGE + 1];
     char start_why[320];
     char workdir[WORKDIR_MAX];
     char token[RUNNER_TOKEN_MAX]; /* a secret of its own: wiped at the end */
@@ -70,21 +70,32 @@ struct attempt {
     struct lines err_lines, out_lines; /* stderr; and stdout of a remote one, which is only log */
     struct log_tail log;
     bool log_dirty, log_sending, stall_asked;
-    struct loop_timer timeout, stall, claimed, log_flush, again;
+    size_t prepared; /* how many of the preparations are made */
+    bool asked;      /* the answer of the next one is to come */
+    struct loop_timer timeout, stall, stats, claimed, log_flush, again;
     int64_t event_ms; /* monotonic: when its last event came (stallMs) */
     char newest[48];  /* remote: the stream's newest entry, as the stall timer last saw it */
     bool finish_sent;
     int64_t claimed_us;
 };
 
+/* Something that an attempt may want before it starts. ask: fn is called once, never from inside. ERR_OK: it has it. ERR_REDIS_UNAVAILABLE: ask again. ERR_FENCED: the attempt is not ours any more.
+ * Anything else: a->start_why says why it can't be had. It may be called when the attempt has ended (ATTEMPT_ENDING and later): nothing may be kept for it then. */
+typedef void (*prepared_fn)(struct attempt *a, enum err err);
+struct preparation {
+    bool (*wanted)(const struct attempt *a);
+    void (*ask)(struct attempt *a, prepared_fn fn);
+};
+
 /* Takes a claim's row; starts it. NULL only when memory is out (the heartbeat gives the run back then). */
 struct script_claim_runs;
 struct attempt *attempt_new(struct worker_shard *s, const struct script_claim_runs *row);
 #define LOG_RUN(a) LOG_Z("runId", (a)->run_id.s), LOG_I("attempt", (a)->number)
+struct executor_self *attempt_executor_self(const struct attempt *a);
 /* Adds a line to its log tail. */
 void attempt_log(struct attempt *a, const char *stream, struct str text);
-/* What it was given and may not show; its runner token is added. Before the job starts (a later call replaces the list of an earlier one); where it fails nothing may be started. */
-MUST_CHECK enum err attempt_redact(struct attempt *a, const struct redact_secret *list, size_t n);
+/* What it was given and may not show: its runner token, its secrets. Before the job starts, each time that there is more of it; where it fails nothing may be started. */
+MUST_CHECK enum err attempt_redact(struct attempt *a);
 /* A stop was asked for. */
 void attempt_stop(struct attempt *a);
 /* A remote runtime's end was claimed: it gets its grace time to leave. */

@@ -1,6 +1,19 @@
 #include "runner/executor.h"
 
 static const struct executor *const table[] = {&executor_process};
+_Static_assert(ARRAY_LEN(table) <= EXECUTORS_MAX, "room for each executor");
+
+const char *const executor_capabilities[] = {"timeout",
+                                             "process_isolation",
+                                             "network_isolation",
+                                             "network_filtering",
+                                             "filesystem_isolation",
+                                             "memory_limit",
+                                             "cpu_limit",
+                                             "reset",
+                                             "deps_install",
+                                             "deps_uninstall",
+                                             NULL};
 
 const struct executor *executor_find(struct str name)
 {
@@ -13,4 +26,48 @@ const struct executor *executor_find(struct str name)
 const struct executor *executor_at(size_t i)
 {
     return i < ARRAY_LEN(table) ? table[i] : NULL;
+}
+
+size_t executor_index(const struct executor *e)
+{
+    size_t i = 0;
+    while (table[i] != e)
+        i++;
+    return i;
+}
+
+static enum err unknown(struct str word, struct strbuf *ret_why)
+{
+    strbuf_addf(ret_why,
+                "executors: \"%.*s\" is not one of this version; it has:", (int)(word.len > 64 ? 64 : word.len),
+                word.ptr);
+    for (size_t i = 0; i < ARRAY_LEN(table); i++)
+        strbuf_addf(ret_why, "%s %s", i > 0 ? "," : "", table[i]->name);
+    return ERR_CONFIG;
+}
+
+enum err executors_open(const struct executor_context *x, struct executor_self **ret_self, bool *ret_open,
+                        struct strbuf *ret_why)
+{
+    struct str list = str_of(x->config->executors), word;
+    while (str_next_word(&list, &word)) {
+        const struct executor *e = executor_find(word);
+        if (!e)
+            return unknown(word, ret_why);
+        size_t i = executor_index(e);
+        if (ret_open[i])
+            continue;
+        enum err err = e->open(x, &ret_self[i], ret_why);
+        if (err)
+            return err;
+        ret_open[i] = true;
+    }
+    return ERR_OK;
+}
+
+void executors_close(struct executor_self **self, const bool *open)
+{
+    for (size_t i = 0; i < ARRAY_LEN(table); i++)
+        if (open[i])
+            table[i]->close(self[i]);
 }

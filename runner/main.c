@@ -42,7 +42,6 @@ static const char *find_exec(struct process *p)
         if (slash)
             snprintf(slash + 1, 16, "errand-exec");
     }
-    executor_process_set_path(p->exec_path);
     return access(p->exec_path, X_OK) == 0 ? NULL : "errand-exec is not beside this program; set exec-path";
 }
 
@@ -50,7 +49,7 @@ static int run(struct process *p)
 {
     struct strbuf msg;
     strbuf_init(&msg, 4096);
-    enum err err = worker_start(&p->worker, &p->config, &msg);
+    enum err err = worker_start(&p->worker, &p->config, p->exec_path, &msg);
     if (!err)
         err = status_start(&p->worker, &p->status, &msg);
     if (err) {
@@ -69,7 +68,7 @@ static int run(struct process *p)
     uv_signal_start(&p->interrupt, on_signal, SIGINT);
     LOG_INFO("started", LOG_I("slots", p->worker.slots), LOG_Z("queues", p->config.queues),
              LOG_Z("executors", p->config.executors), LOG_I("pid", getpid()));
-    if (!worker_may_execute(&p->worker, "process"))
+    if (!p->config.executors[0])
         LOG_WARN("this runner may execute nothing: set executors (ERRAND_EXECUTORS=process)");
     loop_run(p->worker.loop);
     uv_close((uv_handle_t *)&p->term, NULL);

@@ -41,7 +41,9 @@ void outcome_of(const struct attempt *a, struct outcome *o)
     case END_LOST:
         break;
     }
-    if (!a->how.started) {
+    if (a->how.class) {
+        error_outcome(o, a->how.class, a->how_message[0] ? a->how_message : a->how.class);
+    } else if (!a->how.started) {
         error_outcome(o, "start_failed", a->how_message[0] ? a->how_message : "it could not be started");
     } else if (a->how.signaled) {
         snprintf(text, sizeof text, "killed by signal %d (%s)", a->how.code, strsignal(a->how.code));

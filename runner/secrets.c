@@ -103,7 +103,7 @@ void secrets_done(struct secrets *s)
 
 struct asking {
     struct attempt *attempt;
-    secrets_fn fn;
+    prepared_fn fn;
 };
 
 static void on_secrets(void *ctx, enum err err, const struct script_secret_get_reply *reply)
@@ -111,7 +111,6 @@ static void on_secrets(void *ctx, enum err err, const struct script_secret_get_r
     struct asking asking = *(struct asking *)ctx;
     struct attempt *a = asking.attempt;
     free(ctx);
-    a->secrets.asked = false;
     if (err && err != ERR_FENCED && err_retryable(err)) {
         err = ERR_REDIS_UNAVAILABLE;
     } else if (err) {
@@ -121,15 +120,24 @@ static void on_secrets(void *ctx, enum err err, const struct script_secret_get_r
         if (err == ERR_SEAL_BROKEN)
             LOG_ERROR("a secret in Redis was changed, or belongs elsewhere", LOG_Z("runId", a->run_id.s),
                       LOG_Z("error", a->start_why));
+        if (!err && attempt_redact(a) != ERR_OK) {
+            snprintf(a->start_why, sizeof a->start_why, "what it shows could not be redacted");
+            err = ERR_NO_MEMORY;
+        }
     }
     asking.fn(a, err);
 }
 
-void secrets_ask(struct attempt *a, secrets_fn fn)
+bool secrets_wanted(const struct attempt *a)
+{
+    return a->secrets.count > 0;
+}
+
+void secrets_ask(struct attempt *a, prepared_fn fn)
 {
     struct script_secret_get_wants wants[LIMIT_ENV_COUNT];
     struct asking *asking = malloc(sizeof *asking);
-    PRE(!a->secrets.asked && a->secrets.count <= ARRAY_LEN(wants) && asking);
+    PRE(a->secrets.count <= ARRAY_LEN(wants) && asking);
     *asking = (struct asking){a, fn};
     for (size_t i = 0; i < a->secrets.count; i++)
         wants[i] = (struct script_secret_get_wants){a->secrets.wants[i].name, a->secrets.wants[i].version};
@@ -138,6 +146,5 @@ void secrets_ask(struct attempt *a, secrets_fn fn)
                                           .epoch = a->epoch,
                                           .wants = wants,
                                           .wants_len = a->secrets.count};
-    a->secrets.asked = true;
     script_call_secret_get(a->shard->commands, worker_prefix(a->shard), &args, on_secrets, asking);
 }

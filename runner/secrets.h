@@ -23,15 +23,12 @@ struct secrets {
     size_t count;
     struct strbuf *buffers;       /* of each want: its name, NUL, "KEY=VALUE" */
     struct redact_secret *values; /* name and value of each want; NULL until they are known */
-    bool waiting;                 /* they are wanted, and not known yet */
-    bool asked;                   /* an answer is to come */
 };
 
 struct script_secret_get_reply;
-/* Asks for all of them in one round trip; fn is called once, never from inside. ERR_OK: they are in the environment. ERR_REDIS_UNAVAILABLE: ask again. ERR_FENCED: the attempt is not ours any more.
- * Anything else: a->start_why says which secret can't be had, and why. */
-typedef void (*secrets_fn)(struct attempt *a, enum err err);
-void secrets_ask(struct attempt *a, secrets_fn fn);
+/* The preparation (attempt.h): asks for all of them in one round trip, and puts them into the environment. */
+bool secrets_wanted(const struct attempt *a);
+void secrets_ask(struct attempt *a, void (*fn)(struct attempt *a, enum err err));
 /* Opens what came into the environment. On an error ret_why has a sentence that names the secret. Pure but for memory. */
 MUST_CHECK enum err secrets_open(struct secrets *s, const struct vault *v, const struct script_secret_get_reply *reply,
                                  char *ret_why, size_t why_cap);

@@ -1,6 +1,7 @@
 #include "runner/spec.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -79,7 +80,6 @@ static void collect_wants(struct env *e, struct secrets *ret_secrets)
     for (size_t i = 0; i < e->n; i++)
         if (e->wants[i].name.len > 0)
             e->wants[ret_secrets->count++] = e->wants[i];
-    ret_secrets->waiting = ret_secrets->count > 0;
 }
 
 static struct str text_of(const struct json *o, const char *key)
@@ -148,8 +148,10 @@ static const char *const *env_of(struct attempt *a, const struct json *def, cons
     if (!e.words || !e.wants)
         return NULL;
     env_set(&e, STR("PATH"), STR(DEFAULT_PATH));
-    env_set(&e, STR("HOME"), str_of(a->workdir));
-    env_set(&e, STR("TMPDIR"), str_of(a->workdir));
+    if (a->workdir[0]) {
+        env_set(&e, STR("HOME"), str_of(a->workdir));
+        env_set(&e, STR("TMPDIR"), str_of(a->workdir));
+    }
     const struct json *list = json_get(def, "env");
     for (const struct json *v = list ? list->child : NULL; v; v = v->next)
         env_declare(&e, text_of(v, "key"), v);
@@ -167,12 +169,12 @@ static const char *const *env_of(struct attempt *a, const struct json *def, cons
     return e.failed ? NULL : e.words;
 }
 
-/* {"runId","attempt","agent","input","lastSeq","dependencies"?} */
-static struct str input_line(struct attempt *a, const struct script_claim_runs *row)
+/* {"runId","attempt","agent","input","lastSeq","dependencies"?,"llmSettings"?} */
+static struct str input_line(struct attempt *a, const struct script_claim_runs *row, const struct json *llm)
 {
     struct strbuf out;
     struct json_writer w;
-    strbuf_init(&out, row->input.len + row->dependencies.len + 4096);
+    strbuf_init(&out, row->input.len + row->dependencies.len + row->def.len + 4096);
     json_writer_init(&w, &out);
     json_object_begin(&w);
     json_kv_str(&w, "runId", row->run);
@@ -182,36 +184,89 @@ static struct str input_line(struct attempt *a, const struct script_claim_runs *
     json_kv_int(&w, "lastSeq", row->first_seq - 1);
     if (row->dependencies.len > 0)
         json_kv_raw(&w, "dependencies", row->dependencies);
+    if (llm)
+        json_kv_raw(&w, "llmSettings", llm->raw);
     json_object_end(&w);
     struct str line = arena_str(&a->arena, strbuf_str(&out));
     strbuf_done(&out);
     return line;
 }
 
+static int64_t number_of(const struct json *o, const char *key)
+{
+    const struct json *v = json_get(o, key);
+    return v && v->type == JSON_INT ? v->integer : 0;
+}
+
+/* As C text in the arena; NULL where the definition does not say it. */
+static const char *word_of(const struct json *def, const char *key)
+{
+    struct str s = text_of(def, key);
+    return s.len > 0 ? s.ptr : NULL;
+}
+
+static struct job_limits limits_of(const struct json *def)
+{
+    const struct json *r = json_get(def, "resources"), *cpus = json_get(r, "cpus");
+    double n = !cpus ? 0 : cpus->type == JSON_INT ? (double)cpus->integer : cpus->number;
+    return (struct job_limits){.memory_bytes = number_of(r, "memoryMb") << 20,
+                               .cpu_milli = llround(n * 1000),
+                               .pids = number_of(r, "pids"),
+                               .disk_bytes = number_of(r, "diskMb") << 20};
+}
+
+static enum job_network network_of(const struct json *def)
+{
+    struct str s = text_of(def, "network");
+    return str_eqz(s, "none") ? NETWORK_NONE : str_eqz(s, "filtered") ? NETWORK_FILTERED : NETWORK_HOST;
+}
+
+/* The words of an array, NULL-terminated; never NULL but when memory is out. */
+static const char *const *words_of(struct arena *a, const struct json *list)
+{
+    const char **words = arena_zalloc(a, ((list ? list->count : 0) + 1) * sizeof *words);
+    size_t n = 0;
+    for (const struct json *w = words && list ? list->child : NULL; w; w = w->next)
+        words[n++] = w->string.ptr ? w->string.ptr : "";
+    return words;
+}
+
+static bool choose_executor(struct attempt *a, struct str name, const char **ret_why)
+{
+    a->executor = executor_find(name);
+    if (a->executor && worker_may_execute(a->shard->worker, a->executor))
+        return true;
+    *ret_why = "this runner may not use that executor; ERRAND_EXECUTORS names those that it may";
+    if (!a->executor)
+        a->executor = &executor_process; /* for its name in events */
+    return false;
+}
+
+static void make_token(struct attempt *a, int64_t attempt)
+{
+    char secret[44];
+    crypto_token(secret);
+    snprintf(a->token, sizeof a->token, "ert_%lld_%s", (long long)attempt, secret);
+    crypto_sha256_hex(str_of(a->token), a->token_sha);
+}
+
 enum err spec_build(struct attempt *a, const struct script_claim_runs *row, struct str *ret_protocol,
                     const char **ret_why)
 {
     struct json *def;
-    char secret[44];
+    make_token(a, row->attempt);
+    if (!choose_executor(a, row->executor, ret_why))
+        return ERR_FORBIDDEN;
     if (json_parse(&a->arena, row->def, LIMIT_JSON_DEPTH, DEFINITION_LEVELS, &def, NULL) != ERR_OK)
         return ERR_INTERNAL;
     *ret_protocol = text_of(def, "protocol");
-    a->executor = executor_find(row->executor);
-    crypto_token(secret);
-    snprintf(a->token, sizeof a->token, "ert_%lld_%s", (long long)row->attempt, secret);
-    crypto_sha256_hex(str_of(a->token), a->token_sha);
-    if (!a->executor || !worker_may_execute(a->shard->worker, a->executor->name)) {
-        *ret_why = "this runner may not use that executor; ERRAND_EXECUTORS names those that it may";
-        a->executor = &executor_process; /* for its name in events */
-        return ERR_FORBIDDEN;
-    }
-    if (!workdir_make(a->shard->worker->config, &a->run_id, a->workdir)) {
+    if (a->executor->local && !workdir_make(a->shard->worker->config, &a->run_id, a->workdir)) {
         *ret_why = arena_printf(&a->arena, "can't make a folder in %s: %s", workdir_base(a->shard->worker->config),
                                 strerror(errno));
         return ERR_IO;
     }
-    struct str workdir = text_of(def, "workdir");
     *ret_why = "out of memory";
+    const char *private = a->executor->local ? a->workdir : NULL, *workdir = word_of(def, "workdir");
     a->spec = (struct job_spec){
         .run_id = str_of(a->run_id.s),
         .workspace = arena_str(&a->arena, row->ws),
@@ -220,10 +275,25 @@ enum err spec_build(struct attempt *a, const struct script_claim_runs *row, stru
         .attempt = row->attempt,
         .command = command_of(&a->arena, def),
         .env = env_of(a, def, row, str_of(a->token), ret_why),
-        .workdir = workdir.len ? workdir.ptr : a->workdir,
-        .private = a->workdir,
-        .input_line = input_line(a, row),
+        .workdir = workdir ? workdir : private,
+        .private = private,
+        .image = word_of(def, "image"),
+        .url = word_of(def, "url"),
+        .region = word_of(def, "region"),
+        .model = word_of(def, "model"),
+        .system = word_of(def, "system"),
+        .limits = limits_of(def),
+        .network = network_of(def),
+        .allow_hosts = words_of(&a->arena, json_get(def, "allowHosts")),
+        .input_line = input_line(a, row, json_get(def, "llmSettings")),
+        .stdin_open = str_eqz(text_of(def, "stdin"), "open"),
+        .remote_events = a->remote,
+        .input = arena_str(&a->arena, row->input),
+        .protocol = *ret_protocol,
+        .definition = arena_str(&a->arena, row->def),
         .grace_ms = a->grace_ms,
+        .timeout_ms = a->timeout_ms,
     };
-    return a->spec.command && a->spec.env && a->spec.input_line.ptr ? ERR_OK : ERR_NO_MEMORY;
+    return a->spec.env && a->spec.input_line.ptr && a->spec.allow_hosts && a->spec.definition.ptr ? ERR_OK
+                                                                                                  : ERR_NO_MEMORY;
 }

@@ -17,13 +17,9 @@
 
 enum { GIVE_UP_MS = 8000 }; /* after the hand-back: the grace of a tree, and a Redis that comes back at once */
 
-bool worker_may_execute(const struct worker *w, const char *executor)
+bool worker_may_execute(const struct worker *w, const struct executor *e)
 {
-    struct str list = str_of(w->config->executors), word;
-    while (str_next_word(&list, &word))
-        if (str_eqz(word, executor))
-            return true;
-    return false;
+    return w->executor_open[executor_index(e)];
 }
 
 /* ---- slots ---- */
@@ -199,35 +195,34 @@ static enum err check_tags(const struct config *config, struct strbuf *msg)
     return ERR_OK;
 }
 
-static enum err check_executors(const struct worker *w, struct strbuf *msg)
+static bool any_local(const struct worker *w)
 {
-    struct str list = str_of(w->config->executors), word;
-    while (str_next_word(&list, &word)) {
-        if (!executor_find(word)) {
-            strbuf_addf(msg, "executors: \"%.*s\" is not one of this version; it has: process", STR_ARG(word));
-            return ERR_CONFIG;
-        }
-    }
-    return ERR_OK;
+    bool any = false;
+    for (size_t i = 0; executor_at(i); i++)
+        any = any || (w->executor_open[i] && executor_at(i)->local);
+    return any;
 }
 
-enum err worker_start(struct worker *w, const struct config *config, struct strbuf *ret_message)
+enum err worker_start(struct worker *w, const struct config *config, const char *exec_path, struct strbuf *ret_message)
 {
     *w = (struct worker){.config = config, .shard_count = (unsigned)config->shards, .slots = config->slots};
+    w->loop = loop_new();
+    if (!w->loop)
+        return ERR_NO_MEMORY;
+    w->executor_context = (struct executor_context){config, w->loop, exec_path};
     enum err err = read_queues(w, ret_message);
     if (!err)
-        err = check_executors(w, ret_message);
-    if (!err)
         err = check_tags(config, ret_message);
-    if (!err && worker_may_execute(w, "process"))
+    if (!err)
+        err = executors_open(&w->executor_context, w->executors, w->executor_open, ret_message);
+    if (!err && any_local(w))
         err = workdir_check(config, ret_message);
     if (!err)
         err = vault_new(config, &w->vault, ret_message);
     if (err)
         return err;
-    w->loop = loop_new();
     w->shards = calloc(w->shard_count, sizeof *w->shards);
-    if (!w->loop || !w->shards)
+    if (!w->shards)
         return ERR_NO_MEMORY;
     loop_timer_init(&w->drain_limit, w->loop, hand_back_all, w);
     loop_timer_init(&w->give_up, w->loop, give_up, w);
@@ -243,6 +238,7 @@ void worker_done(struct worker *w)
     loop_timer_stop(&w->give_up);
     for (unsigned i = 0; i < w->shard_count; i++)
         shard_done(&w->shards[i]);
+    executors_close(w->executors, w->executor_open);
     loop_free(w->loop);
     free(w->shards);
     vault_free(w->vault);

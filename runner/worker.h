@@ -47,6 +47,9 @@ struct worker {
     const struct config *config;
     struct loop *loop;
     struct vault *vault; /* NULL where no master key is configured */
+    struct executor_context executor_context;
+    struct executor_self *executors[EXECUTORS_MAX]; /* by executor_index; of those that are open */
+    bool executor_open[EXECUTORS_MAX];
     struct worker_shard *shards;
     unsigned shard_count;
     struct str queues[WORKER_QUEUES_MAX];
@@ -61,7 +64,8 @@ struct worker {
 };
 
 /* ERR_CONFIG or ERR_NO_MEMORY, with a sentence. */
-MUST_CHECK enum err worker_start(struct worker *w, const struct config *config, struct strbuf *ret_message);
+MUST_CHECK enum err worker_start(struct worker *w, const struct config *config, const char *exec_path,
+                                 struct strbuf *ret_message);
 /* Stops claiming; runs may end for drain_ms, the rest is handed back; then `stopped` is called. A second call hands back at once. What Redis has
  * not answered some seconds later is given up: its runs are taken back when the lease is over. */
 void worker_drain(struct worker *w);
@@ -78,7 +82,7 @@ static inline struct str worker_prefix(const struct worker_shard *s)
 /* For attempts: whether writing is allowed now. A runner that was stopped past its lease asks with a heartbeat first. */
 bool worker_may_write(struct worker_shard *s);
 /* Whether ERRAND_EXECUTORS names it. */
-bool worker_may_execute(const struct worker *w, const char *executor);
+bool worker_may_execute(const struct worker *w, const struct executor *e);
 /* For attempts: nothing of one is left; its slots are free. */
 void worker_slots_freed(struct worker *w, int64_t slots);
 /* For attempts: this one is over, and is taken off the list. */

@@ -209,29 +209,28 @@ static void on_registered(void *ctx, enum err err, const struct script_register_
     shard_beat(s);
 }
 
-static void add_capabilities(const struct worker *w, struct strbuf *out)
+/* What each executor that may be used enforces here: {"process": ["timeout"]} to be shown, "process:timeout,…" for the claim. */
+static void add_capabilities(const struct worker *w, struct strbuf *shown, struct strbuf *words)
 {
-    static const char *const names[] = {"timeout",
-                                        "process_isolation",
-                                        "network_isolation",
-                                        "network_filtering",
-                                        "filesystem_isolation",
-                                        "memory_limit",
-                                        "cpu_limit",
-                                        "reset",
-                                        "deps_install",
-                                        "deps_uninstall"};
-    bool any = false;
-    strbuf_addc(out, '[');
-    for (size_t k = 0; k < ARRAY_LEN(names); k++) {
-        bool has = false;
-        for (size_t i = 0; executor_at(i); i++)
-            has = has || (worker_may_execute(w, executor_at(i)->name) && executor_at(i)->supports(names[k]));
-        if (has)
-            strbuf_addf(out, "%s\"%s\"", any ? "," : "", names[k]);
-        any = any || has;
+    bool first = true;
+    strbuf_addc(shown, '{');
+    for (size_t i = 0; executor_at(i); i++) {
+        const struct executor *e = executor_at(i);
+        bool any = false;
+        if (!worker_may_execute(w, e))
+            continue;
+        strbuf_addf(shown, "%s\"%s\":[", first ? "" : ",", e->name);
+        for (const char *const *c = executor_capabilities; *c; c++) {
+            if (!e->supports(w->executors[i], *c))
+                continue;
+            strbuf_addf(shown, "%s\"%s\"", any ? "," : "", *c);
+            strbuf_addf(words, "%s%s:%s", words->len > 0 ? "," : "", e->name, *c);
+            any = true;
+        }
+        strbuf_addc(shown, ']');
+        first = false;
     }
-    strbuf_addc(out, ']');
+    strbuf_addc(shown, '}');
 }
 
 static void do_register(struct worker_shard *s)
@@ -240,16 +239,18 @@ static void do_register(struct worker_shard *s)
     if (!redis_is_up(s->commands) || s->evicting)
         return;
     char slots[24], host[65] = "";
-    struct strbuf capabilities;
+    struct strbuf capabilities, enforces;
     gethostname(host, sizeof host - 1);
     snprintf(slots, sizeof slots, "%lld", (long long)w->slots);
-    strbuf_init(&capabilities, 1024);
-    add_capabilities(w, &capabilities);
+    strbuf_init(&capabilities, 4096);
+    strbuf_init(&enforces, 4096);
+    add_capabilities(w, &capabilities, &enforces);
     const struct str fields[] = {
-        STR("name"),    str_of(w->config->node),   STR("host"),         str_of(host),
-        STR("version"), STR(ERRAND_VERSION),       STR("slots"),        str_of(slots),
-        STR("queues"),  str_of(w->config->queues), STR("executors"),    str_of(w->config->executors),
-        STR("tags"),    str_of(w->config->tags),   STR("capabilities"), strbuf_str(&capabilities)};
+        STR("name"),     str_of(w->config->node),   STR("host"),         str_of(host),
+        STR("version"),  STR(ERRAND_VERSION),       STR("slots"),        str_of(slots),
+        STR("queues"),   str_of(w->config->queues), STR("executors"),    str_of(w->config->executors),
+        STR("tags"),     str_of(w->config->tags),   STR("capabilities"), strbuf_str(&capabilities),
+        STR("enforces"), strbuf_str(&enforces)};
     struct script_register_args args = {.inc = str_of(s->incarnation.s),
                                         .fields = fields,
                                         .fields_len = ARRAY_LEN(fields),
@@ -261,6 +262,7 @@ static void do_register(struct worker_shard *s)
     s->ctl = redis_subscribe(s->subscriptions, key_str(&channel), on_ctl, s);
     script_call_register(s->commands, worker_prefix(s), &args, on_registered, s);
     strbuf_done(&capabilities);
+    strbuf_done(&enforces);
 }
 
 /* A Redis that may evict keys is not worked with. */
@@ -308,8 +310,7 @@ static bool another_saves(const struct worker_shard *s)
 static bool may_claim(const struct worker_shard *s)
 {
     return s->registered && s->fresh && !s->worker->draining && !s->evicting && redis_is_up(s->commands) &&
-           free_slots(s->worker) > 0 && !another_saves(s) &&
-           worker_may_execute(s->worker, "process"); /* every run there is needs it */
+           free_slots(s->worker) > 0 && !another_saves(s) && s->worker->config->executors[0];
 }
 
 struct claim_call {

@@ -1,5 +1,5 @@
 -- Accepting a run: for the submit of a request and the tick of a schedule.
-local DEF_FIELDS = {'queue', 'source', 'executor', 'tags', 'slots', 'startWithinMs', 'concurrency', 'rate'} -- what is decided at submission; the rest is read when it is needed
+local DEF_FIELDS = {'queue', 'source', 'executor', 'tags', 'needs', 'slots', 'startWithinMs', 'concurrency', 'rate'} -- what is decided at submission; the rest is read when it is needed
 local REQS_MAX, GRAPH_MAX, ANCESTORS_MAX = 256, 256, 64
 
 -- The definition: inline, by digest (a rerun), or the named agent's newest. nil: there is none.
@@ -46,6 +46,9 @@ local function submit_requirement(o, def)
   end
   if def.slots ~= '' and def.slots ~= '1' then
     add('@slots=' .. def.slots)
+  end
+  for _, capability in ipairs(split(def.needs)) do
+    add('@needs=' .. capability)
   end
   for _, tag in ipairs(split(def.tags)) do
     add(tag)

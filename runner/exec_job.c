@@ -1,0 +1,441 @@
+#include "runner/exec_job.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "common/json.h"
+#include "common/log.h"
+
+enum { READ_SIZE = 65536, CONTROL_LINE = 1024, EOF_WAIT_MS = 2000, PIPES = 4, CONTROL = 3 };
+
+/* Over when errand-exec has exited and every pipe is at its end: output, and the control socket that tells how the agent ended. */
+struct exec_job {
+    struct loop *loop;
+    const struct job_events *events;
+    void *ctx;
+    uv_process_t process;
+    uv_pipe_t pipes[PIPES]; /* stdin, stdout, stderr, control */
+    uv_shutdown_t stdin_shutdown;
+    size_t input_waiting; /* bytes that it has not read yet */
+    bool input_over;
+    struct loop_timer eof_wait; /* somebody outside the tree may hold a pipe */
+    char control[CONTROL_LINE];
+    size_t control_len;
+    struct job_exit how;
+    int64_t pid; /* of the command; 0 before it has started */
+    char message[256];
+    int open;              /* handles not closed yet */
+    int waiting_eof;       /* pipes not at their end */
+    int64_t stop_grace_ms; /* the stop that was asked for; -1: none */
+    bool exited, ended;
+    bool reading; /* whether our side wants output */
+    bool begun;   /* it was told that the agent started, or that it never will: no output comes before that */
+};
+
+static void job_free(void *p)
+{
+    struct exec_job *job = p;
+    free(job);
+}
+
+static void on_closed(uv_handle_t *h)
+{
+    struct exec_job *job = h->data;
+    if (--job->open == 0)
+        loop_defer_free(job->loop, job_free, job);
+}
+
+static void close_handle(uv_handle_t *h)
+{
+    if (!uv_is_closing(h))
+        uv_close(h, on_closed);
+}
+
+static void on_alloc(uv_handle_t *h, size_t size, uv_buf_t *buf);
+static void on_output(uv_stream_t *s, ssize_t n, const uv_buf_t *buf);
+
+void exec_job_read_output(struct exec_job *job, bool on)
+{
+    job->reading = on;
+    for (int i = 1; i <= 2; i++) {
+        uv_stream_t *s = (uv_stream_t *)&job->pipes[i];
+        if (uv_is_closing((uv_handle_t *)s) || !job->begun)
+            continue;
+        if (on)
+            uv_read_start(s, on_alloc, on_output);
+        else
+            uv_read_stop(s);
+    }
+}
+
+static void begin_output(struct exec_job *job)
+{
+    if (job->begun)
+        return;
+    job->begun = true;
+    exec_job_read_output(job, job->reading);
+}
+
+static void end_if_over(struct exec_job *job)
+{
+    if (!job->exited || job->waiting_eof > 0 || job->ended)
+        return;
+    job->ended = true;
+    loop_timer_stop(&job->eof_wait);
+    job->events->gone(job->ctx, &job->how);
+    for (int i = 0; i < PIPES; i++)
+        close_handle((uv_handle_t *)&job->pipes[i]);
+    close_handle((uv_handle_t *)&job->process);
+}
+
+static void on_eof_wait(void *ctx)
+{
+    struct exec_job *job = ctx;
+    if (!job->reading) { /* held up by us, not by somebody else */
+        loop_timer_set(&job->eof_wait, EOF_WAIT_MS);
+        return;
+    }
+    job->waiting_eof = 0;
+    end_if_over(job);
+}
+
+static void on_exit_exec(uv_process_t *p, int64_t status, int signal)
+{
+    struct exec_job *job = p->data;
+    job->exited = true;
+    if (signal || status) {
+        /* errand-exec itself was killed: what it held it could not end any more. The subreaper above it is gone, so nothing better is known. */
+        LOG_WARN("errand-exec ended badly", LOG_I("status", status), LOG_I("signal", signal));
+        if (!job->how.code && !job->how.message) {
+            job->how.signaled = true;
+            job->how.code = signal ? signal : 9;
+        }
+    }
+    loop_timer_set(&job->eof_wait, EOF_WAIT_MS);
+    end_if_over(job); /* else the control socket's end, and the output's, are still to be read */
+}
+
+/* ---- the control socket ---- */
+
+static void on_written(uv_write_t *req, int status)
+{
+    (void)status;
+    free(req);
+}
+
+static void control_send(struct exec_job *job, const char *line)
+{
+    uv_write_t *req = malloc(sizeof *req + strlen(line));
+    if (!req || uv_is_closing((uv_handle_t *)&job->pipes[CONTROL])) {
+        free(req);
+        return;
+    }
+    char *copy = (char *)(req + 1);
+    memcpy(copy, line, strlen(line));
+    uv_buf_t buf = uv_buf_init(copy, (unsigned)strlen(line));
+    if (uv_write(req, (uv_stream_t *)&job->pipes[CONTROL], &buf, 1, on_written) != 0)
+        free(req);
+}
+
+static void tell_started(struct exec_job *job, const char *rest)
+{
+    long pid = 0;
+    unsigned long long start = 0;
+    char boot[64] = "";
+    char handle[256];
+    if (sscanf(rest, "%ld %llu %63s", &pid, &start, boot) < 2) /* NOLINT(cert-err34-c): errand-exec's own line */
+        LOG_WARN("errand-exec said something odd", LOG_Z("line", rest));
+    snprintf(handle, sizeof handle, "{\"pid\":\"%ld\",\"startTime\":\"%llu\",\"bootId\":\"%s\"}", pid, start, boot);
+    job->how.started = true;
+    job->pid = pid;
+    job->events->started(job->ctx, str_of(handle));
+    begin_output(job);
+}
+
+static void on_control_line(struct exec_job *job, char *line)
+{
+    if (strncmp(line, "started ", 8) == 0) {
+        tell_started(job, line + 8);
+    } else if (strncmp(line, "failed ", 7) == 0) {
+        const char *text = strchr(line + 7, ' ');
+        snprintf(job->message, sizeof job->message, "%s", text ? text + 1 : "it could not be started");
+        job->how.message = job->message;
+    } else if (strncmp(line, "exited ", 7) == 0) {
+        job->how.code = (int)strtol(line + 7, NULL, 10);
+    } else if (strncmp(line, "signaled ", 9) == 0) {
+        job->how.signaled = true;
+        job->how.code = (int)strtol(line + 9, NULL, 10);
+    } /* `gone`: its exit says the same */
+}
+
+static void on_control(uv_stream_t *s, ssize_t n, const uv_buf_t *buf)
+{
+    struct exec_job *job = s->data;
+    if (n < 0) {
+        uv_read_stop(s);
+        if (job->waiting_eof > 0)
+            job->waiting_eof--;
+        begin_output(job);
+        end_if_over(job);
+        return;
+    }
+    for (ssize_t i = 0; i < n; i++) {
+        char c = buf->base[i];
+        if (c != '\n') {
+            if (job->control_len < sizeof job->control - 1)
+                job->control[job->control_len++] = c;
+            continue;
+        }
+        job->control[job->control_len] = 0;
+        job->control_len = 0;
+        on_control_line(job, job->control);
+    }
+}
+
+/* ---- output ---- */
+
+static void on_alloc(uv_handle_t *h, size_t size, uv_buf_t *buf)
+{
+    static _Thread_local char shared[READ_SIZE]; /* what is read is used up in the callback: one buffer serves all */
+    (void)h;
+    (void)size;
+    *buf = uv_buf_init(shared, sizeof shared);
+}
+
+static void on_output(uv_stream_t *s, ssize_t n, const uv_buf_t *buf)
+{
+    struct exec_job *job = s->data;
+    if (n > 0) {
+        job->events->output(job->ctx, s == (uv_stream_t *)&job->pipes[1] ? JOB_STDOUT : JOB_STDERR,
+                            (struct str){buf->base, (size_t)n});
+        return;
+    }
+    if (n < 0) {
+        uv_read_stop(s);
+        if (job->waiting_eof > 0)
+            job->waiting_eof--;
+        if (!uv_is_closing((uv_handle_t *)s)) /* its end is known; reading again must not find it again */
+            close_handle((uv_handle_t *)s);
+        end_if_over(job);
+    }
+}
+
+/* ---- input ---- */
+
+struct input_write {
+    uv_write_t req;
+    struct exec_job *job;
+    size_t len;
+    char bytes[];
+};
+
+static void on_shutdown(uv_shutdown_t *req, int status)
+{
+    (void)status;
+    close_handle((uv_handle_t *)req->handle);
+}
+
+static void on_input_written(uv_write_t *req, int status)
+{
+    struct input_write *w = req->data;
+    struct exec_job *job = w->job;
+    job->input_waiting -= w->len;
+    if (status < 0)
+        close_handle((uv_handle_t *)&job->pipes[0]); /* an agent that does not read its input is its own affair */
+    free(w);
+}
+
+static bool write_line(struct exec_job *job, struct str line)
+{
+    struct input_write *w = malloc(sizeof *w + line.len + 1);
+    if (!w)
+        return false;
+    w->req.data = w;
+    w->job = job;
+    w->len = line.len + 1;
+    memcpy(w->bytes, line.ptr, line.len);
+    w->bytes[line.len] = '\n';
+    uv_buf_t buf = uv_buf_init(w->bytes, (unsigned)w->len);
+    if (uv_write(&w->req, (uv_stream_t *)&job->pipes[0], &buf, 1, on_input_written) != 0) {
+        free(w);
+        return false;
+    }
+    job->input_waiting += w->len;
+    return true;
+}
+
+/* End of file, behind what still waits. */
+static void close_input(struct exec_job *job)
+{
+    uv_stream_t *s = (uv_stream_t *)&job->pipes[0];
+    job->input_over = true;
+    if (!uv_is_closing((uv_handle_t *)s) && uv_shutdown(&job->stdin_shutdown, s, on_shutdown) != 0)
+        close_handle((uv_handle_t *)s);
+}
+
+bool exec_job_input(struct exec_job *job, struct str line, bool last)
+{
+    if (job->input_over || uv_is_closing((uv_handle_t *)&job->pipes[0]) ||
+        job->input_waiting + line.len + 1 > EXEC_INPUT_MAX)
+        return false;
+    if (line.ptr && !write_line(job, line))
+        return false;
+    if (last)
+        close_input(job);
+    return true;
+}
+
+/* ---- starting and stopping ---- */
+
+static struct exec_job *job_new(struct loop *l, const struct job_events *events, void *ctx)
+{
+    struct exec_job *job = calloc(1, sizeof *job);
+    if (!job)
+        return NULL;
+    job->loop = l;
+    job->events = events;
+    job->ctx = ctx;
+    job->stop_grace_ms = -1;
+    job->process.data = job;
+    loop_timer_init(&job->eof_wait, l, on_eof_wait, job);
+    for (int i = 0; i < PIPES; i++) {
+        uv_pipe_init(loop_uv(l), &job->pipes[i], 0);
+        job->pipes[i].data = job;
+        job->open++;
+    }
+    return job;
+}
+
+/* Standard input and output as real pipes (libuv would make sockets, which /dev/stdin and its like can't open). ret_child: the agent's ends, to be closed after the start. */
+static int open_pipes(struct exec_job *job, int ret_child[CONTROL])
+{
+    for (int i = 0; i < CONTROL; i++) {
+        uv_file ends[2]; /* to read from, to write to */
+        int status = uv_pipe(ends, i != 0 ? UV_NONBLOCK_PIPE : 0, i == 0 ? UV_NONBLOCK_PIPE : 0);
+        if (status < 0)
+            return status;
+        ret_child[i] = ends[i == 0 ? 0 : 1];
+        int ours = ends[i == 0 ? 1 : 0];
+        if ((status = uv_pipe_open(&job->pipes[i], ours)) < 0) {
+            close(ours);
+            return status;
+        }
+    }
+    return 0;
+}
+
+static int spawn(struct exec_job *job, const struct exec_plan *plan)
+{
+    char grace[24];
+    const char *args[600] = {plan->exec_path, "--grace-ms",  grace,           "--workdir", plan->workdir,
+                             "--private",     plan->private, "--rlimit-core", "0"};
+    size_t n = 9;
+    snprintf(grace, sizeof grace, "%lld", (long long)plan->grace_ms);
+    for (size_t i = 0; plan->options && plan->options[i] && n < 60; i++)
+        args[n++] = plan->options[i];
+    args[n++] = "--";
+    for (size_t i = 0; plan->command[i] && n < ARRAY_LEN(args) - 1; i++)
+        args[n++] = plan->command[i];
+    int child[CONTROL] = {-1, -1, -1};
+    int status = open_pipes(job, child);
+    uv_stdio_container_t stdio[PIPES];
+    for (int i = 0; i < CONTROL; i++) {
+        stdio[i].flags = UV_INHERIT_FD;
+        stdio[i].data.fd = child[i];
+    }
+    stdio[CONTROL].flags = UV_CREATE_PIPE | UV_READABLE_PIPE | UV_WRITABLE_PIPE;
+    stdio[CONTROL].data.stream = (uv_stream_t *)&job->pipes[CONTROL];
+    uv_process_options_t o = {
+        .exit_cb = on_exit_exec,
+        .file = plan->exec_path,
+        .args = (char **)(uintptr_t)args,
+        .env = (char **)(uintptr_t)plan->env,
+        .stdio_count = PIPES,
+        .stdio = stdio,
+    };
+    if (status == 0) {
+        job->open++;
+        status = uv_spawn(loop_uv(job->loop), &job->process, &o);
+    }
+    for (int i = 0; i < CONTROL; i++)
+        if (child[i] >= 0)
+            close(child[i]);
+    return status;
+}
+
+struct exec_job *exec_job_start(struct loop *l, const struct exec_plan *plan, const struct job_events *events,
+                                void *ctx, const char **ret_why)
+{
+    struct exec_job *job = job_new(l, events, ctx);
+    if (!job) {
+        *ret_why = "out of memory";
+        return NULL;
+    }
+    int status = spawn(job, plan);
+    if (status < 0) {
+        *ret_why = uv_strerror(status);
+        job->ended = true;
+        for (int i = 0; i < PIPES; i++)
+            close_handle((uv_handle_t *)&job->pipes[i]);
+        if (job->process.loop) /* libuv knows it, though it failed */
+            close_handle((uv_handle_t *)&job->process);
+        return NULL;
+    }
+    job->waiting_eof = 3;
+    job->reading = true;
+    uv_read_start((uv_stream_t *)&job->pipes[CONTROL], on_alloc, on_control);
+    if (plan->input_line.len > 0 && !write_line(job, plan->input_line))
+        close_handle((uv_handle_t *)&job->pipes[0]);
+    else if (!plan->stdin_open)
+        close_input(job);
+    return job;
+}
+
+void exec_job_stop(struct exec_job *job, int64_t grace_ms)
+{
+    char line[48];
+    if (job->stop_grace_ms >= 0 && grace_ms >= job->stop_grace_ms)
+        return;
+    job->stop_grace_ms = grace_ms;
+    if (grace_ms == 0)
+        snprintf(line, sizeof line, "kill\n");
+    else
+        snprintf(line, sizeof line, "stop %lld\n", (long long)grace_ms);
+    control_send(job, line);
+}
+
+int64_t exec_job_pid(const struct exec_job *job)
+{
+    return job->pid;
+}
+
+/* From the stored handle: the process is there if its start time and the machine's boot id are the same. */
+enum job_status exec_job_status(struct str handle)
+{
+    struct arena a;
+    struct json *root;
+    char path[64], text[1024];
+    arena_init(&a, 65536);
+    enum job_status status = JOB_TERMINATED;
+    if (json_parse(&a, handle, 4, 2, &root, NULL) == ERR_OK) {
+        const struct json *pid = json_get(root, "pid"), *start = json_get(root, "startTime");
+        snprintf(path, sizeof path, "/proc/%ld/stat",
+                 pid && pid->type == JSON_STRING ? strtol(pid->string.ptr, NULL, 10) : 0L);
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+        text[n > 0 ? n : 0] = 0;
+        if (fd >= 0)
+            close(fd);
+        /* field 22, counted behind the command's name, which may hold anything up to its last parenthesis */
+        char *at = strrchr(text, ')');
+        for (int field = 2; at && field < 22; field++)
+            at = strchr(at + 1, ' ');
+        if (at && start && start->type == JSON_STRING && strncmp(at + 1, start->string.ptr, start->string.len) == 0)
+            status = JOB_RUNNING;
+    }
+    arena_done(&a);
+    return status;
+}
