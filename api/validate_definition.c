@@ -218,8 +218,9 @@ static void add_policies(struct check *c, struct definition *def, const struct r
             add_number(c, def, numbers[i].name, numbers[i].n);
     if (d->requires.count > 0)
         add_field(def, "tags", d->requires.text);
-    if (d->needs.count > 0)
-        add_field(def, "needs", d->needs.text);
+    struct str needs = execution_needs(c->arena, &d->needs, &d->exec);
+    if (needs.len > 0)
+        add_field(def, "needs", needs);
     if (d->exec.bundle.len > 0)
         add_field(def, "bundle", d->exec.bundle);
     if (d->exec.input_schema.len > 0)

@@ -231,6 +231,38 @@ bool check_execution(struct check *c, struct str executor, bool has_command, str
     return true;
 }
 
+static bool has_word(struct str text, const char *word)
+{
+    size_t len = strlen(word);
+    for (const char *at = text.ptr; at && (at = memmem(at, (size_t)(text.ptr + text.len - at), word, len)); at++) {
+        bool begins = at == text.ptr || at[-1] == ' ', ends = at + len == text.ptr + text.len || at[len] == ' ';
+        if (begins && ends)
+            return true;
+    }
+    return false;
+}
+
+struct str execution_needs(struct arena *a, const struct words *asked, const struct execution *x)
+{
+    const struct {
+        bool wanted;
+        const char *word;
+    } implied[] = {{x->resources.memory_mb > 0, "memory_limit"},
+                   {x->resources.cpu_milli > 0, "cpu_limit"},
+                   {str_eqz(x->network, "none"), "network_isolation"},
+                   {str_eqz(x->network, "filtered"), "network_filtering"},
+                   {x->runtime_deps, "deps_install"}};
+    struct strbuf text;
+    strbuf_init(&text, 4096);
+    strbuf_add(&text, asked->text);
+    for (size_t i = 0; i < ARRAY_LEN(implied); i++)
+        if (implied[i].wanted && !has_word(asked->text, implied[i].word))
+            strbuf_addf(&text, "%s%s", text.len > 0 ? " " : "", implied[i].word);
+    struct str copy = arena_str(a, strbuf_str(&text));
+    strbuf_done(&text);
+    return copy;
+}
+
 static void write_number(struct json_writer *w, const char *key, int64_t n)
 {
     if (n > 0)

@@ -112,6 +112,8 @@ MUST_CHECK bool check_execution(struct check *c, struct str executor, bool has_c
 /* Whether an executor's runtime writes its own events unless the agent says otherwise; whether runs of it take input while they run. PRE: it is one. */
 bool execution_remote_default(struct str executor);
 bool execution_takes_input(struct str executor);
+/* The capabilities that were asked for, and those that what it says can't do without: words, in the arena. */
+struct str execution_needs(struct arena *a, const struct words *asked, const struct execution *x);
 /* Its members of the canonical definition. */
 void execution_write(struct json_writer *w, const struct execution *x);
 

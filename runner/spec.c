@@ -297,3 +297,16 @@ enum err spec_build(struct attempt *a, const struct script_claim_runs *row, stru
     return a->spec.env && a->spec.input_line.ptr && a->spec.allow_hosts && a->spec.definition.ptr ? ERR_OK
                                                                                                   : ERR_NO_MEMORY;
 }
+
+bool spec_set_env(struct attempt *a, const char *key, struct str value)
+{
+    const char **words = a->secrets.env;
+    char *word = arena_printf(&a->arena, "%s=%.*s", key, STR_ARG(value));
+    size_t len = strlen(key), i = 0;
+    while (words[i] && (strncmp(words[i], key, len) != 0 || words[i][len] != '='))
+        i++;
+    if (!word || i >= ENV_MAX)
+        return false;
+    words[i] = word;
+    return true;
+}

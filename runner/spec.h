@@ -9,4 +9,7 @@
 MUST_CHECK enum err spec_build(struct attempt *a, const struct script_claim_runs *row, struct str *ret_protocol,
                                const char **ret_why);
 
+/* For preparations (attempt.h): sets a variable of the environment that spec_build made; nobody's own overrides it. False: no room, or memory is out. */
+MUST_CHECK bool spec_set_env(struct attempt *a, const char *key, struct str value);
+
 #endif
