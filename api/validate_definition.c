@@ -107,7 +107,7 @@ static bool check_runtime(struct check *c, struct raw_definition *d)
     }
     if (!check_execution(c, d->executor, d->command.len > 0, d->provider, &d->exec))
         return false;
-    if (d->event_source.len == 0)
+    if (!d->event_source.ptr)
         d->event_source = execution_remote_default(d->executor) ? STR("remote") : STR("stdout");
     if (d->workdir.len > 0 && d->workdir.ptr[0] != '/')
         return refuse(c, ERR_INVALID_FIELD, "workdir must be an absolute path");
