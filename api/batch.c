@@ -163,6 +163,7 @@ static enum err take_event(struct parse *p, size_t i, const struct json *e)
         err = read_claim(p, i, data->raw, seq->integer, t->integer, strbuf_str(&line));
     else
         err = entry_add(p, seq->integer, t->integer, strbuf_str(&line));
+    b->asks = b->asks || (!err && event_asks_input(k, data->raw));
     strbuf_done(&line);
     if (b->count == 0) {
         b->first = seq->integer;

@@ -19,6 +19,7 @@ struct event_batch {
     size_t count; /* events, a claim included */
     struct batch_entry entries[LIMIT_BATCH_EVENTS];
     size_t entry_count;
+    bool asks; /* one of them asks for input */
     /* a runtime_terminal: kept as the claim */
     struct str claim_line; /* "" for none */
     int64_t claim_seq, claim_t;

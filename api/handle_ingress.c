@@ -71,6 +71,7 @@ static void append(struct call *c, struct shard *s, const struct event_batch *b)
         .claim_retry = b->claim_retry,
         .events_max = c->node->config->run_events_max,
         .bytes_max = c->node->config->run_bytes_max,
+        .asks = b->asks,
     };
     script_call_append(s->commands, shard_prefix(s), &args, on_append, c);
 }

@@ -16,6 +16,8 @@ void handle_rerun(struct call *c);
 void handle_redrive(struct call *c);
 void handle_delete(struct call *c);
 void handle_logs(struct call *c);
+/* handle_input.c */
+void handle_input(struct call *c);
 /* handle_list.c */
 void handle_list(struct call *c);
 /* handle_tree.c */

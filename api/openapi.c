@@ -26,6 +26,7 @@ static const struct {
     {"streamRun", 200, "text/event-stream", NULL, "The run's events, replayed, then live", NULL},
     {"listEvents", 200, "application/json", "EventPage", "A page of events", NULL},
     {"stopRun", 202, "application/json", "RunStatus", "The stop is kept, and under way", NULL},
+    {"sendInput", 202, "application/json", "InputTaken", "Kept for the agent", "InputLine"},
     {"rerunRun", 202, "application/json", "Submitted", "Accepted and kept", NULL},
     {"redriveRun", 202, "application/json", "Submitted", "Accepted and kept", NULL},
     {"getTree", 200, "application/json", "Tree", "The run and its descendants, in pre-order", NULL},
@@ -246,6 +247,9 @@ static const char schemas[] =
     "\"items\":{\"type\":\"object\"}}}},"
     "\"RunStatus\":{\"type\":\"object\",\"required\":[\"runId\",\"status\"],\"properties\":{\"runId\":{\"type\":"
     "\"string\"},\"status\":{\"type\":\"string\"}}},"
+    "\"InputLine\":{\"type\":\"object\",\"properties\":{\"data\":{},\"close\":{\"type\":\"boolean\"}}},"
+    "\"InputTaken\":{\"type\":\"object\",\"required\":[\"runId\",\"n\",\"status\"],\"properties\":{\"runId\":{\"type\":"
+    "\"string\"},\"n\":{\"type\":\"integer\"},\"status\":{\"type\":\"string\"}}},"
     "\"Run\":{\"type\":\"object\",\"required\":[\"runId\",\"status\"],\"properties\":{\"runId\":{\"type\":\"string\"},"
     "\"workspaceId\":{\"type\":\"string\"},\"agent\":{\"type\":\"string\"},"
     "\"agentVersion\":{\"type\":\"integer\"},\"status\":{\"type\":\"string\",\"enum\":[\"scheduled\",\"queued\","
@@ -256,7 +260,8 @@ static const char schemas[] =
     "\"type\":\"integer\"},\"failures\":{\"type\":\"integer\"},"
     "\"maxAttempts\":{\"type\":\"integer\"},\"attempts\":{\"type\":\"array\",\"items\":{\"type\":\"object\"}},"
     "\"lastSeq\":{\"type\":\"integer\"},\"eventCount\":{\"type\":\"integer\"},"
-    "\"eventBytes\":{\"type\":\"integer\"},\"createdBy\":{\"type\":\"string\"},\"sessionId\":{\"type\":\"string\"},"
+    "\"eventBytes\":{\"type\":\"integer\"},\"waitingForInput\":{\"type\":\"boolean\"},\"createdBy\":{\"type\":"
+    "\"string\"},\"sessionId\":{\"type\":\"string\"},"
     "\"parentRunId\":{\"type\":\"string\"},\"rerunOf\":{\"type\":\"string\"},\"deadLetter\":{\"type\":\"boolean\"},"
     "\"redrivenAs\":{\"type\":\"string\"},"
     "\"waitingFor\":{\"type\":\"object\"},\"dependsOn\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}},"

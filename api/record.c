@@ -240,6 +240,8 @@ static void write_members(struct json_writer *w, const struct record *r, enum re
     if (form != RECORD_SUMMARY)
         json_kv_raw(w, "schemaWarnings", STR("[]"));
     write_waiting(w, f);
+    if (record_field(f, "asked").len > 0 && number(f, "inputLast") <= number(f, "asked"))
+        json_kv_bool(w, "waitingForInput", true);
     write_policies(w, f);
     json_kv_str_opt(w, "traceparent", record_field(f, "traceparent"));
     json_kv_str_opt(w, "webhook", record_field(f, "hook"));

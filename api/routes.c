@@ -39,6 +39,8 @@ const struct route routes[] = {
      "Get a page of a run's events"},
     {POST, "/v1/runs/{id}/stop", handle_stop, AUTH_KEY, SCOPE_RUNS_STOP, LIMIT_BODY, "wait ", "stopRun",
      "Stop a run and its children"},
+    {POST, "/v1/runs/{id}/input", handle_input, AUTH_KEY, SCOPE_RUNS_CREATE, LIMIT_BODY, "", "sendInput",
+     "Send a line to a run's standard input"},
     {POST, "/v1/runs/{id}/rerun", handle_rerun, AUTH_KEY, SCOPE_RUNS_CREATE, LIMIT_BODY, "", "rerunRun",
      "Submit a run again with the same input"},
     {POST, "/v1/runs/{id}/redrive", handle_redrive, AUTH_KEY, SCOPE_RUNS_CREATE, LIMIT_BODY, "", "redriveRun",

@@ -218,6 +218,8 @@ static void add_policies(struct check *c, struct definition *def, const struct r
             add_number(c, def, numbers[i].name, numbers[i].n);
     if (d->requires.count > 0)
         add_field(def, "tags", d->requires.text);
+    if (str_eqz(d->stdin_mode, "open"))
+        add_field(def, "stdin", d->stdin_mode);
     struct str needs = execution_needs(c->arena, &d->needs, &d->exec);
     if (needs.len > 0)
         add_field(def, "needs", needs);

@@ -9,7 +9,7 @@
 
 static void expect_of_run(struct audit *a, const char *path, const char *const *parts)
 {
-    static const char *const known[] = {"events", "logs", "input", "env", "children", "dependents", NULL};
+    static const char *const known[] = {"events", "logs", "stdin", "input", "env", "children", "dependents", NULL};
     const char *id = parts[1], *what = parts[2], *run = audit_key(a, "run:%s", id);
     audit_expect_that(a, path, word_in(what, known), "is a key of no kind");
     if (strcmp(what, "dependents") == 0) {
@@ -426,7 +426,7 @@ static const char *type_of(const struct kind *kind, const char *const *parts)
 {
     static const struct {
         const char *part, *type;
-    } of_run[] = {{"events", "stream"}, {"logs", "string"},   {"input", "string"},
+    } of_run[] = {{"events", "stream"}, {"logs", "string"},   {"stdin", "stream"},  {"input", "string"},
                   {"env", "string"},    {"children", "zset"}, {"dependents", "set"}};
     if (kind->type)
         return kind->type;

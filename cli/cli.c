@@ -52,6 +52,14 @@ const struct command cli_commands[] = {
      "  errand stop ID\n"
      "  errand stop ID --wait\n",
      cmd_stop},
+    {"input", "ID [LINE]", "send lines to a run's standard input",
+     "Of an agent whose definition says \"stdin\": \"open\". Each line is one JSON value (--text: any text, sent as a\n"
+     "string); without LINE, or with -, they are read from standard input. Each is taken once, in order.\n\n"
+     "Examples:\n"
+     "  errand input ID '{\"answer\":\"yes\"}'\n"
+     "  errand input ID --text 'go on'\n"
+     "  generate | errand input ID --close\n",
+     cmd_input},
     {"rerun", "ID", "submit a run again, with the same input", "Examples:\n  errand rerun ID --follow\n", cmd_rerun},
     {"redrive", "ID...", "submit dead letters (runs that ended in error) again",
      "The new run has the same definition and input; the old one is no dead letter any more.\n\n"

@@ -75,6 +75,7 @@ int cmd_redrive(struct cli *cli, const struct command *command, int argc, char *
 int cmd_tree(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_bulk(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_delete(struct cli *cli, const struct command *command, int argc, char **argv);
+int cmd_input(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_logs(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_agents(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_webhooks(struct cli *cli, const struct command *command, int argc, char **argv);

@@ -81,6 +81,7 @@ extern "C" {
     X(ERR_T_MS_NOT_MONOTONIC, "t_ms_not_monotonic", 400, false, "tMs falls")                                           \
     X(ERR_FENCED, "fenced", 409, false, "This attempt may no longer write")                                            \
     X(ERR_WRONG_SOURCE, "wrong_source", 409, false, "The attempt's events have another source")                        \
+    X(ERR_INPUT_CLOSED, "input_closed", 409, false, "This run takes no input")                                         \
     X(ERR_RUN_TERMINAL, "run_terminal", 409, false, "The run has ended")                                               \
     X(ERR_SEQ_CONFLICT, "seq_conflict", 409, false, "seq does not follow what is stored")                              \
     X(ERR_T_MS_CONFLICT, "t_ms_not_monotonic", 409, false, "tMs does not follow what is stored")                       \

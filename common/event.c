@@ -1,5 +1,10 @@
 #include "common/event.h"
 
+#include "common/json.h"
+#include "common/limits.h"
+
+enum { ASKS_ARENA_MAX = 8 << 20 };
+
 #define KIND_NAME(name, wire) [name] = wire,
 static const char *const kind_names[EVENT_KIND_COUNT] = {EVENT_KIND_TABLE(KIND_NAME)};
 #undef KIND_NAME
@@ -29,6 +34,20 @@ void event_write(struct strbuf *out, int64_t seq, int64_t t_ms, enum event_kind 
     strbuf_add(out, STR("\",\"data\":"));
     strbuf_add(out, data);
     strbuf_addc(out, '}');
+}
+
+bool event_asks_input(enum event_kind kind, struct str data)
+{
+    struct arena arena;
+    struct json *root;
+    if (kind != EVENT_NOTIFICATION || !memmem(data.ptr, data.len, "\"input_request\"", 15))
+        return false;
+    arena_init(&arena, ASKS_ARENA_MAX);
+    bool asks = json_parse(&arena, data, LIMIT_JSON_DEPTH, 1, &root, NULL) == ERR_OK;
+    const struct json *type = asks ? json_get(root, "type") : NULL;
+    asks = type && type->type == JSON_STRING && str_eqz(type->string, "input_request");
+    arena_done(&arena);
+    return asks;
 }
 
 static bool skip(struct str *s, struct str what)

@@ -62,6 +62,11 @@ struct key keys_wake(struct str shard_prefix, struct str run_id)
     return join(shard_prefix, "run:", run_id, ":wake");
 }
 
+struct key keys_stdin(struct str shard_prefix, struct str run_id)
+{
+    return join(shard_prefix, "run:", run_id, ":stdin");
+}
+
 struct key keys_logs(struct str shard_prefix, struct str run_id)
 {
     return join(shard_prefix, "run:", run_id, ":logs");

@@ -27,6 +27,7 @@ struct key keys_global(struct str prefix);
 struct key keys_run(struct str shard_prefix, struct str run_id);      /* run:ID */
 struct key keys_events(struct str shard_prefix, struct str run_id);   /* run:ID:events */
 struct key keys_wake(struct str shard_prefix, struct str run_id);     /* run:ID:wake, a channel */
+struct key keys_stdin(struct str shard_prefix, struct str run_id);    /* run:ID:stdin, lines for its standard input */
 struct key keys_logs(struct str shard_prefix, struct str run_id);     /* run:ID:logs, the log tail */
 struct key keys_bell(struct str shard_prefix, struct str queue);      /* bell:QUEUE */
 struct key keys_ctl(struct str shard_prefix, struct str incarnation); /* ctl:INC, a channel */

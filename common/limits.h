@@ -6,6 +6,9 @@
 
 #define LIMIT_TABLE(X)                                                                                                 \
     X(LIMIT_INPUT, 1048576, "bytes", "a run's input")                                                                  \
+    X(LIMIT_INPUT_LINE, 262144, "bytes", "one line for a run's standard input")                                        \
+    X(LIMIT_INPUT_LINES, 10000, "lines", "lines for a run's standard input")                                           \
+    X(LIMIT_INPUT_BYTES, 4194304, "bytes", "the lines for a run's standard input, together")                           \
     X(LIMIT_RESULT, 1048576, "bytes", "a run's result")                                                                \
     X(LIMIT_ERROR_MESSAGE, 1000, "bytes", "the message of a run's error (the rest is cut)")                            \
     X(LIMIT_EVENT, 262144, "bytes", "one event, as stored")                                                            \

@@ -18,6 +18,7 @@
 --   claim_retry  str   as finish's retry
 --   events_max   int
 --   bytes_max    int
+--   asks         int   1: an event of it asks for input
 -- REPLY
 --   accepted     int   events accepted by this call
 --   duplicate    int
@@ -27,7 +28,7 @@
 -- ERRORS run_not_found fenced wrong_source run_terminal seq_conflict t_ms_not_monotonic
 
 local SEQ_JUMP, AHEAD_MS = 4294967296, 86400000
-local r = run_get(run, {'ws', 'epoch', 'inc', 'attempt', 'source', 'stopAt', 'claimLine', 'claimSeq', 'claimT', 'lastSeq', 'lastT', 'rid',
+local r = run_get(run, {'ws', 'epoch', 'inc', 'attempt', 'source', 'stopAt', 'inputLast', 'claimLine', 'claimSeq', 'claimT', 'lastSeq', 'lastT', 'rid',
   af(attempt, 'tok'), af(attempt, 'by'), af(attempt, 'first')})
 if not r then
   return {'run_not_found'}
@@ -115,6 +116,9 @@ for _, entry in ipairs(entries) do
   z = z + entry.bytes
   redis.call('XADD', k.events(run), 'NOMKSTREAM', r.epoch .. '-' .. fmt(entry.last), 'first', fmt(entry.first), 'last', fmt(entry.last), 't', fmt(entry.t), 'n', fmt(entry.n),
     'c', fmt(c), 'z', fmt(z), 'b', entry.b)
+end
+if asks == 1 then
+  redis.call('HSET', k.run(run), 'asked', r.inputLast == '' and '0' or r.inputLast)
 end
 if #entries > 0 then
   wake(run)

@@ -98,7 +98,7 @@ local function attempt_begin(id)
   local epoch = math.max(tonumber(run.epoch) + 1, now_ms)
   local first = seq_after(run, before.last, rid)
   run_move(run, 'provisioning')
-  redis.call('HDEL', k.run(id), 'lane', 'laneId', 'waitingFor')
+  redis.call('HDEL', k.run(id), 'lane', 'laneId', 'waitingFor', 'asked')
   redis.call('HSET', k.run(id), 'attempt', n, 'epoch', fmt(epoch), 'inc', inc, 'claimNo', fmt(claim_no), 'rid', rid_short(rid),
     af(n, 'epoch'), fmt(epoch), af(n, 'first'), fmt(first), af(n, 'runner'), runner[3] or '', af(n, 'inc'), inc, af(n, 'executor'), run.executor,
     af(n, 'status'), 'provisioning', af(n, 'claimed'), fmt(now_ms), af(n, 'by'), '')

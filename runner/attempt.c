@@ -124,6 +124,7 @@ static void on_gone(void *ctx, const struct job_exit *how)
     loop_timer_stop(&a->timeout);
     loop_timer_stop(&a->stall);
     loop_timer_stop(&a->stats);
+    input_end(a);
     loop_timer_stop(&a->claimed);
     if (a->end != END_LOST && a->end != END_EVENT_LIMIT && a->end != END_STORAGE_FULL)
         output_end(a);
@@ -285,6 +286,8 @@ static void on_started(void *ctx, struct str handle)
     attempt_move(a, ATTEMPT_RUNNING);
     loop_timer_set(&a->timeout, a->timeout_ms);
     watch_stall(a);
+    if (a->spec.stdin_open && a->executor->input)
+        input_begin(a);
     if (a->executor->measure)
         loop_timer_set(&a->stats, STATS_MS);
     arena_done(&a->arena); /* the spec was used up */
@@ -446,6 +449,7 @@ struct attempt *attempt_new(struct worker_shard *s, const struct script_claim_ru
     loop_timer_init(&a->timeout, l, on_timeout, a);
     loop_timer_init(&a->stall, l, on_stall, a);
     loop_timer_init(&a->stats, l, on_stats_due, a);
+    input_init(a);
     loop_timer_init(&a->claimed, l, on_claimed_over, a);
     loop_timer_init(&a->log_flush, l, attempt_on_log_flush, a);
     loop_timer_init(&a->again, l, on_again, a);
@@ -525,6 +529,7 @@ void attempt_on_fresh(struct attempt *a, bool reconnected)
     else
         outbox_kick(&a->outbox);
     attempt_log_send(a);
+    input_kick(a);
     if (is_preparing(a) && a->end == END_NONE && !a->start_why[0])
         prepare(a);
     else if (a->state == ATTEMPT_FINISHING)

@@ -4,6 +4,7 @@
 
 #include "common/json.h"
 #include "runner/adapter.h"
+#include "runner/input.h"
 #include "runner/log_tail.h"
 #include "runner/outbox.h"
 #include "runner/redaction.h"
@@ -70,6 +71,7 @@ struct attempt {
     struct lines err_lines, out_lines; /* stderr; and stdout of a remote one, which is only log */
     struct log_tail log;
     bool log_dirty, log_sending, stall_asked;
+    struct input input;
     size_t prepared; /* how many of the preparations are made */
     bool asked;      /* the answer of the next one is to come */
     struct loop_timer timeout, stall, stats, claimed, log_flush, again;

@@ -87,6 +87,7 @@ void attempt_go_over(struct attempt *a)
     loop_timer_stop(&a->timeout);
     loop_timer_stop(&a->stall);
     loop_timer_stop(&a->stats);
+    loop_timer_stop(&a->input.timer);
     loop_timer_stop(&a->claimed);
     loop_timer_stop(&a->log_flush);
     loop_timer_stop(&a->again);
@@ -99,7 +100,7 @@ void attempt_go_over(struct attempt *a)
 void attempt_over_if_quiet(struct attempt *a)
 {
     if (a->state == ATTEMPT_OVER && outbox_quiet(&a->outbox) && !a->log_sending && !a->finish_sent && !a->stall_asked &&
-        !a->asked)
+        !a->asked && input_quiet(a))
         loop_defer_free(a->shard->worker->loop, attempt_free, a);
 }
 

@@ -17,6 +17,8 @@ void output_event(void *ctx, enum event_kind kind, struct str data)
 {
     struct attempt *a = ctx;
     a->event_ms = clock_mono_ms();
+    if (a->input.open && event_asks_input(kind, data))
+        input_asked(a);
     if (a->adapter.text)
         store_event(a, kind, data);
     else

@@ -192,6 +192,8 @@ static void on_ctl(void *ctx, bool confirmed, struct str message)
         attempt_lose(a);
     else if (str_eqz(order, "claimed"))
         attempt_claimed(a);
+    else if (str_eqz(order, "input"))
+        input_kick(a);
 }
 
 static void on_registered(void *ctx, enum err err, const struct script_register_reply *reply)

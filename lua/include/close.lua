@@ -115,6 +115,8 @@ local function run_end(run, o, rid, retention_ms)
   fields[#fields + 1] = fmt((tonumber(run.size) or 0) + grown)
   redis.call('HINCRBY', k.use(run.ws), 'bytes', fmt(grown))
   redis.call('HSET', k.run(run.id), unpack(fields))
+  redis.call('HDEL', k.run(run.id), 'asked')
+  redis.call('UNLINK', k.stdin(run.id))
   run_move(run, o.status)
   if run.startBy ~= '' then
     redis.call('ZREM', k.expiry, run.id)

@@ -8,6 +8,7 @@ local k = {
   input = function(id) return P .. 'run:' .. id .. ':input' end,
   env = function(id) return P .. 'run:' .. id .. ':env' end,
   logs = function(id) return P .. 'run:' .. id .. ':logs' end,
+  stdin = function(id) return P .. 'run:' .. id .. ':stdin' end,
   def = function(digest) return P .. 'def:' .. digest end,
   agent = function(workspace, name) return P .. 'agent:' .. workspace .. ':' .. name end,
   agents = function(workspace) return P .. 'agents:' .. workspace end,

@@ -1,6 +1,6 @@
 -- Removes an ended run with everything of it, and cuts its readers. What may be large is unlinked: Redis frees it beside its work.
 local function run_remove(run)
-  redis.call('UNLINK', k.run(run.id), k.events(run.id), k.logs(run.id), k.input(run.id), k.env(run.id))
+  redis.call('UNLINK', k.run(run.id), k.events(run.id), k.logs(run.id), k.stdin(run.id), k.input(run.id), k.env(run.id))
   if redis.call('HEXISTS', k.stopq, run.id) == 0 then
     redis.call('UNLINK', k.children(run.id)) -- else the stop of its tree still needs it, and removes it
   end

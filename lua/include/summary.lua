@@ -1,7 +1,7 @@
 -- A run as lists and trees show it: the record without input, result and attempts, and its counters.
 local SHOWN = {'ws', 'agent', 'agentVersion', 'status', 'queue', 'priority', 'createdUs', 'scheduled', 'started', 'completed', 'attempt', 'failures', 'maxAttempts', 'error',
   'createdBy', 'sessionId', 'parent', 'labels', 'traceparent', 'stopAt', 'lastSeq', 'eventCount', 'eventBytes', 'resultTruncated', 'droppedTo', 'rerunOf',
-  'waitGate', 'waitingFor', 'deps', 'depsLeft', 'reqText', 'slots', 'gates', 'startBy', 'schedule', 'deadLetter', 'redrivenAs', 'resultDropped', 'hook'}
+  'waitGate', 'waitingFor', 'deps', 'depsLeft', 'reqText', 'slots', 'gates', 'startBy', 'schedule', 'deadLetter', 'redrivenAs', 'resultDropped', 'hook', 'asked', 'inputLast'}
 local FETCHED = {'def', unpack(SHOWN)}
 local shown_attempts = {} -- maxAttempts by definition: many runs share one
 

@@ -16,7 +16,7 @@ RUN, NOBODY = "00000000-0000-4000-8000-000000000000", "0123456789abcdef"
 
 # operationId → the scope it needs: the test's own word, beside the route table. "": any valid key. None: no API key at all.
 SCOPES = {
-    "submitRun": "runs:create", "submitRuns": "runs:create", "submitAndStream": "runs:create", "submitAndWait": "runs:create", "rerunRun": "runs:create", "redriveRun": "runs:create",
+    "submitRun": "runs:create", "submitRuns": "runs:create", "submitAndStream": "runs:create", "submitAndWait": "runs:create", "rerunRun": "runs:create", "sendInput": "runs:create", "redriveRun": "runs:create",
     "bulkRuns": "runs:read", "listRuns": "runs:read", "getRun": "runs:read", "streamRun": "runs:read", "listEvents": "runs:read", "getTree": "runs:read", "getLogs": "runs:read",
     "stopRun": "runs:stop", "deleteRun": "runs:delete",
     "putAgent": "agents:write", "deleteAgent": "agents:write", "getAgent": "agents:read", "listAgents": "agents:read",
@@ -190,7 +190,7 @@ def test_what_another_workspace_has_is_as_if_it_were_not_there(stack):
         if needed is None or "{" not in path or operation in MAKES or needed.startswith(BEYOND):
             continue
         seen += 1
-        bodies = {"putKey": {"name": "x", "scopes": ["runs:read"]}, "putWebhook": {"url": "https://example.com/", "events": ["run.error"]}}
+        bodies = {"sendInput": {"data": 1}, "putKey": {"name": "x", "scopes": ["runs:read"]}, "putWebhook": {"url": "https://example.com/", "events": ["run.error"]}}
         body = bodies[operation] if operation in bodies else {} if method in ("POST", "PUT") else None
         at, nowhere = filled(path, **theirs), filled(path, run=theirs["run"][:2] + RUN[2:])
         answers = [caller.ask(method, p, key, body) for p in (at, nowhere)]

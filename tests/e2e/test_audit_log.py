@@ -164,6 +164,7 @@ class Deeds:
             "bulkRuns": lambda: (None, {"action": "stop", "filter": {"queue": "nothing"}}),
             "deleteRun": lambda: (self.ended(), None),
             "stopRun": lambda: (self.api.submit(HELLO, queue="nobody"), None),
+            "sendInput": lambda: (self.api.submit({**HELLO, "stdin": "open"}, queue="nobody"), {"data": 1}),
             "redriveRun": lambda: (self.ended(agents.shell("exit 1", name="bad", protocol="text")), None),
             "putAgent": lambda: ("other", {**HELLO, "name": "other"}),
             "deleteAgent": lambda: ("other", None),
