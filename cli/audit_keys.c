@@ -403,6 +403,7 @@ const struct kind audit_kinds[] = {
     {"depq", "hash", 1, NULL, walk_depq},
     {"stopq", "hash", 1, NULL, NULL},
     {"reap", "hash", 1, NULL, NULL},
+    {"storageusers", "zset", 1, NULL, NULL},
     {"idx", "zset", 4, expect_index, walk_index},
     {"kept", "zset", 4, expect_index, walk_index},
     {"dead", "zset", 4, expect_index, walk_index},
@@ -460,6 +461,8 @@ static void classify(struct audit *a, const char *path, const char *type, struct
     size_t len = strcspn(path, ":");
     const struct kind *kind = kind_of(audit_text(a, "%.*s", (int)len, path));
     l->kind = NULL;
+    if (strncmp(path, "data:", 5) == 0)
+        return; /* what agents keep is their own affair */
     if (strcmp(type, "none") == 0 || (kind && strcmp(kind->name, "run") == 0 && !strchr(path + len + 1, ':')))
         return; /* gone; or a run, of pass 1 */
     for (size_t i = 0; i < ARRAY_LEN(l->parts); i++)

@@ -66,6 +66,11 @@ enum { FOR_API = 1, FOR_RUNNER = 2, FOR_BOTH = 3 };
       "comma list of executors this runner may use (process executes what a caller sends)")                            \
     X(tags, str, "tags", FOR_RUNNER, "", 0, 0,                                                                         \
       "comma list of what this runner offers, for runs that require it (gpu, zone=a)")                                 \
+    X(storage_redis_url, str, "storage-redis-url", FOR_RUNNER, "", 0, 0,                                               \
+      "the Redis that agents are told (as redis-url, without credentials): each attempt gets a Redis user of its own") \
+    X(storage_admin_user, str, "storage-admin-user", FOR_RUNNER, "", 0, 0,                                             \
+      "Redis user that makes those users (default: redis-user)")                                                       \
+    X(storage_admin_password, secret, "storage-admin-password", FOR_RUNNER, "", 0, 0, "its password")                  \
     X(api_base, str, "api-base", FOR_RUNNER, "http://127.0.0.1:7070", 0, 0, "what agents are told as ERRAND_API_BASE") \
     X(work_dir, str, "work-dir", FOR_RUNNER, "", 0, 0,                                                                 \
       "where attempts get their private directories (default: the system's temporary folder)")                         \

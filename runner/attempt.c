@@ -13,6 +13,7 @@
 #include "runner/job_stats.h"
 #include "runner/output.h"
 #include "runner/spec.h"
+#include "runner/storage.h"
 #include "runner/workdir.h"
 
 enum { HAND_BACK_GRACE_MS = 2000, ARENA_MAX = 8 << 20, STATS_MS = 10000 };
@@ -41,13 +42,16 @@ void attempt_move(struct attempt *a, enum attempt_state to)
 enum err attempt_redact(struct attempt *a)
 {
     size_t n = a->secrets.values ? a->secrets.count : 0;
-    struct redact_secret *all = calloc(n + 1, sizeof *all);
+    struct redact_secret *all = calloc(n + 2, sizeof *all);
     if (!all)
         return ERR_NO_MEMORY;
     all[0] = (struct redact_secret){STR("ERRAND_RUNNER_TOKEN"), str_of(a->token)};
     if (n > 0)
         memcpy(all + 1, a->secrets.values, n * sizeof *all);
-    enum err err = redaction_init(&a->redaction, all, n + 1);
+    n++;
+    if (a->storage_password[0])
+        all[n++] = (struct redact_secret){STR("ERRAND_STORAGE_PASSWORD"), str_of(a->storage_password)};
+    enum err err = redaction_init(&a->redaction, all, n);
     free(all);
     return err;
 }
@@ -60,7 +64,7 @@ struct executor_self *attempt_executor_self(const struct attempt *a)
 /* ---- what comes before its start ---- */
 
 /* One after the other, those that the attempt wants. */
-static const struct preparation preparations[] = {{secrets_wanted, secrets_ask}};
+static const struct preparation preparations[] = {{secrets_wanted, secrets_ask}, {storage_wanted, storage_ask}};
 
 /* Whether something is still to be had before it can start. */
 static bool is_preparing(const struct attempt *a)
@@ -110,6 +114,7 @@ static void go_ending(struct attempt *a)
 {
     attempt_move(a, ATTEMPT_ENDING);
     workdir_remove(a->shard->worker->loop, a->workdir);
+    storage_release(a);
     worker_slots_freed(a->shard->worker, a->slots);
     end_if_drained(a);
 }

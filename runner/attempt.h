@@ -72,6 +72,9 @@ struct attempt {
     struct log_tail log;
     bool log_dirty, log_sending, stall_asked;
     struct input input;
+    bool storage_made;         /* it has, or may have, a Redis user */
+    char storage_password[44]; /* of that; wiped at the end */
+    char storage_ws[LIMIT_NAME + 1];
     size_t prepared; /* how many of the preparations are made */
     bool asked;      /* the answer of the next one is to come */
     struct loop_timer timeout, stall, stats, claimed, log_flush, again;

@@ -71,6 +71,7 @@ static void attempt_free(void *p)
     adapter_done(&a->adapter);
     redaction_done(&a->redaction);
     sodium_memzero(a->token, sizeof a->token);
+    sodium_memzero(a->storage_password, sizeof a->storage_password);
     lines_done(&a->err_lines);
     lines_done(&a->out_lines);
     log_tail_done(&a->log);

@@ -31,6 +31,7 @@ struct job_spec {
     const char *private;    /* the attempt's own folder, 0700; NULL where the executor is not local */
     const char *code;       /* the unpacked bundle, read-only and shared; NULL where there is none */
     struct str code_digest; /* its digest; empty where there is none */
+    const char *storage_socket;                        /* a Unix socket that it reaches its storage by; NULL for none */
     const char *image, *url, *region, *model, *system; /* NULL where the definition does not say it */
     struct job_limits limits;
     enum job_network network;

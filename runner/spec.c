@@ -8,9 +8,10 @@
 #include "common/crypto.h"
 #include "common/data_source.h"
 #include "common/secret.h"
+#include "runner/storage.h"
 #include "runner/workdir.h"
 
-enum { ENV_MAX = 2 * LIMIT_ENV_COUNT + 16, DEFINITION_LEVELS = 6 };
+enum { ENV_MAX = 2 * LIMIT_ENV_COUNT + 40, DEFINITION_LEVELS = 6 };
 #define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin"
 
 struct env {
@@ -294,6 +295,8 @@ enum err spec_build(struct attempt *a, const struct script_claim_runs *row, stru
         .grace_ms = a->grace_ms,
         .timeout_ms = a->timeout_ms,
     };
+    if (a->spec.env && !storage_env(a))
+        a->spec.env = NULL;
     return a->spec.env && a->spec.input_line.ptr && a->spec.allow_hosts && a->spec.definition.ptr ? ERR_OK
                                                                                                   : ERR_NO_MEMORY;
 }

@@ -41,6 +41,7 @@ struct worker_shard {
     struct loop_timer beat, ask;
     bool evicting; /* Redis may evict keys, and that is not allowed */
     struct chores chores;
+    struct storage *storage; /* NULL where attempts get no Redis users */
 };
 
 struct worker {

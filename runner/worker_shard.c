@@ -11,6 +11,7 @@
 #include "common/redis_url.h"
 #include "common/version.h"
 #include "runner/attempt.h"
+#include "runner/storage.h"
 
 enum { ASK_MS = 1000, UNHEARD_BEAT_MS = 500 }; /* the last: well under reap's SUSPECT_MS */
 
@@ -501,7 +502,7 @@ enum err shard_start(struct worker *w, unsigned number, struct strbuf *ret_messa
     chores_start(&s->chores, w->loop, w->config, s->commands, s->subscriptions, worker_prefix(s), number);
     loop_timer_set(&s->beat, w->config->heartbeat_ms);
     loop_timer_set(&s->ask, ASK_MS / 2 + (int64_t)crypto_uniform(ASK_MS / 2)); /* spread over the runners */
-    return ERR_OK;
+    return storage_start(s, &s->storage, ret_message);
 }
 
 void shard_done(struct worker_shard *s)
@@ -509,6 +510,7 @@ void shard_done(struct worker_shard *s)
     loop_timer_stop(&s->beat);
     loop_timer_stop(&s->ask);
     chores_stop(&s->chores);
+    storage_stop(s->storage);
     redis_free(s->blocking);
     redis_free(s->subscriptions);
     redis_free(s->commands);

@@ -83,6 +83,7 @@ local k = {
   reap = P .. 'reap',
   stopq = P .. 'stopq',
   retain = P .. 'retain',
+  storageusers = P .. 'storageusers',
 }
 
 -- Numbers beyond 2^31 as Redis wants them: no exponent, no rounding up to 2^53.

@@ -189,7 +189,7 @@ def test_what_users_sh_prints(folder):
     done = users_sh(ERRAND_REDIS_API_PASSWORD=api, ERRAND_REDIS_RUNNER_PASSWORD_FILE=path)
     assert done.returncode == 0 and done.stderr == "" and api not in done.stdout and runner not in done.stdout
     users = {line.split()[1]: line.split()[2:] for line in done.stdout.splitlines()}
-    assert set(users) == {"default", *(f"errand-{u}" for u in ("api", "runner", "doctor", "replica", "health", "operator"))}
+    assert set(users) == {"default", *(f"errand-{u}" for u in ("api", "runner", "storage", "doctor", "replica", "health", "operator"))}
     assert all(line.startswith("user ") and "#@" not in line for line in done.stdout.splitlines())
     assert users["errand-api"][:2] == ["on", "#" + hashlib.sha256(api.encode()).hexdigest()] and users["errand-runner"][1] == "#" + hashlib.sha256(runner.encode()).hexdigest()
     for user in ("doctor", "replica", "health", "operator"):
@@ -215,7 +215,7 @@ def test_the_template_lets_nobody_in_as_it_is(folder):
     template = os.path.join(ROOT, "docker", "users.acl")
     with open(template, encoding="utf-8") as f:
         text = f.read()
-    assert re.findall(r"^user (\S+) on (\S+)$", text, re.M) == [(f"errand-{u}", f"#@{u.upper()}@") for u in ("api", "runner", "doctor", "replica", "health", "operator")]
+    assert re.findall(r"^user (\S+) on (\S+)$", text, re.M) == [(f"errand-{u}", f"#@{u.upper()}@") for u in ("api", "runner", "storage", "doctor", "replica", "health", "operator")]
     for name, content in (("whole", text), ("lines", "\n".join(f"user x{i} on {mark} ~* +@all" for i, mark in enumerate(re.findall("#@[A-Z]+@", text))) + "\n")):
         path = os.path.join(folder, name)
         with open(path, "w", encoding="utf-8") as f:

@@ -12,7 +12,7 @@ class RedisUsers:
 
     def __init__(self, prefix=None):
         self.prefix = prefix or f"t{secrets.token_hex(4)}:"
-        self.passwords = {user: secrets.token_urlsafe(32) for user in ("api", "runner", "doctor", "replica", "operator")}
+        self.passwords = {user: secrets.token_urlsafe(32) for user in ("api", "runner", "storage", "doctor", "replica", "operator")}
 
     def login(self, user):
         return f"errand-{user}", self.passwords[user]
