@@ -41,7 +41,7 @@ local function suspect()
   local listeners = #channels > 0 and redis.call('PUBSUB', 'NUMSUB', unpack(channels)) or {}
   local next_ms = 0
   for i, inc in ipairs(incs) do
-    if listeners[2 * i] == 0 then
+    if listeners[2 * i] == 0 and redis.call('HGET', k.runner(inc), 'adopts') ~= '1' then -- a successor may take its runs over until its lease is over
       local deadline = math.min(tonumber(redis.call('ZSCORE', k.leases, inc)), now_ms + SUSPECT_MS)
       redis.call('ZADD', k.leases, fmt(deadline), inc)
       next_ms = next_ms == 0 and deadline - now_ms or math.min(next_ms, deadline - now_ms)

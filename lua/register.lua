@@ -3,7 +3,7 @@
 -- INCLUDE keys time
 -- ARGV
 --   inc       str
---   fields    list  field, value, …: name, host, version, slots, queues (comma list), executors, tags, capabilities (JSON object), enforces (comma list of executor:capability)
+--   fields    list  field, value, …: name, host, version, slots, queues (comma list), executors, tags, capabilities (JSON object), enforces (comma list of executor:capability), adopts (1: a successor of its name may take its runs over), proc
 --   lease_ms  int
 -- REPLY
 --   now_ms    int   Redis time

@@ -131,10 +131,8 @@ static void on_line(void *ctx, struct str line, bool piece)
 
 /* ---- text ---- */
 
-static void text_event(struct adapter *a, struct str text)
+void adapter_restore_text(struct adapter *a, struct str text)
 {
-    struct strbuf data;
-    struct json_writer w;
     if (!a->result_truncated)
         utf8_sanitize(&a->result_text, text);
     /* The limit is on what is stored: U+FFFD is longer than the byte that it stands for. */
@@ -142,6 +140,13 @@ static void text_event(struct adapter *a, struct str text)
         a->result_truncated = true;
         strbuf_done(&a->result_text);
     }
+}
+
+static void text_event(struct adapter *a, struct str text)
+{
+    struct strbuf data;
+    struct json_writer w;
+    adapter_restore_text(a, text);
     strbuf_init(&data, LIMIT_EVENT);
     json_writer_init(&w, &data);
     json_object_begin(&w);

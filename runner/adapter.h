@@ -39,6 +39,8 @@ void adapter_init(struct adapter *a, struct str protocol, adapter_event_fn fn, v
 void adapter_done(struct adapter *a);
 /* Standard output. */
 void adapter_feed(struct adapter *a, struct str bytes);
+/* Text that it made events of before, in another process: it belongs to the result. */
+void adapter_restore_text(struct adapter *a, struct str text);
 /* Its end. */
 void adapter_end(struct adapter *a);
 /* A line of output that is no event, as notification {"stream", "text", "partial"?}: whole where an event holds it, else in pieces, which are partial. */

@@ -41,13 +41,14 @@ void attempt_move(struct attempt *a, enum attempt_state to)
 
 enum err attempt_redact(struct attempt *a)
 {
-    size_t n = a->secrets.values ? a->secrets.count : 0;
+    const struct redact_secret *values = a->adopted_secrets ? a->adopted_secrets : a->secrets.values;
+    size_t n = a->adopted_secrets ? a->adopted_secret_count : values ? a->secrets.count : 0;
     struct redact_secret *all = calloc(n + 2, sizeof *all);
     if (!all)
         return ERR_NO_MEMORY;
     all[0] = (struct redact_secret){STR("ERRAND_RUNNER_TOKEN"), str_of(a->token)};
     if (n > 0)
-        memcpy(all + 1, a->secrets.values, n * sizeof *all);
+        memcpy(all + 1, values, n * sizeof *all);
     n++;
     if (a->storage_password[0])
         all[n++] = (struct redact_secret){STR("ERRAND_STORAGE_PASSWORD"), str_of(a->storage_password)};
@@ -122,6 +123,8 @@ static void go_ending(struct attempt *a)
 static void on_gone(void *ctx, const struct job_exit *how)
 {
     struct attempt *a = ctx;
+    if (a->adopted && !how->started && a->end == END_NONE)
+        a->end = END_LOST; /* nobody waited there: Redis hears of it by the next heartbeat */
     a->how = *how;
     snprintf(a->how_message, sizeof a->how_message, "%s", how->message ? how->message : "");
     a->job = NULL;
@@ -159,6 +162,8 @@ static void on_fenced(void *ctx)
 static void on_full(void *ctx, bool full)
 {
     struct attempt *a = ctx;
+    if (a->end == END_LEFT)
+        return;
     a->event_ms = clock_mono_ms(); /* what it wrote while we did not read is still to come */
     if (a->job && (!full || a->end == END_NONE || a->end == END_CLAIMED))
         a->executor->read_output(a->job, !full);
@@ -171,6 +176,8 @@ static void on_drained(void *ctx)
     struct attempt *a = ctx;
     if (a->state == ATTEMPT_OVER)
         attempt_over_if_quiet(a);
+    else if (a->end == END_LEFT)
+        attempt_let_go(a);
     else if (a->state == ATTEMPT_FINISHING)
         attempt_finish(a);
     else if (is_preparing(a))
@@ -205,8 +212,16 @@ static void on_storage_full(void *ctx)
     end_if_drained(a);
 }
 
-static const struct outbox_fns outbox_fns = {on_fenced,     on_full,     on_drained,
-                                             on_stop_asked, on_too_much, on_storage_full};
+/* Its successor would go on from there. */
+static void on_stored(void *ctx, int64_t out, int64_t err)
+{
+    struct attempt *a = ctx;
+    if (a->job && a->executor->stored)
+        a->executor->stored(a->job, out, err);
+}
+
+const struct outbox_fns attempt_outbox_fns = {on_fenced,   on_full,         on_drained, on_stop_asked,
+                                              on_too_much, on_storage_full, on_stored};
 
 /* ---- stallMs ---- */
 
@@ -284,17 +299,23 @@ static void on_handle_stored(void *ctx, enum err err, const struct script_handle
     (void)reply;
 }
 
+/* It runs: its deadlines begin. */
+void attempt_run(struct attempt *a)
+{
+    attempt_move(a, ATTEMPT_RUNNING);
+    loop_timer_set(&a->timeout, a->timeout_ms);
+    watch_stall(a);
+    if (a->executor->measure)
+        loop_timer_set(&a->stats, STATS_MS);
+}
+
 static void on_started(void *ctx, struct str handle)
 {
     struct attempt *a = ctx;
     metric_observe_us(METRIC_START_SECONDS, clock_mono_us() - a->claimed_us);
-    attempt_move(a, ATTEMPT_RUNNING);
-    loop_timer_set(&a->timeout, a->timeout_ms);
-    watch_stall(a);
+    attempt_run(a);
     if (a->spec.stdin_open && a->executor->input)
         input_begin(a);
-    if (a->executor->measure)
-        loop_timer_set(&a->stats, STATS_MS);
     arena_done(&a->arena); /* the spec was used up */
     if (a->end == END_LOST)
         return;
@@ -336,8 +357,8 @@ static void on_stats_due(void *ctx)
     loop_timer_set(&a->stats, STATS_MS);
 }
 
-static const struct job_events job_events = {
-    .started = on_started, .output = output_take, .stats = on_stats, .gone = on_gone};
+const struct job_events attempt_job_events = {
+    .started = on_started, .output = output_take, .adopted = attempt_on_adopted, .stats = on_stats, .gone = on_gone};
 
 /* start_why says why. */
 static void start_failed(struct attempt *a)
@@ -350,7 +371,9 @@ static void start_failed(struct attempt *a)
 static void start_job(struct attempt *a)
 {
     const char *why = "out of memory";
-    a->job = a->executor->start(attempt_executor_self(a), &a->spec, &job_events, a, &why);
+    a->spec.adoptable = a->shard->worker->config->adopt && a->executor->leave && !a->spec.stdin_open;
+    a->adoptable = a->spec.adoptable;
+    a->job = a->executor->start(attempt_executor_self(a), &a->spec, &attempt_job_events, a, &why);
     if (!a->job) {
         snprintf(a->start_why, sizeof a->start_why, "%s", why);
         start_failed(a);
@@ -432,23 +455,11 @@ static void begin(void *ctx)
     }
 }
 
-struct attempt *attempt_new(struct worker_shard *s, const struct script_claim_runs *row)
+void attempt_init(struct attempt *a, struct worker_shard *s)
 {
-    struct attempt *a = calloc(1, sizeof *a);
-    if (!a || !id_parse(row->run, &a->run_id)) {
-        free(a);
-        return NULL;
-    }
     struct loop *l = s->worker->loop;
     a->shard = s;
     a->claimed_us = clock_mono_us();
-    a->epoch = row->epoch;
-    a->number = row->attempt;
-    a->timeout_ms = row->timeout_ms;
-    a->grace_ms = row->grace_ms;
-    a->stall_ms = row->stall_ms;
-    a->slots = row->slots;
-    a->remote = str_eqz(row->source, "remote");
     arena_init(&a->arena, ARENA_MAX);
     loop_timer_init(&a->pause, l, output_pause, a);
     loop_timer_init(&a->timeout, l, on_timeout, a);
@@ -461,8 +472,25 @@ struct attempt *attempt_new(struct worker_shard *s, const struct script_claim_ru
     log_tail_init(&a->log);
     lines_init(&a->err_lines, LINE_MAX_BYTES);
     lines_init(&a->out_lines, LINE_MAX_BYTES);
+}
+
+struct attempt *attempt_new(struct worker_shard *s, const struct script_claim_runs *row)
+{
+    struct attempt *a = calloc(1, sizeof *a);
+    if (!a || !id_parse(row->run, &a->run_id)) {
+        free(a);
+        return NULL;
+    }
+    a->epoch = row->epoch;
+    a->number = row->attempt;
+    a->timeout_ms = row->timeout_ms;
+    a->grace_ms = row->grace_ms;
+    a->stall_ms = row->stall_ms;
+    a->slots = row->slots;
+    a->remote = str_eqz(row->source, "remote");
+    attempt_init(a, s);
     outbox_init(&a->outbox, s, &a->run_id, row->epoch, row->first_seq, row->last_t_ms, row->event_count,
-                row->event_bytes, &outbox_fns, a);
+                row->event_bytes, &attempt_outbox_fns, a);
     struct str protocol = STR("events");
     const char *why = "the definition could not be read";
     if (spec_build(a, row, &protocol, &why) != ERR_OK)
@@ -471,7 +499,7 @@ struct attempt *attempt_new(struct worker_shard *s, const struct script_claim_ru
     a->adapter.plain = output_plain;
     if (attempt_redact(a) != ERR_OK)
         snprintf(a->start_why, sizeof a->start_why, "what it shows could not be redacted");
-    loop_defer(l, begin, a);
+    loop_defer(s->worker->loop, begin, a);
     LOG_INFO("attempt claimed", LOG_RUN(a), LOG_S("agent", row->agent));
     return a;
 }
@@ -487,8 +515,8 @@ static void leave_unstarted(struct attempt *a)
 
 void attempt_stop(struct attempt *a)
 {
-    if (a->state == ATTEMPT_ENDING || a->state == ATTEMPT_FINISHING || a->state == ATTEMPT_OVER)
-        return; /* the script knows of the stop, too */
+    if (a->state == ATTEMPT_ENDING || a->state == ATTEMPT_FINISHING || a->state == ATTEMPT_OVER || a->end == END_LEFT)
+        return; /* the script knows of the stop, too; of one that was left its successor hears */
     bool waits = a->state == ATTEMPT_STARTING && a->remote && !a->job && a->end == END_NONE && a->outbox.count > 0 &&
                  !outbox_quiet(&a->outbox);
     end_for(a, END_STOP, a->grace_ms);
@@ -506,7 +534,7 @@ void attempt_claimed(struct attempt *a)
 
 void attempt_lose(struct attempt *a)
 {
-    if (a->state == ATTEMPT_OVER || a->end == END_LOST)
+    if (a->state == ATTEMPT_OVER || a->end == END_LOST || a->end == END_LEFT)
         return;
     outbox_abandon(&a->outbox);
     end_for(a, END_LOST, 0);
@@ -519,7 +547,7 @@ void attempt_lose(struct attempt *a)
 
 void attempt_hand_back(struct attempt *a)
 {
-    if (a->state >= ATTEMPT_ENDING)
+    if (a->state >= ATTEMPT_ENDING || a->end == END_LEFT)
         return;
     end_for(a, END_DRAIN, a->grace_ms < HAND_BACK_GRACE_MS ? a->grace_ms : HAND_BACK_GRACE_MS);
     leave_unstarted(a);

@@ -39,6 +39,7 @@ enum attempt_end {
     END_CLAIMED,
     END_DRAIN,
     END_START_FAILED,
+    END_LEFT, /* to a successor */
     END_LOST
 };
 
@@ -75,6 +76,12 @@ struct attempt {
     bool storage_made;         /* it has, or may have, a Redis user */
     char storage_password[44]; /* of that; wiped at the end */
     char storage_ws[LIMIT_NAME + 1];
+    bool adoptable, adopted;
+    int64_t fed_out, fed_err; /* bytes of its output so far */
+    char *adopted_env;        /* what it was started with, where it was adopted; wiped at the end */
+    size_t adopted_env_len;
+    struct redact_secret *adopted_secrets; /* of those, in the arena */
+    size_t adopted_secret_count;
     size_t prepared; /* how many of the preparations are made */
     bool asked;      /* the answer of the next one is to come */
     struct loop_timer timeout, stall, stats, claimed, log_flush, again;
@@ -101,6 +108,14 @@ struct executor_self *attempt_executor_self(const struct attempt *a);
 void attempt_log(struct attempt *a, const char *stream, struct str text);
 /* What it was given and may not show: its runner token, its secrets. Before the job starts, each time that there is more of it; where it fails nothing may be started. */
 MUST_CHECK enum err attempt_redact(struct attempt *a);
+struct script_adoptable_runs;
+struct script_adopt_reply;
+/* What an earlier process left running, and Redis has given to this runner. False: it can't be taken over; the heartbeat gives it back. */
+bool attempt_adopt(struct worker_shard *s, const struct script_adoptable_runs *row, const struct script_adopt_reply *r);
+/* This process ends, and a successor may adopt it: it is read no more, and what was read is stored; then it is let go. False: it can't be adopted, and drains as all do. */
+bool attempt_leave(struct attempt *a);
+/* Of one that was left, when the loop has stopped: its memory. */
+void attempt_forget(struct attempt *a);
 /* A stop was asked for. */
 void attempt_stop(struct attempt *a);
 /* A remote runtime's end was claimed: it gets its grace time to leave. */

@@ -64,7 +64,7 @@ static void redacted_outcome(struct attempt *a, struct outcome *o)
 
 /* ---- ends ---- */
 
-static void attempt_free(void *p)
+void attempt_free(void *p)
 {
     struct attempt *a = p;
     outbox_done(&a->outbox);
@@ -77,21 +77,25 @@ static void attempt_free(void *p)
     log_tail_done(&a->log);
     arena_done(&a->arena);
     secrets_done(&a->secrets);
+    if (a->adopted_env)
+        sodium_memzero(a->adopted_env, a->adopted_env_len);
+    free(a->adopted_env);
     free(a->agent);
     free(a);
+}
+
+void attempt_timers_stop(struct attempt *a)
+{
+    struct loop_timer *const timers[] = {&a->pause,       &a->timeout, &a->stall,     &a->stats,
+                                         &a->input.timer, &a->claimed, &a->log_flush, &a->again};
+    for (size_t i = 0; i < ARRAY_LEN(timers); i++)
+        loop_timer_stop(timers[i]);
 }
 
 void attempt_go_over(struct attempt *a)
 {
     attempt_move(a, ATTEMPT_OVER);
-    loop_timer_stop(&a->pause);
-    loop_timer_stop(&a->timeout);
-    loop_timer_stop(&a->stall);
-    loop_timer_stop(&a->stats);
-    loop_timer_stop(&a->input.timer);
-    loop_timer_stop(&a->claimed);
-    loop_timer_stop(&a->log_flush);
-    loop_timer_stop(&a->again);
+    attempt_timers_stop(a);
     outbox_abandon(&a->outbox);
     worker_attempt_over(a);
     attempt_over_if_quiet(a);

@@ -3,6 +3,8 @@
  *
  *   errand-exec [--grace-ms N] [--workdir DIR] [--private DIR] [--rlimit-NAME N]… -- CMD ARGS…
  *
+ * --adopt PATH: when the runner is gone, a successor is waited for at that Unix socket for --adopt-ms, before the tree is killed (errand_exec_adopt.h). Further lines from the runner then: `fed` (the agent has all of its
+ * input; before that nobody can take it over) and `ack OUT ERR` (bytes of output whose events are stored).
  * The private folder is the runner's to remove; where the runner is gone when the tree is, it is removed here.
  *
  * Descriptors 0, 1, 2 are the agent's; 3 is a stream socket to the runner. Lines to the runner:
@@ -32,6 +34,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "runner/errand_exec_adopt.h"
 #include "runner/errand_exec_tree.h"
 
 #define CONTROL_FD   3
@@ -51,6 +54,8 @@ struct options {
     int64_t grace_ms;
     const char *workdir;
     const char *private; /* NULL: none */
+    const char *adopt;   /* NULL: it dies with its runner */
+    int64_t adopt_ms;
     char **command;
     struct limit_option limits[8];
 };
@@ -71,6 +76,8 @@ struct job {
     bool in_skip;  /* that line was too long: drop it up to its end */
     char out[768]; /* lines that the socket did not take yet; everything that is ever said fits */
     size_t out_len;
+    char ended[32]; /* how the command ended, once it did: said again to a successor */
+    struct adopt adopt;
 };
 
 /* What the child reports when it can't become the command. */
@@ -80,7 +87,7 @@ struct start_failure {
 };
 
 static const char USAGE[] =
-    "usage: errand-exec [--grace-ms N] [--workdir DIR] [--private DIR] "
+    "usage: errand-exec [--grace-ms N] [--workdir DIR] [--private DIR] [--adopt PATH] [--adopt-ms N] "
     "[--rlimit-nofile|core|as|nproc|cpu|fsize|data|stack N]... -- "
     "CMD ARGS...\n"
     "Runs CMD for errand-runner, with a control socket as descriptor 3, and ends its whole process tree.\n";
@@ -116,6 +123,16 @@ static bool parse_option(struct options *o, const char *name, const char *value)
     }
     if (strcmp(name, "--private") == 0) {
         o->private = value;
+        return true;
+    }
+    if (strcmp(name, "--adopt") == 0) {
+        o->adopt = value;
+        return true;
+    }
+    if (strcmp(name, "--adopt-ms") == 0) {
+        if (!parse_number(value, GRACE_MAX_MS, &n))
+            return false;
+        o->adopt_ms = (int64_t)n;
         return true;
     }
     if (strcmp(name, "--grace-ms") == 0) {
@@ -307,13 +324,12 @@ static void enter_terminating(struct job *j, int64_t grace_ms)
 
 static void on_command_end(struct job *j, int status)
 {
-    char line[32];
     j->command_pid = 0;
     if (WIFSIGNALED(status))
-        snprintf(line, sizeof(line), "signaled %d\n", WTERMSIG(status));
+        snprintf(j->ended, sizeof(j->ended), "signaled %d\n", WTERMSIG(status));
     else
-        snprintf(line, sizeof(line), "exited %d\n", WEXITSTATUS(status));
-    say(j, line);
+        snprintf(j->ended, sizeof(j->ended), "exited %d\n", WEXITSTATUS(status));
+    say(j, j->ended);
 }
 
 /* Takes in every child that ended. A subreaper without a child has no descendant at all. */
@@ -363,7 +379,12 @@ static void on_exec_result(struct job *j, const struct options *o)
 static void on_order(struct job *j, const char *line)
 {
     uint64_t grace_ms;
-    if (strcmp(line, "kill") == 0)
+    long long out, err;
+    if (strcmp(line, "fed") == 0)
+        j->adopt.fed = true;
+    else if (sscanf(line, "ack %lld %lld", &out, &err) == 2) /* NOLINT(cert-err34-c): the runner's own line */
+        adopt_ack(&j->adopt, out, err);
+    else if (strcmp(line, "kill") == 0)
         enter_killing(j);
     else if (strncmp(line, "stop ", 5) == 0 && parse_number(line + 5, GRACE_MAX_MS, &grace_ms))
         enter_terminating(j, (int64_t)grace_ms);
@@ -394,8 +415,38 @@ static void on_control(struct job *j)
     }
 }
 
+/* The runner is gone: so is the tree, unless a successor may come. */
+static void on_orphaned(struct job *j)
+{
+    if (j->state == TERMINATING || j->state == KILLING || !adopt_orphan(&j->adopt, now_ms()))
+        enter_killing(j);
+}
+
+/* A successor may have come, or come too late. */
+static void while_orphan(struct job *j)
+{
+    int fd = adopt_successor(&j->adopt);
+    if (fd >= 0) {
+        (void)dup3(fd, CONTROL_FD, O_CLOEXEC);
+        close(fd);
+        j->control_open = true;
+        j->in_len = j->out_len = 0;
+        if (j->ended[0])
+            say(j, j->ended);
+        if (j->state == GONE)
+            say(j, "gone\n");
+    } else if (now_ms() >= j->adopt.deadline_ms) {
+        adopt_give_up(&j->adopt);
+        enter_killing(j);
+    }
+}
+
 static int poll_timeout(const struct job *j)
 {
+    if (j->adopt.orphan) {
+        int64_t left = j->adopt.deadline_ms - now_ms();
+        return left < 0 ? 0 : (int)left;
+    }
     if (j->state != TERMINATING && j->state != KILLING)
         return -1;
     int64_t left = j->kill_at_ms - now_ms();
@@ -421,12 +472,13 @@ static void turn(struct job *j, const struct options *o)
     /* While the exec is undecided nobody is reaped: /proc still has to say when the command began. */
     bool starting = j->exec_fd >= 0;
     short control_events = (short)(POLLIN | (j->out_len > 0 ? POLLOUT : 0));
-    struct pollfd fds[] = {{.fd = j->control_open ? CONTROL_FD : -1, .events = control_events},
-                           {.fd = starting ? -1 : j->signal_fd, .events = POLLIN},
-                           {.fd = j->exec_fd, .events = POLLIN}};
-    int ready = poll(fds, ARRAY_LEN(fds), poll_timeout(j));
+    struct pollfd fds[3 + ADOPT_POLLS] = {{.fd = j->control_open ? CONTROL_FD : -1, .events = control_events},
+                                          {.fd = starting ? -1 : j->signal_fd, .events = POLLIN},
+                                          {.fd = j->exec_fd, .events = POLLIN}};
+    int ready = poll(fds, 3 + adopt_polls(&j->adopt, fds + 3), poll_timeout(j));
     if (ready < 0)
         return;
+    adopt_turn(&j->adopt);
     if (fds[2].revents)
         on_exec_result(j, o);
     if (j->state != GONE && j->exec_fd < 0) {
@@ -439,9 +491,15 @@ static void turn(struct job *j, const struct options *o)
         flush(j);
     if (fds[0].revents & (POLLIN | POLLHUP | POLLERR))
         on_control(j);
-    if (j->state == GONE)
+    if (j->adopt.orphan)
+        while_orphan(j);
+    else if (!j->control_open && j->adopt.path)
+        on_orphaned(j);
+    if (j->state == GONE) {
+        adopt_last(&j->adopt);
         return;
-    if (!j->control_open)
+    }
+    if (!j->control_open && !j->adopt.orphan)
         enter_killing(j);
     on_time(j);
 }
@@ -523,8 +581,9 @@ int main(int argc, char **argv)
     umask(077);
     struct job j = {.state = STARTING, .exec_fd = -1, .control_open = true, .grace_ms = o.grace_ms};
     j.signal_fd = take_signals();
+    bool adoptable = adopt_init(&j.adopt, o.adopt, o.adopt_ms);
     /* Not dumpable: the agent has the same user, and must neither trace this process nor read its environment. */
-    bool ready = j.signal_fd >= 0 && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0 &&
+    bool ready = j.signal_fd >= 0 && adoptable && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0 &&
                  prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 && start(&j, &o);
     if (!ready) {
         struct start_failure f = {.error = errno, .step = "prepare"};
@@ -532,7 +591,7 @@ int main(int argc, char **argv)
         j.state = GONE;
     }
     let_go_of_stdio();
-    while (j.state != GONE || (j.out_len > 0 && j.control_open))
+    while (j.state != GONE || (j.out_len > 0 && j.control_open) || adopt_busy(&j.adopt))
         turn(&j, &o);
     if (!j.control_open && o.private)
         (void)nftw(o.private, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);

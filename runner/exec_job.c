@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -9,7 +10,16 @@
 #include "common/json.h"
 #include "common/log.h"
 
-enum { READ_SIZE = 65536, CONTROL_LINE = 1024, EOF_WAIT_MS = 2000, PIPES = 4, CONTROL = 3 };
+enum {
+    READ_SIZE = 65536,
+    CONTROL_LINE = 1024,
+    EOF_WAIT_MS = 2000,
+    PIPES = 4,
+    CONTROL = 3,
+    ADOPT_AGAIN_MS = 50, /* it may not have noticed yet that it was left */
+    ADOPT_TRIES = 60,
+    ENVIRONMENT_MAX = 1 << 20
+};
 
 /* Over when errand-exec has exited and every pipe is at its end: output, and the control socket that tells how the agent ended. */
 struct exec_job {
@@ -32,12 +42,25 @@ struct exec_job {
     int64_t stop_grace_ms; /* the stop that was asked for; -1: none */
     bool exited, ended;
     bool reading; /* whether our side wants output */
-    bool begun;   /* it was told that the agent started, or that it never will: no output comes before that */
+    bool keeps;   /* it can outlive us */
+    /* adopted: */
+    bool adopted;
+    char path[108], private[512];
+    int64_t at[CONTROL]; /* of stdout and stderr: where we go on */
+    int connected, tries;
+    uv_connect_t connects[PIPES];
+    struct loop_timer again;
+    char *env; /* what it was started with, while it comes */
+    size_t env_len, env_left;
+    bool begun; /* it was told that the agent started, or that it never will: no output comes before that */
 };
 
 static void job_free(void *p)
 {
     struct exec_job *job = p;
+    if (job->env)
+        sodium_memzero(job->env, job->env_len);
+    free(job->env);
     free(job);
 }
 
@@ -79,16 +102,23 @@ static void begin_output(struct exec_job *job)
     exec_job_read_output(job, job->reading);
 }
 
+static void close_all(struct exec_job *job)
+{
+    loop_timer_stop(&job->eof_wait);
+    loop_timer_stop(&job->again);
+    for (int i = 0; i < PIPES; i++)
+        close_handle((uv_handle_t *)&job->pipes[i]);
+    if (!job->adopted)
+        close_handle((uv_handle_t *)&job->process);
+}
+
 static void end_if_over(struct exec_job *job)
 {
     if (!job->exited || job->waiting_eof > 0 || job->ended)
         return;
     job->ended = true;
-    loop_timer_stop(&job->eof_wait);
     job->events->gone(job->ctx, &job->how);
-    for (int i = 0; i < PIPES; i++)
-        close_handle((uv_handle_t *)&job->pipes[i]);
-    close_handle((uv_handle_t *)&job->process);
+    close_all(job);
 }
 
 static void on_eof_wait(void *ctx)
@@ -145,10 +175,22 @@ static void tell_started(struct exec_job *job, const char *rest)
     long pid = 0;
     unsigned long long start = 0;
     char boot[64] = "";
-    char handle[256];
+    char handle[1024];
     if (sscanf(rest, "%ld %llu %63s", &pid, &start, boot) < 2) /* NOLINT(cert-err34-c): errand-exec's own line */
         LOG_WARN("errand-exec said something odd", LOG_Z("line", rest));
-    snprintf(handle, sizeof handle, "{\"pid\":\"%ld\",\"startTime\":\"%llu\",\"bootId\":\"%s\"}", pid, start, boot);
+    int len =
+        snprintf(handle, sizeof handle, "{\"pid\":\"%ld\",\"startTime\":\"%llu\",\"bootId\":\"%s\"", pid, start, boot);
+    struct strbuf paths;
+    struct json_writer w;
+    strbuf_init(&paths, sizeof handle - 256);
+    json_writer_init(&w, &paths);
+    json_object_begin(&w);
+    json_kv_str(&w, "adopt", str_of(job->path));
+    json_kv_str(&w, "folder", str_of(job->private));
+    json_object_end(&w);
+    bool keeps = job->keeps && !strbuf_failed(&paths);
+    snprintf(handle + len, sizeof handle - (size_t)len, keeps ? ",%s" : "}", keeps ? paths.ptr + 1 : "");
+    strbuf_done(&paths);
     job->how.started = true;
     job->pid = pid;
     job->events->started(job->ctx, str_of(handle));
@@ -168,7 +210,37 @@ static void on_control_line(struct exec_job *job, char *line)
     } else if (strncmp(line, "signaled ", 9) == 0) {
         job->how.signaled = true;
         job->how.code = (int)strtol(line + 9, NULL, 10);
+    } else if (strncmp(line, "env ", 4) == 0 && job->adopted && !job->env) {
+        job->env_len = strtoul(line + 4, NULL, 10);
+        job->env = job->env_len > 0 && job->env_len <= ENVIRONMENT_MAX ? malloc(job->env_len) : NULL;
+        job->env_left = job->env ? job->env_len : 0;
     } /* `gone`: its exit says the same */
+}
+
+/* The environment that a successor is sent, between lines. */
+static size_t take_environment(struct exec_job *job, const char *bytes, size_t n)
+{
+    size_t part = n < job->env_left ? n : job->env_left;
+    memcpy(job->env + job->env_len - job->env_left, bytes, part);
+    job->env_left -= part;
+    if (job->env_left == 0) {
+        job->how.started = true;
+        job->events->adopted(job->ctx, (struct str){job->env, job->env_len}, job->private);
+        begin_output(job);
+    }
+    return part;
+}
+
+static void on_control_end(struct exec_job *job)
+{
+    if (job->waiting_eof > 0)
+        job->waiting_eof--;
+    if (job->adopted && !job->exited) { /* errand-exec is nobody's child of ours: this is how its end shows */
+        job->exited = true;
+        loop_timer_set(&job->eof_wait, EOF_WAIT_MS);
+    }
+    begin_output(job);
+    end_if_over(job);
 }
 
 static void on_control(uv_stream_t *s, ssize_t n, const uv_buf_t *buf)
@@ -176,13 +248,14 @@ static void on_control(uv_stream_t *s, ssize_t n, const uv_buf_t *buf)
     struct exec_job *job = s->data;
     if (n < 0) {
         uv_read_stop(s);
-        if (job->waiting_eof > 0)
-            job->waiting_eof--;
-        begin_output(job);
-        end_if_over(job);
+        on_control_end(job);
         return;
     }
     for (ssize_t i = 0; i < n; i++) {
+        if (job->env_left > 0) {
+            i += (ssize_t)take_environment(job, buf->base + i, (size_t)(n - i)) - 1;
+            continue;
+        }
         char c = buf->base[i];
         if (c != '\n') {
             if (job->control_len < sizeof job->control - 1)
@@ -238,11 +311,19 @@ static void on_shutdown(uv_shutdown_t *req, int status)
     close_handle((uv_handle_t *)req->handle);
 }
 
+/* It has all of its input: from now on somebody else could go on with it. */
+static void say_fed(struct exec_job *job)
+{
+    if (job->keeps && job->input_over && job->input_waiting == 0)
+        control_send(job, "fed\n");
+}
+
 static void on_input_written(uv_write_t *req, int status)
 {
     struct input_write *w = req->data;
     struct exec_job *job = w->job;
     job->input_waiting -= w->len;
+    say_fed(job);
     if (status < 0)
         close_handle((uv_handle_t *)&job->pipes[0]); /* an agent that does not read its input is its own affair */
     free(w);
@@ -272,6 +353,7 @@ static void close_input(struct exec_job *job)
 {
     uv_stream_t *s = (uv_stream_t *)&job->pipes[0];
     job->input_over = true;
+    say_fed(job);
     if (!uv_is_closing((uv_handle_t *)s) && uv_shutdown(&job->stdin_shutdown, s, on_shutdown) != 0)
         close_handle((uv_handle_t *)s);
 }
@@ -290,6 +372,8 @@ bool exec_job_input(struct exec_job *job, struct str line, bool last)
 
 /* ---- starting and stopping ---- */
 
+static void on_adopt_again(void *ctx);
+
 static struct exec_job *job_new(struct loop *l, const struct job_events *events, void *ctx)
 {
     struct exec_job *job = calloc(1, sizeof *job);
@@ -301,6 +385,7 @@ static struct exec_job *job_new(struct loop *l, const struct job_events *events,
     job->stop_grace_ms = -1;
     job->process.data = job;
     loop_timer_init(&job->eof_wait, l, on_eof_wait, job);
+    loop_timer_init(&job->again, l, on_adopt_again, job);
     for (int i = 0; i < PIPES; i++) {
         uv_pipe_init(loop_uv(l), &job->pipes[i], 0);
         job->pipes[i].data = job;
@@ -334,6 +419,13 @@ static int spawn(struct exec_job *job, const struct exec_plan *plan)
                              "--private",     plan->private, "--rlimit-core", "0"};
     size_t n = 9;
     snprintf(grace, sizeof grace, "%lld", (long long)plan->grace_ms);
+    char adopt_ms[24];
+    snprintf(adopt_ms, sizeof adopt_ms, "%lld", (long long)plan->adopt_ms);
+    if (job->keeps) {
+        const char *const words[] = {"--adopt", plan->adopt_path, "--adopt-ms", adopt_ms};
+        memcpy(args + n, words, sizeof words);
+        n += ARRAY_LEN(words);
+    }
     for (size_t i = 0; plan->options && plan->options[i] && n < 60; i++)
         args[n++] = plan->options[i];
     args[n++] = "--";
@@ -374,10 +466,17 @@ struct exec_job *exec_job_start(struct loop *l, const struct exec_plan *plan, co
         *ret_why = "out of memory";
         return NULL;
     }
+    if (plan->adopt_path && strlen(plan->adopt_path) < sizeof job->path &&
+        strlen(plan->private) < sizeof job->private) {
+        job->keeps = true;
+        snprintf(job->path, sizeof job->path, "%s", plan->adopt_path);
+        snprintf(job->private, sizeof job->private, "%s", plan->private);
+    }
     int status = spawn(job, plan);
     if (status < 0) {
         *ret_why = uv_strerror(status);
         job->ended = true;
+        loop_timer_stop(&job->eof_wait);
         for (int i = 0; i < PIPES; i++)
             close_handle((uv_handle_t *)&job->pipes[i]);
         if (job->process.loop) /* libuv knows it, though it failed */
@@ -394,17 +493,124 @@ struct exec_job *exec_job_start(struct loop *l, const struct exec_plan *plan, co
     return job;
 }
 
-void exec_job_stop(struct exec_job *job, int64_t grace_ms)
+static void send_stop(struct exec_job *job)
 {
     char line[48];
+    if (job->stop_grace_ms == 0)
+        snprintf(line, sizeof line, "kill\n");
+    else
+        snprintf(line, sizeof line, "stop %lld\n", (long long)job->stop_grace_ms);
+    control_send(job, line);
+}
+
+void exec_job_stop(struct exec_job *job, int64_t grace_ms)
+{
     if (job->stop_grace_ms >= 0 && grace_ms >= job->stop_grace_ms)
         return;
     job->stop_grace_ms = grace_ms;
-    if (grace_ms == 0)
-        snprintf(line, sizeof line, "kill\n");
-    else
-        snprintf(line, sizeof line, "stop %lld\n", (long long)grace_ms);
-    control_send(job, line);
+    if (!job->adopted || job->connected == CONTROL)
+        send_stop(job);
+}
+
+/* ---- left, and adopted ---- */
+
+void exec_job_leave(struct exec_job *job)
+{
+    job->ended = true;
+    close_all(job);
+}
+
+void exec_job_stored(struct exec_job *job, int64_t out, int64_t err)
+{
+    char line[64];
+    snprintf(line, sizeof line, "ack %lld %lld\n", (long long)out, (long long)err);
+    if (job->keeps && !job->exited)
+        control_send(job, line);
+}
+
+static void adopt_failed(struct exec_job *job)
+{
+    job->how.message = "nobody waits to be adopted there, or not from that byte on";
+    job->ended = true;
+    job->events->gone(job->ctx, &job->how);
+    close_all(job);
+}
+
+static void on_connect(uv_connect_t *req, int status)
+{
+    struct exec_job *job = req->data;
+    if (job->ended)
+        return;
+    if (status < 0) {
+        if (++job->tries > ADOPT_TRIES * CONTROL)
+            adopt_failed(job);
+        else
+            loop_timer_set(&job->again, ADOPT_AGAIN_MS);
+        return;
+    }
+    if (++job->connected < CONTROL)
+        return;
+    static const char *const words[] = {NULL, "out", "err", "control"};
+    job->waiting_eof = 3;
+    for (int i = 1; i < PIPES; i++) {
+        char line[48];
+        if (i == CONTROL)
+            snprintf(line, sizeof line, "control\n");
+        else if (job->at[i] >= 0)
+            snprintf(line, sizeof line, "%s %lld\n", words[i], (long long)job->at[i]);
+        else
+            snprintf(line, sizeof line, "%s *\n", words[i]);
+        uv_buf_t buf = uv_buf_init(line, (unsigned)strlen(line));
+        (void)uv_try_write((uv_stream_t *)&job->pipes[i], &buf, 1); /* of a new socket it takes a line at once */
+    }
+    if (job->stop_grace_ms >= 0)
+        send_stop(job); /* it was asked for meanwhile */
+    uv_read_start((uv_stream_t *)&job->pipes[CONTROL], on_alloc, on_control);
+}
+
+static void on_adopt_again(void *ctx)
+{
+    struct exec_job *job = ctx;
+    for (int i = 1; i < PIPES; i++) {
+        if (uv_is_readable((uv_stream_t *)&job->pipes[i]))
+            continue; /* connected */
+        job->connects[i].data = job;
+        uv_pipe_connect(&job->connects[i], &job->pipes[i], job->path, on_connect);
+    }
+}
+
+struct exec_job *exec_job_adopt(struct loop *l, struct str handle, int64_t out_at, int64_t err_at,
+                                const struct job_events *events, void *ctx, const char **ret_why)
+{
+    struct arena a;
+    struct json *root;
+    struct exec_job *job = job_new(l, events, ctx);
+    if (!job) {
+        *ret_why = "out of memory";
+        return NULL;
+    }
+    arena_init(&a, 65536);
+    if (json_parse(&a, handle, 4, 2, &root, NULL) == ERR_OK) {
+        const struct json *path = json_get(root, "adopt"), *folder = json_get(root, "folder"),
+                          *pid = json_get(root, "pid");
+        if (path && path->type == JSON_STRING && path->string.len < sizeof job->path)
+            snprintf(job->path, sizeof job->path, "%.*s", STR_ARG(path->string));
+        if (folder && folder->type == JSON_STRING && folder->string.len < sizeof job->private)
+            snprintf(job->private, sizeof job->private, "%.*s", STR_ARG(folder->string));
+        job->pid = pid && pid->type == JSON_STRING ? strtoll(pid->string.ptr, NULL, 10) : 0;
+    }
+    arena_done(&a);
+    job->adopted = job->keeps = job->input_over = job->reading = true;
+    job->at[1] = out_at;
+    job->at[2] = err_at;
+    if (job->path[0]) {
+        loop_timer_set(&job->again, 0);
+        return job;
+    }
+    *ret_why = "its handle names no place where it could be adopted";
+    job->ended = true;
+    close_all(job);
+    return NULL;
 }
 
 int64_t exec_job_pid(const struct exec_job *job)

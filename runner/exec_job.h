@@ -17,6 +17,8 @@ struct exec_plan {
     struct str input_line; /* the first line, without its newline; empty: none */
     bool stdin_open;       /* no end of file behind it */
     int64_t grace_ms;
+    const char *adopt_path; /* a Unix socket for a successor; NULL: it dies with this process */
+    int64_t adopt_ms;
 };
 
 /* As executor.start; events: started, output and gone. The plan is used up before it returns. */
@@ -26,6 +28,13 @@ void exec_job_stop(struct exec_job *job, int64_t grace_ms);
 void exec_job_read_output(struct exec_job *job, bool on);
 /* As executor.input. */
 bool exec_job_input(struct exec_job *job, struct str line, bool last);
+/* What is left of it is a successor's to adopt. No callback comes any more. */
+void exec_job_leave(struct exec_job *job);
+/* Bytes of its output that need not be kept for a successor. */
+void exec_job_stored(struct exec_job *job, int64_t out, int64_t err);
+/* Takes over what another process left, from byte out_at and err_at of its output on (-1: from what is there). events: adopted, output, gone; where nobody waits there, gone with started false. */
+struct exec_job *exec_job_adopt(struct loop *l, struct str handle, int64_t out_at, int64_t err_at,
+                                const struct job_events *events, void *ctx, const char **ret_why);
 /* The command's process id; 0 before it has started. */
 int64_t exec_job_pid(const struct exec_job *job);
 /* From the stored handle alone: whether that process is there. */

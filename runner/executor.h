@@ -43,7 +43,10 @@ struct job_spec {
     struct str protocol;
     struct str definition; /* canonical JSON: what only one executor knows, it reads from here */
     int64_t grace_ms;      /* for what is left of the tree when the command itself has ended */
-    int64_t timeout_ms;    /* the runner ends it then; told to remote machines as their last line of defence */
+    int64_t out_at,
+        err_at; /* of adopt(): how many bytes of its output are stored already; -1: nobody knows, and nobody minds */
+    bool adoptable;     /* it is to outlive this process, for as long as a lease, so that a successor can adopt it */
+    int64_t timeout_ms; /* the runner ends it then; told to remote machines as their last line of defence */
 };
 
 struct job_exit {
@@ -66,6 +69,8 @@ struct job_events {
     void (*started)(void *ctx, struct str handle);
     /* Bytes of its output, borrowed. */
     void (*output)(void *ctx, enum job_stream stream, struct str bytes);
+    /* Of adopt(), once, before any output: what it was started with ("KEY=value", each ended by NUL; borrowed), and its private folder ("" for none). */
+    void (*adopted)(void *ctx, struct str env, const char *private);
     /* What measure() asked for. */
     void (*stats)(void *ctx, const struct job_stats *stats);
     /* Nothing of it is left and its output was read to the end. The last call; the job is freed after the turn. */
@@ -115,6 +120,10 @@ struct executor {
     void (*measure)(struct job *job);
     /* From the stored handle alone; fn is called once, perhaps before this returns. */
     void (*status)(struct executor_self *self, struct str handle, job_status_fn fn, void *ctx);
+    /* Of an adoptable one: the events of so many bytes of its output are stored. NULL: it does not keep output. */
+    void (*stored)(struct job *job, int64_t out, int64_t err);
+    /* This process is about to end, and a successor may adopt the job: lets go of it without ending it. No callback comes any more. NULL: none of its kind can be left. */
+    void (*leave)(struct job *job);
     /* Takes over what an earlier runner on this machine left running (--adopt); spec: what is known without the folder and environment. started() is not called again. NULL: can't be done. */
     struct job *(*adopt)(struct executor_self *self, struct str handle, const struct job_spec *spec,
                          const struct job_events *events, void *ctx, const char **ret_why);

@@ -1,8 +1,10 @@
 /* The executor `process`: a command under errand-exec, contained by nothing but its limits. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "runner/exec_job.h"
+#include "runner/workdir.h"
 
 struct executor_self {
     const struct executor_context *x;
@@ -55,7 +57,14 @@ static void on_gone(void *ctx, const struct job_exit *how)
     loop_defer_free(job->self->x->loop, free, job);
 }
 
-static const struct job_events exec_events = {.started = on_started, .output = on_output, .gone = on_gone};
+static void on_adopted(void *ctx, struct str env, const char *private)
+{
+    struct job *job = ctx;
+    job->events->adopted(job->ctx, env, private);
+}
+
+static const struct job_events exec_events = {
+    .started = on_started, .output = on_output, .adopted = on_adopted, .gone = on_gone};
 
 static struct job *process_start(struct executor_self *self, const struct job_spec *spec,
                                  const struct job_events *events, void *ctx, const char **ret_why)
@@ -66,7 +75,12 @@ static struct job *process_start(struct executor_self *self, const struct job_sp
         return NULL;
     }
     *job = (struct job){.self = self, .events = events, .ctx = ctx};
+    char path[300];
+    snprintf(path, sizeof path, "%.200s/errand-%.*s-%lld.sock", workdir_base(self->x->config), STR_ARG(spec->run_id),
+             (long long)spec->attempt);
     const struct exec_plan plan = {
+        .adopt_path = spec->adoptable ? path : NULL,
+        .adopt_ms = self->x->config->lease_ms,
         .exec_path = self->x->exec_path,
         .command = spec->command,
         .env = spec->env,
@@ -98,6 +112,33 @@ static bool process_input(struct job *job, struct str line, bool last)
     return exec_job_input(job->exec, line, last);
 }
 
+static void process_stored(struct job *job, int64_t out, int64_t err)
+{
+    exec_job_stored(job->exec, out, err);
+}
+
+static void process_leave(struct job *job)
+{
+    exec_job_leave(job->exec);
+    loop_defer_free(job->self->x->loop, free, job);
+}
+
+static struct job *process_adopt(struct executor_self *self, struct str handle, const struct job_spec *spec,
+                                 const struct job_events *events, void *ctx, const char **ret_why)
+{
+    struct job *job = calloc(1, sizeof *job);
+    if (!job) {
+        *ret_why = "out of memory";
+        return NULL;
+    }
+    *job = (struct job){.self = self, .events = events, .ctx = ctx};
+    job->exec = exec_job_adopt(self->x->loop, handle, spec->out_at, spec->err_at, &exec_events, job, ret_why);
+    if (job->exec)
+        return job;
+    free(job);
+    return NULL;
+}
+
 static void process_status(struct executor_self *self, struct str handle, job_status_fn fn, void *ctx)
 {
     (void)self;
@@ -114,5 +155,8 @@ const struct executor executor_process = {
     .stop = process_stop,
     .read_output = process_read_output,
     .input = process_input,
+    .stored = process_stored,
+    .leave = process_leave,
     .status = process_status,
+    .adopt = process_adopt,
 };

@@ -23,7 +23,8 @@ static void on_signal(uv_signal_t *h, int number)
 {
     struct process *p = h->data;
     LOG_INFO("signal", LOG_I("number", number));
-    worker_drain(&p->worker);
+    if (number != SIGTERM || !worker_leave(&p->worker))
+        worker_drain(&p->worker);
 }
 
 static void on_stopped(struct worker *w)

@@ -16,6 +16,7 @@ struct batch {
     int64_t first, last, t, n;
     int64_t count, bytes; /* running totals, this batch included */
     int64_t answered_ms;  /* 0: not yet */
+    int64_t out, err;     /* its mark: how much of the output is stored with it; -1: not known */
     char token_sha[65];
     size_t handle_len;
     size_t len;  /* of the lines */
@@ -61,10 +62,13 @@ static void seal(struct outbox *o)
                         .n = o->open_n,
                         .count = o->count,
                         .bytes = o->bytes,
+                        .out = o->open_out,
+                        .err = o->open_err,
                         .len = o->open_lines.len};
     memcpy(b->data, o->open_lines.ptr, b->len);
     push(o, b);
     o->open_n = 0;
+    o->open_out = o->open_err = -1;
     strbuf_reset(&o->open_lines);
     if (o->open_lines.cap > BATCH_BYTES)
         strbuf_done(&o->open_lines);
@@ -92,6 +96,8 @@ static void answered(struct outbox *o)
     o->kept += b->len;
     o->next_out = b->next;
     o->full_since_ms = 0;
+    if (b->out >= 0)
+        o->fns->stored(o->ctx, b->out, b->err);
     forget_old(o);
     check_full(o);
     send_next(o);
@@ -210,11 +216,14 @@ static void send_batch(struct outbox *o, const struct batch *b)
     snprintf(n, sizeof n, "%lld", (long long)b->n);
     snprintf(c, sizeof c, "%lld", (long long)b->count);
     snprintf(z, sizeof z, "%lld", (long long)b->bytes);
+    char mark[48];
+    snprintf(mark, sizeof mark, "%lld %lld", (long long)b->out, (long long)b->err);
     const struct str add[] = {STR("XADD"),   key_str(&key), STR("NOMKSTREAM"), str_of(id), STR("first"),
                               str_of(first), STR("last"),   str_of(last),      STR("t"),   str_of(t),
                               STR("n"),      str_of(n),     STR("c"),          str_of(c),  STR("z"),
-                              str_of(z),     STR("b"),      {b->data, b->len}};
-    redis_command(o->shard->commands, ARRAY_LEN(add), add, on_appended, o);
+                              str_of(z),     STR("b"),      {b->data, b->len}, STR("o"),   str_of(mark)};
+    size_t words = ARRAY_LEN(add) - (b->out < 0 ? 2 : 0);
+    redis_command(o->shard->commands, words, add, on_appended, o);
     redis_command(o->shard->commands, 3, (const struct str[]){STR("PUBLISH"), key_str(&wake), STR("")}, NULL, NULL);
     metric_add(METRIC_APPENDS, 1);
     metric_add(METRIC_EVENTS_APPENDED, b->n);
@@ -314,6 +323,7 @@ void outbox_add(struct outbox *o, enum event_kind kind, struct str data)
     if (was_idle)
         o->open_first = o->next_seq;
     o->open_last = o->next_seq++;
+    o->open_out = o->open_err = -1; /* a mark before it does not speak of it */
     o->open_t = t;
     o->open_n++;
     o->count++;
@@ -324,6 +334,22 @@ void outbox_add(struct outbox *o, enum event_kind kind, struct str data)
     else if (!loop_timer_is_set(&o->flush))
         loop_timer_set(&o->flush, FLUSH_MS);
     check_full(o);
+}
+
+void outbox_mark(struct outbox *o, int64_t out, int64_t err)
+{
+    struct batch *b = o->next_out;
+    if (o->open_n > 0) {
+        o->open_out = out;
+        o->open_err = err;
+        return;
+    }
+    while (b && b->next)
+        b = b->next;
+    if (b && !b->is_started && !(b == o->next_out && o->in_flight)) { /* sealed, but nobody has seen it yet */
+        b->out = out;
+        b->err = err;
+    }
 }
 
 void outbox_started(struct outbox *o, struct str data, struct str token_sha, struct str handle)
@@ -344,6 +370,8 @@ void outbox_started(struct outbox *o, struct str data, struct str token_sha, str
                         .n = 1,
                         .count = o->count,
                         .bytes = o->bytes,
+                        .out = -1,
+                        .err = -1,
                         .handle_len = handle.len,
                         .len = line.len};
     memcpy(b->data, line.ptr, line.len);
@@ -402,6 +430,8 @@ void outbox_init(struct outbox *o, struct worker_shard *s, const struct id *run_
                          .last_t_ms = last_t_ms,
                          .count = count,
                          .bytes = bytes,
+                         .open_out = -1,
+                         .open_err = -1,
                          .fns = fns,
                          .ctx = ctx};
     snprintf(o->redis, sizeof o->redis, "%s", redis_run_id(s->commands));

@@ -15,6 +15,7 @@ struct outbox_fns {
     void (*stop_asked)(void *ctx);      /* `started` said that a stop was asked for */
     void (*too_much)(void *ctx);        /* more events or bytes than a run may have; what came is dropped */
     void (*storage_full)(void *ctx);    /* Redis stayed full for full_ms */
+    void (*stored)(void *ctx, int64_t out, int64_t err); /* all events of the output up to a mark are stored */
 };
 
 struct outbox {
@@ -27,8 +28,9 @@ struct outbox {
     struct batch *next_out;      /* the first that is not answered */
     struct strbuf open_lines;    /* the batch that still takes events */
     int64_t open_first, open_last, open_t, open_n;
-    size_t held; /* bytes not answered */
-    size_t kept; /* bytes answered, kept for a while */
+    int64_t open_out, open_err; /* its mark; -1: none */
+    size_t held;                /* bytes not answered */
+    size_t kept;                /* bytes answered, kept for a while */
     struct loop_timer flush, retry;
     int64_t full_since_ms; /* when Redis first said OOM; 0: it does not */
     bool in_flight, paused, over, limit_said;
@@ -45,6 +47,8 @@ bool outbox_quiet(const struct outbox *o);
 /* The attempt's first event, through the `started` script. data: of runtime_started. */
 void outbox_started(struct outbox *o, struct str data, struct str token_sha, struct str handle);
 void outbox_add(struct outbox *o, enum event_kind kind, struct str data);
+/* What was added so far is all that so many bytes of the output become: noted with the newest event, if that is not under way yet. */
+void outbox_mark(struct outbox *o, int64_t out, int64_t err);
 /* Sends what is there at once. */
 void outbox_flush(struct outbox *o);
 bool outbox_empty(const struct outbox *o);

@@ -38,6 +38,7 @@ void outcome_of(const struct attempt *a, struct outcome *o)
     case END_NONE:
     case END_CLAIMED:
     case END_DRAIN:
+    case END_LEFT:
     case END_LOST:
         break;
     }

@@ -53,11 +53,25 @@ static void take_text(struct attempt *a, struct str bytes)
     adapter_feed(&a->adapter, redaction_out(&a->redaction, bytes, false));
 }
 
+/* A successor could go on from here: nothing of what came is held anywhere but in events, and there was no word of the agent's end, which is no event. */
+static void mark(struct attempt *a)
+{
+    bool whole = !redaction_holds(&a->redaction) && a->err_lines.pending.len == 0 && !a->err_lines.overlong &&
+                 a->out_lines.pending.len == 0 && a->adapter.rest.len == 0 && !a->adapter.lines.overlong &&
+                 !a->adapter.claim.made;
+    if (whole)
+        outbox_mark(&a->outbox, a->fed_out - (int64_t)a->adapter.lines.pending.len, a->fed_err);
+}
+
 void output_take(void *ctx, enum job_stream stream, struct str bytes)
 {
     struct attempt *a = ctx;
     if (a->end == END_LOST || a->end == END_EVENT_LIMIT || a->end == END_STORAGE_FULL)
         return; /* it is read only so that the tree can end */
+    if (stream == JOB_STDERR)
+        a->fed_err += (int64_t)bytes.len;
+    else
+        a->fed_out += (int64_t)bytes.len;
     if (stream == JOB_STDERR)
         lines_feed(&a->err_lines, redaction_err(&a->redaction, bytes, false), on_stderr_line, a);
     else if (a->remote)
@@ -68,6 +82,8 @@ void output_take(void *ctx, enum job_stream stream, struct str bytes)
         adapter_feed(&a->adapter, bytes); /* it cuts events; each of them is redacted as JSON */
     if (redaction_holds(&a->redaction))
         loop_timer_set(&a->pause, PAUSE_MS);
+    if (a->adoptable)
+        mark(a);
 }
 
 void output_pause(void *ctx)

@@ -313,3 +313,46 @@ bool spec_set_env(struct attempt *a, const char *key, struct str value)
     words[i] = word;
     return true;
 }
+
+enum err spec_adopt(struct attempt *a, struct str workspace, struct str def, struct str executor,
+                    const struct json **ret_def)
+{
+    struct json *root;
+    a->executor = executor_find(executor);
+    if (!a->executor || !worker_may_execute(a->shard->worker, a->executor))
+        return ERR_FORBIDDEN;
+    enum err err = json_parse(&a->arena, def, LIMIT_JSON_DEPTH, DEFINITION_LEVELS, &root, NULL);
+    if (err)
+        return err;
+    a->spec = (struct job_spec){.run_id = str_of(a->run_id.s),
+                                .workspace = arena_str(&a->arena, workspace),
+                                .agent = str_of(a->agent ? a->agent : ""),
+                                .attempt = a->number,
+                                .image = word_of(root, "image"),
+                                .url = word_of(root, "url"),
+                                .region = word_of(root, "region"),
+                                .limits = limits_of(root),
+                                .network = network_of(root),
+                                .allow_hosts = words_of(&a->arena, json_get(root, "allowHosts")),
+                                .remote_events = a->remote,
+                                .protocol = text_of(root, "protocol"),
+                                .definition = root->raw,
+                                .grace_ms = a->grace_ms,
+                                .timeout_ms = a->timeout_ms,
+                                .adoptable = true};
+    *ret_def = root;
+    return a->spec.workspace.ptr && a->spec.allow_hosts ? ERR_OK : ERR_NO_MEMORY;
+}
+
+void spec_data_source(struct attempt *a, const struct json *source,
+                      void (*fn)(struct attempt *a, const struct json *declaration, struct str name))
+{
+    const struct json *fields = json_get(source, "fields");
+    for (const struct json *f = fields ? fields->child : NULL; f; f = f->next) {
+        char buf[DATA_SOURCE_VARIABLE_MAX];
+        struct str name =
+            arena_str(&a->arena, data_source_variable(text_of(source, "engine"), text_of(source, "name"), f->key, buf));
+        if (name.ptr)
+            fn(a, f, name);
+    }
+}

@@ -32,17 +32,22 @@ static void gauge_slots(struct worker *w, int64_t delta)
 
 void worker_attempt_begin(struct worker_shard *s, const struct script_claim_runs *row)
 {
-    struct worker *w = s->worker;
     struct attempt *a = attempt_new(s, row);
     if (!a)
         return; /* the next heartbeat does not name it, and Redis gives it back */
+    worker_attempt_add(a);
+    metric_add(METRIC_CLAIMS, 1);
+}
+
+void worker_attempt_add(struct attempt *a)
+{
+    struct worker *w = a->shard->worker;
     a->next = w->attempts;
     if (a->next)
         a->next->prev = a;
     w->attempts = a;
     w->attempt_count++;
     gauge_slots(w, a->slots);
-    metric_add(METRIC_CLAIMS, 1);
 }
 
 void worker_slots_freed(struct worker *w, int64_t slots)
@@ -82,13 +87,18 @@ static void on_deregistered(void *ctx, enum err err, const struct script_deregis
 /* Drained: says goodbye on each shard that can be reached, then stops. */
 void worker_stop_if_done(struct worker *w)
 {
-    if (!w->draining || w->attempts || w->stop_called)
+    if (!w->draining || w->stop_called)
         return;
+    for (const struct attempt *a = w->attempts; a; a = a->next)
+        if (a->end != END_LEFT || a->job)
+            return;
     for (unsigned i = 0; i < w->shard_count; i++) {
         struct worker_shard *s = &w->shards[i];
         if (!s->registered || !redis_is_up(s->commands))
             continue;
         s->registered = false;
+        if (w->left)
+            continue; /* its name and its lease are what a successor finds its runs by */
         struct script_deregister_args args = {.inc = str_of(s->incarnation.s)};
         w->reserved++;
         script_call_deregister(s->commands, worker_prefix(s), &args, on_deregistered, w);
@@ -125,6 +135,21 @@ static void hand_back_all(void *ctx)
         next = a->next;
         attempt_hand_back(a);
     }
+}
+
+bool worker_leave(struct worker *w)
+{
+    bool all = true;
+    if (!w->config->adopt || w->draining)
+        return false;
+    for (struct attempt *a = w->attempts, *next; a; a = next) {
+        next = a->next;
+        all = attempt_leave(a) && all;
+    }
+    w->left = true;
+    LOG_INFO("leaving runs to a successor", LOG_I("runs", w->attempt_count), LOG_I("all", all));
+    worker_drain(w);
+    return true;
 }
 
 void worker_drain(struct worker *w)
@@ -238,6 +263,10 @@ void worker_done(struct worker *w)
     loop_timer_stop(&w->give_up);
     for (unsigned i = 0; i < w->shard_count; i++)
         shard_done(&w->shards[i]);
+    for (struct attempt *a = w->attempts, *next; a; a = next) { /* those that were left */
+        next = a->next;
+        attempt_forget(a);
+    }
     executors_close(w->executors, w->executor_open);
     loop_free(w->loop);
     free(w->shards);

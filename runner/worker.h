@@ -26,6 +26,7 @@ struct worker_shard {
         ctl_heard; /* the subscription is confirmed; without it Redis takes this runner for dead soon, so it beats faster */
     struct id incarnation;
     bool registered;
+    bool adopting;       /* what a predecessor left is not taken over yet: nothing is claimed before that */
     bool fresh;          /* a heartbeat was answered on this connection, and not too long ago: attempts may write */
     bool beating;        /* a heartbeat is in flight */
     bool beat_again;     /* and another is wanted behind it */
@@ -58,7 +59,7 @@ struct worker {
     int64_t slots, used, reserved; /* reserved: by claims in flight */
     struct attempt *attempts;      /* all of them, also those that have ended and wait for Redis */
     int64_t attempt_count;
-    bool draining;
+    bool draining, left;
     struct loop_timer drain_limit, give_up;
     void (*stopped)(struct worker *w);
     bool stop_called;
@@ -70,6 +71,8 @@ MUST_CHECK enum err worker_start(struct worker *w, const struct config *config, 
 /* Stops claiming; runs may end for drain_ms, the rest is handed back; then `stopped` is called. A second call hands back at once. What Redis has
  * not answered some seconds later is given up: its runs are taken back when the lease is over. */
 void worker_drain(struct worker *w);
+/* Leaves its runs to a successor, those that can be left, and drains the others. False: this runner's runs are not left (option adopt), or it drains already. */
+bool worker_leave(struct worker *w);
 /* After the loop has stopped. */
 void worker_done(struct worker *w);
 /* Registered and fresh on every shard, not draining; *ret_why (static) otherwise. */

@@ -10,6 +10,7 @@
 #include "common/metrics.h"
 #include "common/redis_url.h"
 #include "common/version.h"
+#include "runner/adopt.h"
 #include "runner/attempt.h"
 #include "runner/storage.h"
 
@@ -207,6 +208,8 @@ static void on_registered(void *ctx, enum err err, const struct script_register_
         return;
     }
     s->registered = true;
+    if (s->adopting)
+        adopt_begin(s);
     s->beat_ms = clock_mono_ms();
     LOG_INFO("registered", LOG_Z("incarnation", s->incarnation.s), LOG_I("shard", s->number));
     shard_beat(s);
@@ -241,19 +244,25 @@ static void do_register(struct worker_shard *s)
     struct worker *w = s->worker;
     if (!redis_is_up(s->commands) || s->evicting)
         return;
-    char slots[24], host[65] = "";
+    char slots[24], host[65] = "", proc[ADOPT_PROC_MAX];
+    adopt_proc(getpid(), proc);
     struct strbuf capabilities, enforces;
     gethostname(host, sizeof host - 1);
     snprintf(slots, sizeof slots, "%lld", (long long)w->slots);
     strbuf_init(&capabilities, 4096);
     strbuf_init(&enforces, 4096);
     add_capabilities(w, &capabilities, &enforces);
-    const struct str fields[] = {
-        STR("name"),     str_of(w->config->node),   STR("host"),         str_of(host),
-        STR("version"),  STR(ERRAND_VERSION),       STR("slots"),        str_of(slots),
-        STR("queues"),   str_of(w->config->queues), STR("executors"),    str_of(w->config->executors),
-        STR("tags"),     str_of(w->config->tags),   STR("capabilities"), strbuf_str(&capabilities),
-        STR("enforces"), strbuf_str(&enforces)};
+    const struct str fields[] = {STR("name"),         str_of(w->config->node),
+                                 STR("host"),         str_of(host),
+                                 STR("version"),      STR(ERRAND_VERSION),
+                                 STR("slots"),        str_of(slots),
+                                 STR("queues"),       str_of(w->config->queues),
+                                 STR("executors"),    str_of(w->config->executors),
+                                 STR("tags"),         str_of(w->config->tags),
+                                 STR("capabilities"), strbuf_str(&capabilities),
+                                 STR("enforces"),     strbuf_str(&enforces),
+                                 STR("adopts"),       w->config->adopt ? STR("1") : STR("0"),
+                                 STR("proc"),         str_of(proc)};
     struct script_register_args args = {.inc = str_of(s->incarnation.s),
                                         .fields = fields,
                                         .fields_len = ARRAY_LEN(fields),
@@ -313,7 +322,7 @@ static bool another_saves(const struct worker_shard *s)
 static bool may_claim(const struct worker_shard *s)
 {
     return s->registered && s->fresh && !s->worker->draining && !s->evicting && redis_is_up(s->commands) &&
-           free_slots(s->worker) > 0 && !another_saves(s) && s->worker->config->executors[0];
+           !s->adopting && free_slots(s->worker) > 0 && !another_saves(s) && s->worker->config->executors[0];
 }
 
 struct claim_call {
@@ -479,6 +488,7 @@ enum err shard_start(struct worker *w, unsigned number, struct strbuf *ret_messa
     }
     s->worker = w;
     s->number = number;
+    s->adopting = w->config->adopt;
     s->prefix = keys_shard(str_of(w->config->prefix), number);
     s->incarnation = id_new();
     loop_timer_init(&s->beat, w->loop, on_beat_timer, s);

@@ -14,6 +14,7 @@ void shard_may_claim_more(struct worker_shard *s);
 
 /* worker.c, for this file: */
 void worker_attempt_begin(struct worker_shard *s, const struct script_claim_runs *row);
+void worker_attempt_add(struct attempt *a);
 void worker_stop_if_done(struct worker *w);
 
 #endif

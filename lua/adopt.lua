@@ -1,0 +1,53 @@
+#!lua flags=allow-oom
+-- adopt: a runner takes over an attempt that its predecessor, a process which is gone, left running. The attempt goes on as it is, under its epoch; nothing of the predecessor is accepted any more.
+-- INCLUDE keys time run stream deps
+-- ARGV
+--   inc       str
+--   run       str
+--   epoch     int
+--   old       str   the predecessor's incarnation
+--   rid       str
+-- REPLY
+--   ws         str
+--   agent      str
+--   attempt    int
+--   first_seq  int
+--   last_t_ms  int
+--   event_count int
+--   event_bytes int
+--   timeout_ms int   what is left of it; at least 1
+--   stall_ms   int
+--   grace_ms   int
+--   slots      int
+--   source     str
+--   def        str
+--   env        str
+--   at         str   how much of its output the stored events are of, `OUT ERR`; '' where that is not known
+--   stop       int   1: a stop was asked for
+-- ERRORS fenced incarnation_dead
+
+local me = redis.call('HMGET', k.runner(inc), 'state', 'name')
+if me[1] ~= 'live' then
+  return {'incarnation_dead'}
+end
+local r = run_get(run, {'ws', 'agent', 'def', 'epoch', 'inc', 'attempt', 'createdUs', 'rid', 'timeoutMs', 'stallMs', 'source', 'slots', 'stopAt', 'input', 'env'})
+local n = r and r.attempt
+if not r or r.inc ~= old or tonumber(r.epoch) ~= epoch or TERMINAL[r.status] or redis.call('HGET', k.run(run), af(n, 'status')) ~= 'running' or
+  (redis.call('HGET', k.run(run), af(n, 'by')) or '') ~= '' or tonumber(redis.call('ZSCORE', k.held(old), run) or '-1') ~= epoch then
+  return {'fenced'}
+end
+redis.call('HSET', k.runner(old), 'state', 'dead')
+redis.call('ZREM', k.held(old), run)
+redis.call('ZADD', k.held(inc), fmt(epoch), run)
+redis.call('HSET', k.run(run), 'inc', inc, 'claimNo', '0', af(n, 'inc'), inc, af(n, 'runner'), me[2] or '')
+run_policy(r, {'json', 'timeoutMs', 'stallMs', 'graceMs'})
+local before = tail(run)
+local newest = redis.call('XREVRANGE', k.events(run), '+', '-', 'COUNT', 1)[1]
+local at = newest and newest[2][15] == 'o' and newest[2][16] or ''
+if newest and newest[2][2] == redis.call('HGET', k.run(run), af(n, 'first')) then
+  at = '0 0' -- nothing but its runtime_started
+end
+local _, env = run_input(r)
+local ran_ms = now_ms - tonumber(redis.call('HGET', k.run(run), af(n, 'started')) or now_ms)
+return {'ok', r.ws, r.agent, tonumber(n), seq_after(r, before.last, rid), before.t, before.c, before.z, math.max(1, tonumber(r.timeoutMs) - ran_ms), tonumber(r.stallMs) or 0, tonumber(r.graceMs),
+  tonumber(r.slots) or 1, r.source, r.json, env, at, r.stopAt ~= '' and 1 or 0}
