@@ -399,6 +399,6 @@ enum err auth_check(struct call *c, const char **ret_detail)
     if (cookie.ptr)
         return check_session(c, cookie, ret_detail);
     if (key.len > 0 && parse_runner_token(c, key))
-        return forbidden(c, "a runner token is good for its attempt's events and manifest only", ret_detail);
+        return forbidden(c, "a runner token is good for its attempt's events, manifest and storage only", ret_detail);
     return key.len > 0 ? check_key(c, key, ret_detail) : unauthorized(c, NO_KEY, ret_detail);
 }

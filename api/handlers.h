@@ -18,6 +18,11 @@ void handle_delete(struct call *c);
 void handle_logs(struct call *c);
 /* handle_input.c */
 void handle_input(struct call *c);
+/* handle_storage.c */
+void handle_storage_put(struct call *c);
+void handle_storage_get(struct call *c);
+void handle_storage_delete(struct call *c);
+void handle_storage_list(struct call *c);
 /* handle_list.c */
 void handle_list(struct call *c);
 /* handle_tree.c */

@@ -44,6 +44,7 @@ struct node {
     struct keys *keys;
     struct auth_fail *failures;
     struct audit_refusals *refusals; /* lately */
+    unsigned hashing, sendings;      /* uploads that are hashed, and downloads in parts, under way */
     unsigned exports;                /* of audit logs, under way */
     struct vault *vault;             /* NULL where no master key is configured */
     bool first;                      /* of its process' threads */

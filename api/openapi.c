@@ -33,6 +33,15 @@ static const struct {
     {"getLogs", 200, "application/json", "Logs", "The newest lines", NULL},
     {"postEvents", 202, "application/json", "Ingested", "Stored", "EventBatch"},
     {"getManifest", 200, "application/json", "Object", "The job", NULL},
+    {"listArtifacts", 200, "application/json", "StoredList", "A page of what is stored", NULL},
+    {"getArtifact", 200, "application/octet-stream", NULL, "Its bytes, with the content type it was stored with", NULL},
+    {"putArtifact", 201, "application/json", "Stored", "Stored (200 where it replaces something; 202 for a part)",
+     NULL},
+    {"deleteArtifact", 204, NULL, NULL, "Deleted", NULL},
+    {"listStorage", 200, "application/json", "StoredList", "A page of what is stored", NULL},
+    {"getStorage", 200, "application/octet-stream", NULL, "Its bytes", NULL},
+    {"putStorage", 201, "application/json", "Stored", "Stored (200 where it replaces something; 202 for a part)", NULL},
+    {"deleteStorage", 204, NULL, NULL, "Deleted", NULL},
     {"putAgent", 200, "application/json", "AgentVersion", "Stored (201 when the agent is new)", "AgentDefinition"},
     {"getAgent", 200, "application/json", "Object", "The definition and its version", NULL},
     {"deleteAgent", 204, NULL, NULL, "Deleted", NULL},
@@ -247,6 +256,13 @@ static const char schemas[] =
     "\"items\":{\"type\":\"object\"}}}},"
     "\"RunStatus\":{\"type\":\"object\",\"required\":[\"runId\",\"status\"],\"properties\":{\"runId\":{\"type\":"
     "\"string\"},\"status\":{\"type\":\"string\"}}},"
+    "\"Stored\":{\"type\":\"object\",\"properties\":{\"kind\":{\"type\":\"string\"},\"name\":{\"type\":\"string\"},"
+    "\"bytes\":{\"type\":\"integer\"},\"digest\":{\"type\":\"string\"},\"contentType\":{\"type\":\"string\"},\"parts\":"
+    "{"
+    "\"type\":\"integer\"}}},"
+    "\"StoredList\":{\"type\":\"object\",\"required\":[\"items\",\"cursor\"],\"properties\":{\"items\":{\"type\":"
+    "\"array\","
+    "\"items\":{\"type\":\"object\"}},\"cursor\":{\"type\":[\"string\",\"null\"]}}},"
     "\"InputLine\":{\"type\":\"object\",\"properties\":{\"data\":{},\"close\":{\"type\":\"boolean\"}}},"
     "\"InputTaken\":{\"type\":\"object\",\"required\":[\"runId\",\"n\",\"status\"],\"properties\":{\"runId\":{\"type\":"
     "\"string\"},\"n\":{\"type\":\"integer\"},\"status\":{\"type\":\"string\"}}},"

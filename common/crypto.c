@@ -36,6 +36,27 @@ void crypto_sha256_hex_parts(const struct str *parts, size_t n, char ret_hex[SHA
     sodium_bin2hex(ret_hex, SHA256_HEX_LEN + 1, hash, sizeof hash);
 }
 
+_Static_assert(sizeof(crypto_hash_sha256_state) <= sizeof(struct crypto_sha256), "libsodium's state fits");
+
+void crypto_sha256_begin(struct crypto_sha256 *s)
+{
+    crypto_hash_sha256_init((crypto_hash_sha256_state *)(void *)s->state);
+}
+
+void crypto_sha256_add(struct crypto_sha256 *s, struct str data)
+{
+    if (data.len > 0)
+        crypto_hash_sha256_update((crypto_hash_sha256_state *)(void *)s->state, (const unsigned char *)data.ptr,
+                                  data.len);
+}
+
+void crypto_sha256_end(struct crypto_sha256 *s, char ret_hex[SHA256_HEX_LEN + 1])
+{
+    unsigned char hash[crypto_hash_sha256_BYTES];
+    crypto_hash_sha256_final((crypto_hash_sha256_state *)(void *)s->state, hash);
+    sodium_bin2hex(ret_hex, SHA256_HEX_LEN + 1, hash, sizeof hash);
+}
+
 void crypto_hmac_hex(struct str key, struct str data, char ret_hex[SHA256_HEX_LEN + 1])
 {
     crypto_auth_hmacsha256_state state;

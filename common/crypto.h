@@ -13,6 +13,13 @@ void crypto_random(void *buf, size_t len);
 void crypto_sha256_hex(struct str data, char ret_hex[SHA256_HEX_LEN + 1]);
 /* The same over several slices one after the other, each preceded by its length (so that boundaries count). */
 void crypto_sha256_hex_parts(const struct str *parts, size_t n, char ret_hex[SHA256_HEX_LEN + 1]);
+/* SHA-256 of what comes piece by piece: begin, add (any number of times), end. Plain memory; nothing to free. */
+struct crypto_sha256 {
+    _Alignas(8) unsigned char state[128];
+};
+void crypto_sha256_begin(struct crypto_sha256 *s);
+void crypto_sha256_add(struct crypto_sha256 *s, struct str data);
+void crypto_sha256_end(struct crypto_sha256 *s, char ret_hex[SHA256_HEX_LEN + 1]);
 /* HMAC-SHA-256 as lower-case hex. key: any length. */
 void crypto_hmac_hex(struct str key, struct str data, char ret_hex[SHA256_HEX_LEN + 1]);
 /* 32 random bytes as 43 characters of base64url, NUL-terminated. */

@@ -82,6 +82,9 @@ extern "C" {
     X(ERR_FENCED, "fenced", 409, false, "This attempt may no longer write")                                            \
     X(ERR_WRONG_SOURCE, "wrong_source", 409, false, "The attempt's events have another source")                        \
     X(ERR_INPUT_CLOSED, "input_closed", 409, false, "This run takes no input")                                         \
+    X(ERR_STORAGE_NOT_FOUND, "storage_not_found", 404, false, "Nothing is stored under that name")                     \
+    X(ERR_STORAGE_TYPE, "storage_type", 409, false, "What is stored there is no file")                                 \
+    X(ERR_STORAGE_PART, "storage_part", 409, false, "A part of the upload is missing")                                 \
     X(ERR_RUN_TERMINAL, "run_terminal", 409, false, "The run has ended")                                               \
     X(ERR_SEQ_CONFLICT, "seq_conflict", 409, false, "seq does not follow what is stored")                              \
     X(ERR_T_MS_CONFLICT, "t_ms_not_monotonic", 409, false, "tMs does not follow what is stored")                       \

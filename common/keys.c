@@ -111,3 +111,18 @@ struct key keys_news(struct str global_prefix)
 {
     return join(global_prefix, "keynews", STR_NONE, "");
 }
+
+struct key keys_data(struct str shard_prefix, struct str workspace, const char *kind, struct str name)
+{
+    char middle[LIMIT_NAME + 32];
+    snprintf(middle, sizeof middle, "data:%.*s:%s:", STR_ARG(workspace), kind);
+    return join(shard_prefix, middle, name, "");
+}
+
+struct key keys_upload(struct str shard_prefix, struct str workspace, const char *kind, struct str upload,
+                       struct str name)
+{
+    char middle[LIMIT_NAME + LIMIT_UPLOAD_ID + 48];
+    snprintf(middle, sizeof middle, "upload:%.*s:%s:%.*s:", STR_ARG(workspace), kind, STR_ARG(upload));
+    return join(shard_prefix, middle, name, "");
+}

@@ -24,9 +24,13 @@ bool keys_name_valid(struct str name);
 struct key keys_shard(struct str prefix, unsigned shard);
 struct key keys_global(struct str prefix);
 /* Of a shard (shard_prefix from keys_shard): */
-struct key keys_run(struct str shard_prefix, struct str run_id);      /* run:ID */
-struct key keys_events(struct str shard_prefix, struct str run_id);   /* run:ID:events */
-struct key keys_wake(struct str shard_prefix, struct str run_id);     /* run:ID:wake, a channel */
+struct key keys_run(struct str shard_prefix, struct str run_id);    /* run:ID */
+struct key keys_events(struct str shard_prefix, struct str run_id); /* run:ID:events */
+struct key keys_wake(struct str shard_prefix, struct str run_id);   /* run:ID:wake, a channel */
+struct key keys_data(struct str shard_prefix, struct str workspace, const char *kind,
+                     struct str name); /* data:WS:KIND:NAME, what agents keep; name: at most LIMIT_STORAGE_NAME */
+struct key keys_upload(struct str shard_prefix, struct str workspace, const char *kind, struct str upload,
+                       struct str name); /* upload:WS:KIND:UPLOAD:NAME, parts that are not whole yet */
 struct key keys_stdin(struct str shard_prefix, struct str run_id);    /* run:ID:stdin, lines for its standard input */
 struct key keys_logs(struct str shard_prefix, struct str run_id);     /* run:ID:logs, the log tail */
 struct key keys_bell(struct str shard_prefix, struct str queue);      /* bell:QUEUE */

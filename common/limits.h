@@ -35,6 +35,11 @@
     X(LIMIT_AGENT_VERSIONS, 100, "versions", "kept versions of an agent")                                              \
     X(LIMIT_AGENTS, 1000, "agents", "agents of a workspace")                                                           \
     X(LIMIT_SECRET, 16384, "bytes", "a secret's value")                                                                \
+    X(LIMIT_STORAGE_NAME, 128, "bytes", "the name of what is stored")                                                  \
+    X(LIMIT_UPLOAD_ID, 64, "bytes", "the id of an upload")                                                             \
+    X(LIMIT_STORAGE_PART, 1048576, "bytes", "what is stored with one request (a part of an upload)")                   \
+    X(LIMIT_STORAGE_PARTS, 256, "parts", "an upload")                                                                  \
+    X(LIMIT_STORAGE_OBJECTS, 10000, "things", "what a workspace stores over HTTP, of each kind")                       \
     X(LIMIT_SECRETS, 1000, "secrets", "secrets of a workspace")                                                        \
     X(LIMIT_SECRET_VERSIONS, 10, "versions", "kept versions of a secret")                                              \
     X(LIMIT_ATTEMPT_SECRETS, 32768, "bytes", "the secrets that one attempt is started with")                           \

@@ -16,6 +16,8 @@
     X(SCOPE_SCHEDULES_WRITE, "schedules:write", false, "write, trigger and delete schedules")                          \
     X(SCOPE_SECRETS_READ, "secrets:read", false, "list the names and versions of secrets, never their values")         \
     X(SCOPE_SECRETS_WRITE, "secrets:write", false, "write and delete secrets")                                         \
+    X(SCOPE_STORAGE_READ, "storage:read", false, "list and download what agents stored")                               \
+    X(SCOPE_STORAGE_WRITE, "storage:write", false, "store and delete what agents find there")                          \
     X(SCOPE_WEBHOOKS_READ, "webhooks:read", false, "read webhooks and their deliveries")                               \
     X(SCOPE_WEBHOOKS_WRITE, "webhooks:write", false, "write and delete webhooks, and send deliveries again")           \
     X(SCOPE_AUDIT_READ, "audit:read", false, "read the audit log")                                                     \

@@ -20,6 +20,7 @@ SCOPES = {
     "bulkRuns": "runs:read", "listRuns": "runs:read", "getRun": "runs:read", "streamRun": "runs:read", "listEvents": "runs:read", "getTree": "runs:read", "getLogs": "runs:read",
     "stopRun": "runs:stop", "deleteRun": "runs:delete",
     "putAgent": "agents:write", "deleteAgent": "agents:write", "getAgent": "agents:read", "listAgents": "agents:read",
+    "listArtifacts": "storage:read", "getArtifact": "storage:read", "putArtifact": "storage:write", "deleteArtifact": "storage:write",
     "createSchedule": "schedules:write", "putSchedule": "schedules:write", "deleteSchedule": "schedules:write", "pauseSchedule": "schedules:write", "resumeSchedule": "schedules:write",
     "triggerSchedule": "schedules:write", "listSchedules": "schedules:read", "getSchedule": "schedules:read",
     "putSecret": "secrets:write", "deleteSecret": "secrets:write", "listSecrets": "secrets:read", "getSecret": "secrets:read", "rekeySecrets": "workspaces:admin",
@@ -32,6 +33,7 @@ SCOPES = {
     "createWebhook": "webhooks:write", "putWebhook": "webhooks:write", "deleteWebhook": "webhooks:write", "rotateWebhook": "webhooks:write", "testWebhook": "webhooks:write",
     "resendDelivery": "webhooks:write", "listWebhooks": "webhooks:read", "getWebhook": "webhooks:read", "listDeliveries": "webhooks:read",
     "whoami": "", "beginSession": "", "endSession": "",
+    "listStorage": None, "getStorage": None, "putStorage": None, "deleteStorage": None,
     "postEvents": None, "getManifest": None, "getHealth": None, "getReadiness": None, "getMetrics": None, "getOpenapi": None, "exchangeToken": None,
 }
 OPEN = {"getHealth": 200, "getReadiness": 200, "getMetrics": 200, "getOpenapi": 200, "exchangeToken": 400}  # without credentials; what an empty request is answered
@@ -168,11 +170,12 @@ def things_of(api, headers):
     key = api.post("/v1/keys", {"name": "ours", "scopes": ["runs:read"]}, headers=headers).json()["id"]
     hook = api.post("/v1/webhooks", {"url": "https://127.0.0.1:1/", "events": ["run.error"]}, headers=headers).json()["id"]
     delivery = api.post(f"/v1/webhooks/{hook}/test", headers=headers).json()["deliveryId"]
+    assert api.request("PUT", "/v1/artifacts/ours", b"x", headers=headers).status == 201
     return {"run": run, "name": "ours", "key": key, "hook": hook, "delivery": delivery}
 
 
 # What makes or replaces by name what is not there yet: it is made in the caller's own workspace, whatever others have.
-MAKES = ("putAgent", "putSchedule", "putTrust", "putSecret")
+MAKES = ("putArtifact", "putAgent", "putSchedule", "putTrust", "putSecret")
 # They name what the whole deployment has; the key of the test has no scope for them.
 BEYOND = ("runners:", "queues:", "workspaces:")
 

@@ -19,7 +19,7 @@ HELLO = agents.shell("true", name="hello", protocol="text")
 SLEEPER = agents.shell("sleep 60", name="sleeper", protocol="text", graceMs=1000)
 TRUST = {"issuer": "https://ci.example.com", "audience": "errand", "claims": {"repository": "example/app"}, "scopes": ["runs:read"]}
 # What leaves no entry: submits (a run's record says whose it is), and what has credentials of its own (sessions and exchanged tokens leave theirs, see below and test_token.py).
-NOT_AUDITED = {"submitRun", "submitRuns", "submitAndStream", "submitAndWait", "rerunRun", "postEvents", "beginSession", "endSession", "exchangeToken"}
+NOT_AUDITED = {"submitRun", "submitRuns", "submitAndStream", "submitAndWait", "rerunRun", "postEvents", "beginSession", "endSession", "exchangeToken", "putStorage", "deleteStorage"}
 
 
 def entries_of(api, ws=None, **query):
@@ -174,6 +174,8 @@ class Deeds:
             "pauseSchedule": lambda: (self.schedule(), None),
             "resumeSchedule": lambda: (self.schedule(), None),
             "triggerSchedule": lambda: (self.schedule(), None),
+            "putArtifact": lambda: ("kept", {"any": "body"}),
+            "deleteArtifact": lambda: ("kept", None),
             "putSecret": lambda: ("KEPT", {"value": "x"}),
             "deleteSecret": lambda: ("KEPT", None),
             "rekeySecrets": lambda: (None, {}),

@@ -1,5 +1,10 @@
 """Storage of agents: each attempt's own Redis user, and the same data over HTTP."""
 
+import hashlib
+import json
+import os
+import socket
+
 import pytest
 
 from harness import agents
@@ -86,7 +91,7 @@ def test_an_attempt_reads_and_writes_its_own_prefixes(stack, api):
     commands = [("SET", f"${kind.upper()}_PREFIX" + "a", kind) for kind in KINDS] + [("GET", f"${kind.upper()}_PREFIX" + "a") for kind in KINDS]
     assert ask(stack, api, *commands) == ["OK"] * 3 + list(KINDS)
     assert stack.redis.command("GET", f"{stack.shard()}data:default:vectors:a") == b"vectors"
-    wait_until(lambda: not users(stack.redis), 5, "the user is gone")
+    wait_until(lambda: not users(stack.redis), 15, "the user is gone")
     assert stack.redis.command("EXISTS", f"{stack.shard()}storageusers") == 0
 
 
@@ -179,7 +184,7 @@ def test_a_stop_and_a_failed_start_leave_none(stack, api):
     api.post(f"/v1/runs/{run_id}/stop?wait=10")
     bad = api.submit(agents.process(["/nowhere/at/all"], name="bad"))
     assert api.wait(bad)["error"]["class"] == "start_failed"
-    wait_until(lambda: not users(stack.redis), 5, "no user is left")
+    wait_until(lambda: not users(stack.redis), 15, "no user is left")
 
 
 def test_a_redis_that_restarts_gets_the_users_again(stack, api):
@@ -191,7 +196,7 @@ def test_a_redis_that_restarts_gets_the_users_again(stack, api):
     written = int(stack.redis.command("GET", f"{stack.shard()}data:default:artifacts:n"))
     wait_until(lambda: int(stack.redis.command("GET", f"{stack.shard()}data:default:artifacts:n")) > written, 15, "the agent goes on")
     api.post(f"/v1/runs/{run_id}/stop?wait=10")
-    wait_until(lambda: not users(stack.redis), 5, "the user is gone")
+    wait_until(lambda: not users(stack.redis), 15, "the user is gone")
 
 
 def test_the_password_is_redacted(stack, api):
@@ -227,7 +232,6 @@ def test_replicas_have_the_users_too(stack, api, redis_factory):
 
 
 def free_port():
-    import socket
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
@@ -243,3 +247,166 @@ def test_a_redis_user_that_may_not_make_users(stack, api):
     stack.runner(env={"ERRAND_STORAGE_REDIS_URL": f"unix://{stack.redis.socket}"})
     record = api.wait(api.submit(client(stack.folder)))
     assert record["error"]["class"] == "start_failed" and "storage-redis-url" in record["error"]["message"]
+
+
+# ---- the same over HTTP ----
+
+HTTP = """\
+import urllib.error, urllib.request
+def call(method, path, body=None, **headers):
+    request = urllib.request.Request(os.environ["ERRAND_STORAGE_URL"] + path, body, {"Authorization": "Bearer " + os.environ["ERRAND_RUNNER_TOKEN"], "X-Errand-Run-Id": os.environ["ERRAND_RUN_ID"], **headers}, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return [answer.status, dict((k.lower(), v) for k, v in answer.headers.items()), answer.read()]
+    except urllib.error.HTTPError as e:
+        return [e.code, {}, e.read()]
+def text(answer):
+    return [answer[0], answer[1], answer[2].decode("latin-1")]
+"""
+
+
+def with_token(folder, body, **fields):
+    return agents.python(folder, HTTP + body, "webclient", **fields)
+
+
+def digest(data):
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def test_an_agent_stores_over_http_and_a_key_downloads(stack, api):
+    stack.runner()
+    run_id = api.submit(with_token(stack.folder, """
+put = call("PUT", "/artifacts/report.txt", "grüße".encode(), **{"Content-Type": "text/plain; charset=utf-8"})
+again = call("PUT", "/artifacts/report.txt", b"x", **{"Content-Type": "text/plain"})
+got = call("GET", "/artifacts/report.txt")
+other = call("PUT", "/workflows/w%20%3A1", b"{}", **{"Content-Type": "application/json"})
+listed = call("GET", "/artifacts")
+gone = [call("PUT", "/vectors/v", b"1")[0], call("DELETE", "/vectors/v")[0], call("DELETE", "/vectors/v")[0], call("GET", "/vectors/v")[0]]
+end("success", result=[text(a) for a in (put, again, got, other, listed)] + [gone])
+"""))
+    record = api.wait(run_id)
+    assert record["status"] == "success", api.get(f"/v1/runs/{run_id}/logs").json()
+    put, again, got, other, listed, gone = record["result"]
+    assert put[0] == 201 and again[0] == 200 and other[0] == 201 and gone == [201, 204, 404, 404]
+    assert json.loads(put[2]) == {"kind": "artifacts", "name": "report.txt", "bytes": len("grüße".encode()), "digest": digest("grüße".encode()), "contentType": "text/plain; charset=utf-8"}
+    assert got[2] == "x" and got[1]["content-type"] == "text/plain" and got[1]["etag"] == f'"{digest(b"x")}"' and got[1]["x-content-type-options"] == "nosniff"
+    page = api.get("/v1/artifacts").json()
+    assert page == json.loads(listed[2]) and page["cursor"] is None
+    assert [(i["name"], i["bytes"], i["contentType"], i["digest"]) for i in page["items"]] == [("report.txt", 1, "text/plain", digest(b"x"))]
+    assert [i["name"] for i in api.get("/v1/artifacts?kind=workflows").json()["items"]] == ["w :1"]
+    answer = api.get("/v1/artifacts/w%20%3A1?kind=workflows")
+    assert answer.status == 200 and answer.body == b"{}" and answer.headers["content-type"] == "application/json"
+    assert api.request("DELETE", "/v1/artifacts/report.txt").status == 204 and api.get("/v1/artifacts/report.txt").code == "storage_not_found"
+    assert api.get("/v1/artifacts").json()["items"] == []
+
+
+def upload(api, name, parts, content="application/zip", upload="u1", query=""):
+    for n, part in enumerate(parts):
+        answer = api.request("PUT", f"/v1/artifacts/{name}?upload={upload}&part={n}{query}", part)
+        assert answer.status == 202 and answer.json() == {"parts": n + 1}, answer
+    return api.request("PUT", f"/v1/artifacts/{name}?upload={upload}&parts={len(parts)}{query}", headers={"Content-Type": content})
+
+
+def test_a_large_one_in_parts(stack, api):
+    parts = [os.urandom(1048576) for _ in range(9)] + [b"the rest"]
+    whole = b"".join(parts)
+    answer = upload(api, "large", parts)
+    assert answer.status == 201 and answer.json()["digest"] == digest(whole) and answer.json()["bytes"] == len(whole)
+    got = api.get("/v1/artifacts/large")
+    assert got.status == 200 and got.body == whole and got.headers["content-type"] == "application/zip" and got.headers["etag"] == f'"{digest(whole)}"'
+    [item] = api.get("/v1/artifacts").json()["items"]
+    assert item["bytes"] == len(whole) and item["digest"] == digest(whole) and item["contentType"] == "application/zip"
+    # It is replaced as a whole: until the last part is there the old one is.
+    again = parts[:2]
+    for n, part in enumerate(again):
+        assert api.request("PUT", f"/v1/artifacts/large?upload=u2&part={n}", part).status == 202
+        assert api.request("PUT", f"/v1/artifacts/large?upload=u2&part={n}", part).json() == {"parts": n + 1}, "a part that is sent again is passed over"
+    assert api.get("/v1/artifacts/large").body == whole
+    assert api.request("PUT", "/v1/artifacts/large?upload=u2&part=3", b"x").code == "storage_part"
+    assert api.request("PUT", "/v1/artifacts/large?upload=u2&parts=3").code == "storage_part"
+    assert api.request("PUT", "/v1/artifacts/large?upload=u2&parts=2").status == 200
+    assert api.get("/v1/artifacts/large").body == b"".join(again)
+    assert stack.redis.command("HGET", f"{stack.shard()}use:default", "stored") == str(2 * 1048576).encode()
+    assert api.request("DELETE", "/v1/artifacts/large").status == 204
+    assert stack.redis.command("HGET", f"{stack.shard()}use:default", "stored") is None
+    assert [k for k in stack.redis.command("KEYS", f"{stack.shard()}*") if b":data:" in k or b":upload:" in k or b":stored:" in k] == []
+
+
+def test_what_agents_write_with_their_redis_users_is_there_too(stack, api):
+    base = f"{stack.shard()}data:default:artifacts:"
+    stack.redis.command("SET", base + "plain", "text")
+    stack.redis.command("HSET", base + "hash", "a", "1")
+    stack.redis.command("RPUSH", base + "list", "a")
+    stack.redis.command("SET", base + "huge", "x" * (4194304 + 1))
+    stack.redis.command("SET", f"{stack.shard()}data:other:artifacts:plain", "hidden")
+    items = {i["name"]: i for i in api.get("/v1/artifacts").json()["items"]}
+    assert items == {"plain": {"name": "plain", "type": "file", "bytes": 4, "contentType": "application/octet-stream"}, "hash": {"name": "hash", "type": "data"}, "list": {"name": "list", "type": "data"},
+                     "huge": {"name": "huge", "type": "file", "bytes": 4194305, "contentType": "application/octet-stream"}}
+    assert api.get("/v1/artifacts/plain").body == b"text" and api.get("/v1/artifacts/plain").headers["etag"] == f'"{digest(b"text")}"'
+    for name in ("hash", "list", "huge"):
+        assert api.get(f"/v1/artifacts/{name}").code == "storage_type"
+    # Written over: what was said of it does not speak of it any more.
+    assert api.request("PUT", "/v1/artifacts/mine", b"1234", headers={"Content-Type": "image/png"}).status == 201
+    stack.redis.command("SET", base + "mine", "12345")
+    item = next(i for i in api.get("/v1/artifacts").json()["items"] if i["name"] == "mine")
+    assert item == {"name": "mine", "type": "file", "bytes": 5, "contentType": "application/octet-stream"}
+    assert api.get("/v1/artifacts/mine").headers["content-type"] == "application/octet-stream"
+
+
+def test_a_list_has_pages(stack, api):
+    for i in range(450):
+        stack.redis.command("SET", f"{stack.shard()}data:default:artifacts:a{i}", "x")
+    for i in range(3000):
+        stack.redis.command("SET", f"{stack.shard()}data:other:artifacts:a{i}", "x")
+    found, after, pages = [], None, 0
+    while pages == 0 or after:
+        page = api.get("/v1/artifacts?limit=100" + (f"&after={after}" if after else "")).json()
+        found += [i["name"] for i in page["items"]]
+        after, pages = page["cursor"], pages + 1
+    assert set(found) == {f"a{i}" for i in range(450)} and pages > 1
+    assert api.get("/v1/artifacts?after=x").code == "invalid_parameter"
+
+
+def test_a_token_is_good_for_its_own_attempt_only(stack, api):
+    stack.runner()
+    stack.redis.command("SET", f"{stack.shard()}data:other:artifacts:x", "hidden")
+    other = api.submit(agents.sleeper())
+    run_id = api.submit(with_token(stack.folder, f"""
+other = call("GET", "/artifacts/x", **{{"X-Errand-Run-Id": {other!r}}})[0]
+none = call("GET", "/artifacts/x", **{{"X-Errand-Run-Id": ""}})[0]
+nowhere = call("GET", "/secrets/x")[0]
+end("success", result=[call("GET", "/artifacts/x")[0], other, none, nowhere, os.environ["ERRAND_RUNNER_TOKEN"][:4]])
+"""))
+    assert api.wait(run_id)["result"] == [404, 404, 400, 400, "ert_"]
+    assert api.request("GET", "/v1/storage/artifacts/x", headers={"X-Errand-Run-Id": run_id}).status == 401
+    api.post(f"/v1/runs/{other}/stop?wait=10")
+
+
+def test_bounds_and_refusals(stack, api):
+    assert api.request("PUT", "/v1/artifacts/big", b"x" * 1048577).code == "body_too_large"
+    for path, body in (("a?kind=secrets", b"x"), ("a?part=1", b"x"), ("a?upload=u", b"x"), ("a?upload=u&part=1&parts=2", b"x"), ("a?upload=u%2F&part=0", b"x"), ("a?upload=u&parts=1", b"x"), ("a?upload=u&part=0", b""),
+                       ("a?upload=u&part=256", b"x"), ("a" * 129, b"x")):
+        assert api.request("PUT", f"/v1/artifacts/{path}", body).code == "invalid_parameter", path
+    assert api.request("PUT", "/v1/artifacts/empty", b"").status == 201 and api.get("/v1/artifacts/empty").body == b""
+    put = stack.apis[0].request("PUT", "/v1/workspaces/default", {"bytesMax": 3000}, headers={"Authorization": f"Bearer {stack.root_key}"})
+    assert put.status in (200, 201), put
+    assert api.request("PUT", "/v1/artifacts/a", b"x" * 2000).status == 201
+    assert api.request("PUT", "/v1/artifacts/b", b"x" * 2000).code == "quota_exceeded"
+    assert api.request("PUT", "/v1/artifacts/a", b"x" * 2500).status == 200, "it takes its own place"
+    narrow = stack.make_key(name="narrow", scopes=["runs:read"], agents=["a"])
+    assert api.get("/v1/artifacts", headers={"Authorization": f"Bearer {narrow}"}).status == 403
+
+
+def test_a_download_of_what_is_replaced_meanwhile_is_never_taken_for_whole(stack, api):
+    parts = [bytes([65 + i]) * 1048576 for i in range(20)]
+    assert upload(api, "moving", parts).status == 201
+    with socket.create_connection(("127.0.0.1", api.port)) as s:
+        s.sendall(f"GET /v1/artifacts/moving HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.key}\r\n\r\n".encode())
+        got = s.recv(65536)
+        assert upload(api, "moving", [b"new"], upload="u9").status == 200
+        try:
+            while data := s.recv(1 << 20):
+                got += data
+        except ConnectionResetError:
+            pass
+    assert b"0\r\n\r\n" not in got[-16:], "the chunked body has no end"
