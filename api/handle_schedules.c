@@ -74,8 +74,7 @@ static void on_put(void *ctx, enum err err, const struct script_schedule_put_rep
         call_problem(c, err,
                      err == ERR_LIMIT_EXCEEDED    ? "this workspace has as many schedules as it may; delete one first"
                      : err == ERR_SCHEDULE_EXISTS ? "PUT /v1/schedules/{name} replaces it"
-                     : err == ERR_AGENT_NOT_FOUND ? submit_detail(err)
-                                                  : NULL);
+                                                  : submit_detail(err));
     } else {
         if (reply->created)
             http_reply_header(c->req, "Location", str_of(call_text(c, "/v1/schedules/%.*s", STR_ARG(p->body.name))));
@@ -87,7 +86,9 @@ static void put(struct put_call *p, struct str seen, int64_t created_ms, int64_t
 {
     struct call *c = p->call;
     const struct schedule_body *b = &p->body;
+    struct definition def = b->run.def;
     struct submit_fields fields;
+    definition_own(&c->req->arena, &def, c->workspace);
     submit_fields(c, &b->run, &fields);
     struct script_schedule_put_args args = {
         .ws = c->workspace,
@@ -107,7 +108,7 @@ static void put(struct put_call *p, struct str seen, int64_t created_ms, int64_t
         .first_ms = first_ms,
         .run_json = b->run_json,
         .agent = b->run.agent,
-        .def_digest = b->run.is_inline ? str_of(b->run.def.digest) : STR(""),
+        .def_digest = b->run.is_inline ? str_of(def.digest) : STR(""),
         .queue = b->run.queue,
         .priority = b->run.priority,
         .timeout_ms = b->run.timeout_ms,
@@ -122,8 +123,8 @@ static void put(struct put_call *p, struct str seen, int64_t created_ms, int64_t
         .queue_max = c->node->config->queue_max,
         .retention_ms = c->node->config->retention_ms,
         .max_schedules = LIMIT_SCHEDULES,
-        .def_fields = b->run.is_inline ? b->run.def.fields : NULL,
-        .def_fields_len = b->run.is_inline ? b->run.def.field_count : 0,
+        .def_fields = b->run.is_inline ? def.fields : NULL,
+        .def_fields_len = b->run.is_inline ? def.field_count : 0,
         .fields = fields.kv,
         .fields_len = fields.n,
     };

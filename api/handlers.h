@@ -36,6 +36,16 @@ void handle_agent_put(struct call *c);
 void handle_agent_get(struct call *c);
 void handle_agent_delete(struct call *c);
 void handle_agent_list(struct call *c);
+void handle_agent_versions(struct call *c);
+void handle_agent_rollback(struct call *c);
+/* handle_bundles.c */
+void handle_bundle_begin(struct call *c);
+void handle_bundle_list(struct call *c);
+void handle_bundle_get(struct call *c);
+void handle_bundle_delete(struct call *c);
+void handle_bundle_complete(struct call *c);
+void handle_bundle_chunk_put(struct call *c);
+void handle_bundle_chunk_get(struct call *c);
 /* handle_schedules.c */
 void handle_schedule_create(struct call *c);
 void handle_schedule_put(struct call *c);

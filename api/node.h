@@ -46,6 +46,7 @@ struct node {
     struct audit_refusals *refusals; /* lately */
     unsigned hashing, sendings;      /* uploads that are hashed, and downloads in parts, under way */
     unsigned exports;                /* of audit logs, under way */
+    unsigned verifying;              /* bundles, whose digest is being worked out */
     struct vault *vault;             /* NULL where no master key is configured */
     bool first;                      /* of its process' threads */
     struct http_client *http;        /* to servers that others chose */

@@ -46,6 +46,15 @@ static const struct {
     {"getAgent", 200, "application/json", "Object", "The definition and its version", NULL},
     {"deleteAgent", 204, NULL, NULL, "Deleted", NULL},
     {"listAgents", 200, "application/json", "Object", "The agents by name", NULL},
+    {"listAgentVersions", 200, "application/json", "Object", "The versions", NULL},
+    {"rollbackAgent", 200, "application/json", "AgentVersion", "The newest version now", "VersionNumber"},
+    {"beginBundle", 200, "application/json", "BundleUpload", "It is there, or which chunks are missing", "BundleSpec"},
+    {"listBundles", 200, "application/json", "BundleList", "The bundles by digest", NULL},
+    {"getBundle", 200, "application/json", "Bundle", "The bundle", NULL},
+    {"deleteBundle", 204, NULL, NULL, "Deleted", NULL},
+    {"completeBundle", 200, "application/json", "BundleUpload", "Its bytes are those of its digest", NULL},
+    {"putBundleChunk", 204, NULL, NULL, "Stored", NULL},
+    {"getBundleChunk", 200, "application/octet-stream", NULL, "The chunk's bytes", NULL},
     {"listRunners", 200, "application/json", "Object", "The runners", NULL},
     {"drainRunner", 202, "application/json", "Object", "It was asked", NULL},
     {"listQueues", 200, "application/json", "QueueList", "The queues by name", NULL},
@@ -129,6 +138,19 @@ static const char schemas[] =
     "\"retentionMs\":{\"type\":\"integer\",\"minimum\":1},\"retentionCount\":{\"type\":\"integer\",\"minimum\":1},"
     "\"eventsRetentionMs\":{\"type\":\"integer\",\"minimum\":1},\"resultRetentionMs\":{\"type\":\"integer\","
     "\"minimum\":1}}},"
+    "\"VersionNumber\":{\"type\":\"object\",\"required\":[\"version\"],\"properties\":{\"version\":{\"type\":"
+    "\"integer\",\"minimum\":1}}},"
+    "\"BundleSpec\":{\"type\":\"object\",\"required\":[\"digest\",\"bytes\"],\"properties\":{\"digest\":{\"type\":"
+    "\"string\",\"pattern\":\"^sha256:[0-9a-f]{64}$\"},\"bytes\":{\"type\":\"integer\",\"minimum\":1},\"files\":{"
+    "\"type\":\"integer\"},\"unpackedBytes\":{\"type\":\"integer\"}}},"
+    "\"BundleUpload\":{\"type\":\"object\",\"required\":[\"digest\",\"complete\"],\"properties\":{\"digest\":{"
+    "\"type\":\"string\"},\"complete\":{\"type\":\"boolean\"},\"chunkBytes\":{\"type\":\"integer\"},\"chunks\":{"
+    "\"type\":\"integer\"},\"missing\":{\"type\":\"array\",\"items\":{\"type\":\"integer\"}}}},"
+    "\"Bundle\":{\"type\":\"object\",\"required\":[\"digest\",\"complete\",\"bytes\",\"inUse\"],\"properties\":{"
+    "\"digest\":{\"type\":\"string\"},\"complete\":{\"type\":\"boolean\"},\"bytes\":{\"type\":\"integer\"},"
+    "\"inUse\":{\"type\":\"boolean\"},\"createdAt\":{\"type\":\"string\",\"format\":\"date-time\"}}},"
+    "\"BundleList\":{\"type\":\"object\",\"properties\":{\"bundles\":{\"type\":\"array\",\"items\":{\"$ref\":"
+    "\"#/components/schemas/Bundle\"}},\"cursor\":{\"type\":[\"string\",\"null\"]}}},"
     "\"KeySpec\":{\"type\":\"object\",\"required\":[\"name\",\"scopes\"],\"properties\":{\"name\":{\"type\":\"string\"}"
     ","
     "\"scopes\":{\"type\":\"array\",\"items\":{\"type\":\"string\"},\"minItems\":1},\"agents\":{\"type\":\"array\","

@@ -59,6 +59,8 @@ const char *submit_detail(enum err err)
                "use)";
     if (err == ERR_WEBHOOK_NOT_FOUND)
         return "webhook names no webhook of this workspace";
+    if (err == ERR_BUNDLE_NOT_FOUND)
+        return "bundle names no complete bundle of this workspace; `errand agents push` makes one";
     if (err == ERR_NOT_DEAD_LETTER)
         return "it did not end in error, or it was redriven already (redrivenAs names the new run)";
     return NULL;
@@ -224,6 +226,8 @@ void submit_run(const struct submit_order *order)
     struct str trace = http_header(c->req, "traceparent");
     if (trace.len <= 128)
         add(&fields, "traceparent", trace);
+    struct definition def = s->def;
+    definition_own(&c->req->arena, &def, c->workspace);
     struct id run = id_new_run(p->shard->number);
     struct script_submit_args args = {
         .run = str_of(run.s),
@@ -231,10 +235,10 @@ void submit_run(const struct submit_order *order)
         .idem_key = order->idem_key,
         .idem_digest = str_of(order->idem_digest),
         .agent = s->agent,
-        .def_digest = s->is_inline ? str_of(s->def.digest) : order->def_digest,
+        .def_digest = s->is_inline ? str_of(def.digest) : order->def_digest,
         .version = order->agent_version,
-        .def_fields = s->is_inline ? s->def.fields : NULL,
-        .def_fields_len = s->is_inline ? s->def.field_count : 0,
+        .def_fields = s->is_inline ? def.fields : NULL,
+        .def_fields_len = s->is_inline ? def.field_count : 0,
         .queue = s->queue,
         .priority = s->priority,
         .delay_ms = s->delay_ms,

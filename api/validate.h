@@ -51,6 +51,9 @@ struct submission {
 /* root: the parsed definition; name: what the path calls it ("" for inline). False and *ret_fault when it is refused. */
 MUST_CHECK bool validate_definition(struct arena *a, const struct json *root, struct str name, const char *at,
                                     struct definition *ret_def, struct fault *ret_fault);
+/* Binds a definition that names a bundle to the workspace whose bundle it is: part of its digest from here on, so that workspaces never share it. Others stay as they are. To be called before a script is given its fields; what a
+ * script is given without it is refused there. */
+void definition_own(struct arena *a, struct definition *def, struct str workspace);
 /* How a submission may be written: also with agentId, inputDict, envVars; in a batch, whose runs are named "#N" in dependsOn. */
 enum { SUBMISSION_ALIASES = 1, SUBMISSION_REFS = 2 };
 /* at: what field names are preceded by in messages ("" or "runs[3]."). forms: of the bits above. */

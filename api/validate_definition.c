@@ -283,3 +283,15 @@ bool validate_definition(struct arena *a, const struct json *root, struct str na
     *ret_def = def;
     return true;
 }
+
+void definition_own(struct arena *a, struct definition *def, struct str workspace)
+{
+    for (size_t i = 0; i < def->field_count; i += 2) {
+        if (!str_eqz(def->fields[i], "bundle"))
+            continue;
+        struct str digest = def->fields[i + 1], parts[] = {workspace, def->json};
+        def->fields[i + 1] =
+            str_of(arena_printf(a, "%.*s:%.*s", STR_ARG(workspace), (int)digest.len - 7, digest.ptr + 7));
+        crypto_sha256_hex_parts(parts, ARRAY_LEN(parts), def->digest);
+    }
+}

@@ -23,6 +23,10 @@ extern "C" {
     X(ERR_NOT_FOUND, "not_found", 404, false, "Nothing is at this path")                                               \
     X(ERR_RUN_NOT_FOUND, "run_not_found", 404, false, "No such run")                                                   \
     X(ERR_AGENT_NOT_FOUND, "agent_not_found", 404, false, "No such agent")                                             \
+    X(ERR_BUNDLE_NOT_FOUND, "bundle_not_found", 404, false, "No such bundle, or it is not complete")                   \
+    X(ERR_BUNDLE_INCOMPLETE, "bundle_incomplete", 409, false, "Chunks of the bundle are missing, or were replaced")    \
+    X(ERR_BUNDLE_MISMATCH, "bundle_mismatch", 422, false, "The bundle's bytes are not those of its digest")            \
+    X(ERR_BUNDLE_IN_USE, "bundle_in_use", 409, false, "An agent, a run or a schedule uses the bundle")                 \
     X(ERR_KEY_NOT_FOUND, "key_not_found", 404, false, "No such key")                                                   \
     X(ERR_KEY_CHANGED, "key_changed", 409, false, "The key was changed meanwhile")                                     \
     X(ERR_METHOD_NOT_ALLOWED, "method_not_allowed", 405, false, "The path does not take this method")                  \

@@ -126,3 +126,17 @@ struct key keys_upload(struct str shard_prefix, struct str workspace, const char
     snprintf(middle, sizeof middle, "upload:%.*s:%s:%.*s:", STR_ARG(workspace), kind, STR_ARG(upload));
     return join(shard_prefix, middle, name, "");
 }
+
+struct key keys_bundle(struct str shard_prefix, struct str workspace, struct str hex)
+{
+    struct key of = join(shard_prefix, "bundle:", workspace, ":");
+    return join(key_str(&of), "", hex, "");
+}
+
+struct key keys_bundle_chunk(struct str shard_prefix, struct str workspace, struct str hex, unsigned n)
+{
+    char chunk[16];
+    snprintf(chunk, sizeof chunk, ":%u", n);
+    struct key of = keys_bundle(shard_prefix, workspace, hex);
+    return join(key_str(&of), chunk, STR_NONE, "");
+}

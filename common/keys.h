@@ -38,8 +38,11 @@ struct key keys_ctl(struct str shard_prefix, struct str incarnation); /* ctl:INC
 struct key keys_due(struct str shard_prefix);                         /* due, a channel: a new earliest delayed run */
 struct key keys_quota(struct str shard_prefix, struct str key_id);    /* quota:KEY: of its rate limit */
 struct key keys_hook_wake(struct str shard_prefix);                   /* hookw, a channel: a delivery is due */
-struct key keys_signing_secret(struct str global_prefix);             /* secret */
-struct key keys_version(struct str global_prefix);                    /* keyver: raised with each change of a key */
-struct key keys_news(struct str global_prefix);                       /* keynews, a channel */
+struct key keys_bundle(struct str shard_prefix, struct str workspace, struct str hex); /* bundle:WS:HEX */
+/* bundle:WS:HEX:N, the n-th chunk of its archive */
+struct key keys_bundle_chunk(struct str shard_prefix, struct str workspace, struct str hex, unsigned n);
+struct key keys_signing_secret(struct str global_prefix); /* secret */
+struct key keys_version(struct str global_prefix);        /* keyver: raised with each change of a key */
+struct key keys_news(struct str global_prefix);           /* keynews, a channel */
 
 #endif

@@ -34,6 +34,12 @@
     X(LIMIT_COMMAND, 256, "words", "an agent's command")                                                               \
     X(LIMIT_AGENT_VERSIONS, 100, "versions", "kept versions of an agent")                                              \
     X(LIMIT_AGENTS, 1000, "agents", "agents of a workspace")                                                           \
+    X(LIMIT_BUNDLE, 67108864, "bytes", "a bundle's archive")                                                           \
+    X(LIMIT_BUNDLE_CHUNK, 524288, "bytes", "a chunk of a bundle")                                                      \
+    X(LIMIT_BUNDLE_UNPACKED, 536870912, "bytes", "the files of a bundle")                                              \
+    X(LIMIT_BUNDLE_FILES, 20000, "entries", "files, folders and links of a bundle")                                    \
+    X(LIMIT_BUNDLE_PATH, 1024, "bytes", "a path in a bundle")                                                          \
+    X(LIMIT_BUNDLES, 1000, "bundles", "bundles of a workspace, those that expire included")                            \
     X(LIMIT_SECRET, 16384, "bytes", "a secret's value")                                                                \
     X(LIMIT_STORAGE_NAME, 128, "bytes", "the name of what is stored")                                                  \
     X(LIMIT_UPLOAD_ID, 64, "bytes", "the id of an upload")                                                             \

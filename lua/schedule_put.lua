@@ -36,7 +36,7 @@
 -- REPLY
 --   created      int   1: it is new
 --   fields       flat  as schedule_get's
--- ERRORS schedule_exists schedule_changed limit_exceeded agent_not_found
+-- ERRORS schedule_exists schedule_changed limit_exceeded agent_not_found bundle_not_found
 
 local key = k.schedule(ws, name)
 local old = schedule_read(ws, name, {'def', 'paused'})
@@ -51,6 +51,9 @@ if not old and redis.call('ZCARD', k.schedules(ws)) >= max_schedules then
 end
 if def_digest == '' and redis.call('EXISTS', k.agent(ws, agent)) == 0 then
   return {'agent_not_found'}
+end
+if not def_ready(ws, def_fields) then
+  return {'bundle_not_found'}
 end
 
 if #def_fields > 0 then

@@ -35,7 +35,7 @@
 --   run          str   the run's id (the first one's when replayed)
 --   status       str   as first answered
 --   replayed     int   1 when the Idempotency-Key was known
--- ERRORS agent_not_found run_not_found parent_stopped idempotency_mismatch queue_full queue_draining quota_exceeded limit_exceeded concurrency_limit dependency_not_found dependency_cycle not_dead_letter forbidden webhook_not_found
+-- ERRORS agent_not_found bundle_not_found run_not_found parent_stopped idempotency_mismatch queue_full queue_draining quota_exceeded limit_exceeded concurrency_limit dependency_not_found dependency_cycle not_dead_letter forbidden webhook_not_found
 
 local own_hook, again
 for i = 1, #fields, 2 do

@@ -1,12 +1,14 @@
 #!lua flags=allow-oom
--- sweep: removes ended runs whose retention is over; or only their events (member `e:ID`) or result (`r:ID`), where those are kept for a shorter time.
--- INCLUDE keys time run stream def remove
+-- sweep: removes ended runs whose retention is over; or only their events (member `e:ID`) or result (`r:ID`), where those are kept for a shorter time. And bundles that nobody has named for a day.
+-- INCLUDE keys time run stream def remove bundle
 -- ARGV
 --   max    int
 -- REPLY
 --   swept  int
 --   more   int
 -- ERRORS
+
+local BUNDLES_MAX = 4 -- each has up to 128 chunks
 
 -- A reader is told by a gap up to droppedTo; the record keeps its counts. An empty stream with the same last id takes the place of the one that goes: to trim it would free every entry here and now.
 local function drop_events(run)
@@ -37,4 +39,8 @@ for _, member in ipairs(due) do
     run_remove(r)
   end
 end
-return {'ok', #due, #due == max and 1 or 0}
+local idle = redis.call('ZRANGEBYSCORE', k.bundledue, '-inf', now_ms, 'LIMIT', 0, BUNDLES_MAX)
+for _, named in ipairs(idle) do
+  bundle_remove(string.match(named, BUNDLE_NAMED))
+end
+return {'ok', #due, (#due == max or #idle == BUNDLES_MAX) and 1 or 0}

@@ -2,7 +2,7 @@
 local DEF_FIELDS = {'queue', 'source', 'executor', 'tags', 'needs', 'slots', 'startWithinMs', 'concurrency', 'rate'} -- what is decided at submission; the rest is read when it is needed
 local REQS_MAX, GRAPH_MAX, ANCESTORS_MAX = 256, 256, 64
 
--- The definition: inline, by digest (a rerun), or the named agent's newest. nil: there is none.
+-- The definition: inline, by digest (a rerun), or the named agent's newest. nil: there is none, or (the code behind it) not the bundle that it names.
 local function submit_definition(o)
   if o.def_digest == '' then
     o.version = redis.call('HGET', k.agent(o.ws, o.agent), 'latest')
@@ -16,6 +16,9 @@ local function submit_definition(o)
     o.version = '0'
   end
   local def = {}
+  if not def_ready(o.ws, o.def_fields) then
+    return nil, 'bundle_not_found'
+  end
   if #o.def_fields > 0 then
     for i = 1, #o.def_fields, 2 do
       def[o.def_fields[i]] = o.def_fields[i + 1]
@@ -177,9 +180,9 @@ local function run_submit(o)
       return {'ok', first, status, 1}
     end
   end
-  local def = submit_definition(o)
+  local def, missing = submit_definition(o)
   if not def then
-    return {'agent_not_found'}
+    return {missing or 'agent_not_found'}
   end
   local redrive = o.redrive or '' -- taken out in the same step, so that two redrives give one run
   if redrive ~= '' then
