@@ -79,14 +79,26 @@ const struct command cli_commands[] = {
      cmd_bulk},
     {"logs", "ID", "show the tail of a run's standard error (100 lines; --lines up to 1000)",
      "Examples:\n  errand logs ID\n  errand logs ID --lines 20\n", cmd_logs},
-    {"agents", "list | show NAME | put FILE | delete NAME", "the registered agents",
+    {"agents",
+     "list | show NAME | put FILE | push DIR | versions NAME | rollback NAME [VERSION] | export NAME FILE |\n"
+     "       import FILE | delete NAME",
+     "the registered agents",
      "put registers a definition, or a new version of it. A \"workdir\" in the file that is not absolute is taken "
      "from\n"
      "the file's own folder. A run keeps the version it was submitted with.\n\n"
+     "push packs a folder, uploads what the workspace does not have of it, and registers the folder's agent.json with\n"
+     "that code: runners fetch it. Left out: .git, .errand, and what .errandignore says, which has patterns like\n"
+     ".gitignore's, one a line (*, ?, **, a / at the end for folders, ! to take back, # for comments; no [a-z]).\n"
+     "The same files give the same digest, wherever they are. A push that was interrupted goes on where it was.\n\n"
+     "rollback registers an earlier version's definition again, as the newest one (default: the one before the\n"
+     "newest). export writes definition and code into a file, import registers them from it, also elsewhere.\n\n"
      "Examples:\n"
      "  errand agents list\n"
      "  errand agents put examples/hello/agent.json\n"
+     "  errand agents push examples/repo-report --name report\n"
      "  errand agents show hello --json\n"
+     "  errand agents rollback report\n"
+     "  errand agents export report report.tar && errand agents import report.tar --url https://errand.example.com\n"
      "  errand agents delete hello\n",
      cmd_agents},
     {"schedules", "list | show NAME | put [FILE] | delete NAME | pause NAME | resume NAME | trigger NAME",

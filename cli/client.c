@@ -150,8 +150,10 @@ static struct curl_slist *header_list(const struct client *c, const struct reque
     struct curl_slist *list = curl_slist_append(NULL, "Expect:");
     if (c->auth)
         list = curl_slist_append(list, c->auth);
-    if (r && r->body.ptr)
-        list = curl_slist_append(list, "Content-Type: application/json");
+    if (r && r->body.ptr) {
+        snprintf(line, sizeof(line), "Content-Type: %s", r->content_type ? r->content_type : "application/json");
+        list = curl_slist_append(list, line);
+    }
     if (r && r->idempotency_key) {
         snprintf(line, sizeof(line), "Idempotency-Key: %s", r->idempotency_key);
         list = curl_slist_append(list, line);

@@ -33,8 +33,9 @@ bool client_has_key(const struct client *c);
 
 struct request {
     const char *method;
-    const char *path; /* with its query, percent-encoded */
-    struct str body;  /* JSON; {NULL, 0} for none */
+    const char *path;         /* with its query, percent-encoded */
+    struct str body;          /* JSON; {NULL, 0} for none */
+    const char *content_type; /* of the body; NULL: JSON */
     const char *
         idempotency_key; /* NULL for none; a POST without one is not repeated once it may have arrived, unless it is repeatable */
     int64_t timeout_ms; /* for the answer; 0: 30 s */

@@ -1,4 +1,7 @@
 /* errand agents: the registered definitions. */
+#include <stdlib.h>
+
+#include "cli/agents_code.h"
 #include "cli/ask.h"
 #include "cli/definition.h"
 #include "common/limits.h"
@@ -57,6 +60,103 @@ static int put(struct cli *cli, const struct command *command, const char *file,
     return status;
 }
 
+/* ---- versions ---- */
+
+static void version_row(struct table *t, const struct json *v)
+{
+    table_addf(t, "%lld", (long long)json_number(v, "version", 0));
+    table_add(t, json_text(v, "executor"));
+    table_add(t, json_text(v, "updatedAt"));
+    table_add(t, json_text(v, "bundle"));
+}
+
+static int versions(struct cli *cli, const char *name)
+{
+    static const char *const head[] = {"VERSION", "EXECUTOR", "STORED", "BUNDLE"};
+    struct strbuf path;
+    strbuf_init(&path, 8192);
+    strbuf_addz(&path, "/v1/agents/");
+    url_encode(&path, str_of(name));
+    strbuf_addz(&path, "/versions");
+    int status = ask_list(cli, &(struct listing){.path = path.ptr,
+                                                 .member = "versions",
+                                                 .head = head,
+                                                 .columns = ARRAY_LEN(head),
+                                                 .status_column = SIZE_MAX,
+                                                 .row = version_row});
+    strbuf_done(&path);
+    return status;
+}
+
+/* The version before the newest; 0 when there is none. */
+static void take_previous(struct cli *cli, void *ctx, const struct json *answer)
+{
+    const struct json *list = json_get(answer, "versions");
+    (void)cli;
+    if (list && list->type == JSON_ARRAY && list->child && list->child->next)
+        *(int64_t *)ctx = json_number(list->child->next, "version", 0);
+}
+
+static int rollback(struct cli *cli, const struct command *command, const char *name, const char *word)
+{
+    int64_t version = 0;
+    char body[64], *end = NULL;
+    if (word) {
+        version = strtoll(word, &end, 10);
+        if (*end || version < 1 || version > INT32_MAX)
+            return cli_usage_error(command, "'%s' is no version; 'errand agents versions %s' lists them", word, name);
+    } else {
+        int status =
+            ask(cli, &(struct question){.method = "GET", .prefix = "/v1/agents/", .name = name, .suffix = "/versions"},
+                take_previous, &version);
+        if (status != EXIT_OK)
+            return status;
+        if (version == 0) {
+            cli_say("%s has one version only", name);
+            return EXIT_USAGE;
+        }
+    }
+    snprintf(body, sizeof(body), "{\"version\":%lld}", (long long)version);
+    return call(cli, "POST", name, str_of(body), "/rollback", print_put);
+}
+
+/* ---- the command ---- */
+
+enum verb { LIST, SHOW, PUT, PUSH, VERSIONS, ROLLBACK, EXPORT, IMPORT, DELETE, VERBS };
+
+static const struct {
+    const char *name, *needs;
+    size_t least, most; /* words behind it */
+} verbs[VERBS] = {
+    [LIST] = {"list", "nothing", 0, 0},
+    [SHOW] = {"show", "a NAME", 1, 1},
+    [PUT] = {"put", "a FILE", 1, 1},
+    [PUSH] = {"push", "a DIR", 1, 1},
+    [VERSIONS] = {"versions", "a NAME", 1, 1},
+    [ROLLBACK] = {"rollback", "a NAME", 1, 2},
+    [EXPORT] = {"export", "a NAME and a FILE", 2, 2},
+    [IMPORT] = {"import", "a FILE", 1, 1},
+    [DELETE] = {"delete", "a NAME", 1, 1},
+};
+
+static int delete_agent(struct cli *cli, const char *name)
+{
+    int status = call(cli, "DELETE", name, STR_NONE, "", NULL);
+    if (status == EXIT_OK && cli->json)
+        printf("{\"deleted\":true}\n");
+    else if (status == EXIT_OK)
+        printf("%s deleted\n", name);
+    return status;
+}
+
+static int show(struct cli *cli, const char *name, int64_t version)
+{
+    char query[48] = "";
+    if (version)
+        snprintf(query, sizeof(query), "?version=%lld", (long long)version);
+    return call(cli, "GET", name, STR_NONE, query, ask_print);
+}
+
 int cmd_agents(struct cli *cli, const struct command *command, int argc, char **argv)
 {
     const char *name = NULL;
@@ -66,40 +166,50 @@ int cmd_agents(struct cli *cli, const struct command *command, int argc, char **
          .type = OPTION_STRING,
          .target = &name,
          .value = "NAME",
-         .help = "put: the name to register it under (default: the file's)"},
+         .help = "put, push, import: the name to register it under (default: the file's)"},
         {.name = "version",
          .type = OPTION_INT,
          .target = &version,
          .value = "N",
-         .help = "show: this version (default: the newest)",
+         .help = "show, export: this version (default: the newest)",
          .min = 1,
          .max = INT32_MAX},
     };
-    const char *words[2] = {0};
-    struct options o = {.table = table, .count = ARRAY_LEN(table), .words = words, .words_max = 2};
+    const char *words[3] = {0}, *names[VERBS];
+    struct options o = {.table = table, .count = ARRAY_LEN(table), .words = words, .words_max = 3};
     int status;
     if (!cli_options(cli, command, &o, 0, argc, argv, &status))
         return status;
-    const char *verb = words[0] ? words[0] : "list";
-    static const char *const verbs[] = {"list", "show", "put", "delete"};
-    char query[48] = "";
-    if (strcmp(verb, "list") == 0)
-        return words[1] ? cli_usage_error(command, "unexpected '%s'", words[1]) : list(cli);
-    if (ask_verb(command, verb, verbs, ARRAY_LEN(verbs)) == ARRAY_LEN(verbs))
+    for (size_t i = 0; i < VERBS; i++)
+        names[i] = verbs[i].name;
+    size_t given = o.word_count > 0 ? o.word_count - 1 : 0;
+    enum verb verb = words[0] ? (enum verb)ask_verb(command, words[0], names, VERBS) : LIST;
+    if (verb == VERBS)
         return EXIT_USAGE;
-    if (!words[1])
-        return cli_usage_error(command, "%s needs %s", verb, strcmp(verb, "put") == 0 ? "a FILE" : "a NAME");
-    if (strcmp(verb, "put") == 0)
+    if (given > verbs[verb].most)
+        return cli_usage_error(command, "unexpected '%s'", words[verbs[verb].most + 1]);
+    if (given < verbs[verb].least)
+        return cli_usage_error(command, "%s needs %s", verbs[verb].name, verbs[verb].needs);
+    switch (verb) {
+    case SHOW:
+        return show(cli, words[1], version);
+    case PUT:
         return put(cli, command, words[1], name);
-    if (strcmp(verb, "show") == 0) {
-        if (version)
-            snprintf(query, sizeof(query), "?version=%lld", (long long)version);
-        return call(cli, "GET", words[1], STR_NONE, query, ask_print);
+    case PUSH:
+        return agents_push(cli, command, words[1], name);
+    case VERSIONS:
+        return versions(cli, words[1]);
+    case ROLLBACK:
+        return rollback(cli, command, words[1], words[2]);
+    case EXPORT:
+        return agents_export(cli, words[1], version, words[2]);
+    case IMPORT:
+        return agents_import(cli, command, words[1], name);
+    case DELETE:
+        return delete_agent(cli, words[1]);
+    case LIST:
+    case VERBS:
+        break;
     }
-    status = call(cli, "DELETE", words[1], STR_NONE, "", NULL);
-    if (status == EXIT_OK && cli->json)
-        printf("{\"deleted\":true}\n");
-    else if (status == EXIT_OK)
-        printf("%s deleted\n", words[1]);
-    return status;
+    return list(cli);
 }

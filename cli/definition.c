@@ -27,58 +27,87 @@ static bool resolve_workdir(const char *file, struct str workdir, char ret_path[
     return true;
 }
 
-static bool write_definition(const char *path, const struct json *root, const char *name, struct strbuf *out)
+/* What becomes of a workdir; false after a complaint. bundled: the folder will be somewhere else. */
+static bool write_workdir(const char *path, struct str workdir, bool bundled, struct json_writer *w)
+{
+    char absolute[PATH_MAX];
+    bool relative = workdir.len > 0 && workdir.ptr[0] != '/';
+    if (relative && bundled) {
+        cli_say("%s: workdir \"%.*s\" is not absolute; an agent with a bundle needs none, it is in its own folder",
+                path, STR_ARG(workdir));
+        return false;
+    }
+    if (relative && strcmp(path, "-") == 0) {
+        cli_say("a definition from standard input needs an absolute workdir");
+        return false;
+    }
+    if (relative && !resolve_workdir(path, workdir, absolute))
+        return false;
+    json_key(w, "workdir");
+    json_str(w, relative ? str_of(absolute) : workdir);
+    return true;
+}
+
+static bool write_definition(const char *path, const struct json *root, const char *name, const char *bundle,
+                             struct strbuf *out)
 {
     struct json_writer w;
+    bool bundled = bundle || json_get(root, "bundle");
     json_writer_init(&w, out);
     json_object_begin(&w);
     if (name)
         json_kv_str(&w, "name", str_of(name));
     for (const struct json *m = root->child; m; m = m->next) {
-        bool relative =
-            str_eqz(m->key, "workdir") && m->type == JSON_STRING && m->string.len > 0 && m->string.ptr[0] != '/';
-        char absolute[PATH_MAX];
-        if (name && str_eqz(m->key, "name"))
+        if ((name && str_eqz(m->key, "name")) || (bundle && str_eqz(m->key, "bundle")))
             continue;
-        if (relative && strcmp(path, "-") == 0) {
-            cli_say("a definition from standard input needs an absolute workdir");
-            return false;
+        if (str_eqz(m->key, "workdir") && m->type == JSON_STRING) {
+            if (!write_workdir(path, m->string, bundled, &w))
+                return false;
+            continue;
         }
-        if (relative && !resolve_workdir(path, m->string, absolute))
-            return false;
         json_key_str(&w, m->key);
-        if (relative)
-            json_str(&w, str_of(absolute));
-        else
-            json_raw(&w, m->raw);
+        json_raw(&w, m->raw);
     }
+    if (bundle)
+        json_kv_str(&w, "bundle", str_of(bundle));
     json_object_end(&w);
     return true;
 }
 
-bool definition_read(const char *path, const char *name, struct strbuf *out, char *ret_name, size_t name_cap)
+bool definition_write(const char *file, struct str text, const char *name, const char *bundle, struct strbuf *out,
+                      char *ret_name, size_t name_cap)
 {
-    size_t len = 0;
-    char *text = cli_read_file(path, LIMIT_DEFINITION, &len);
-    if (!text)
-        return false;
     struct arena arena;
     arena_init(&arena, 16U << 20);
     struct json *root = NULL;
     const char *why = NULL;
     bool ok = false;
-    if (json_parse(&arena, (struct str){text, len}, LIMIT_JSON_DEPTH, 2, &root, &why) != ERR_OK)
-        cli_say("%s is not valid JSON: %s", path, why ? why : "it can't be read");
+    if (json_parse(&arena, text, LIMIT_JSON_DEPTH, 2, &root, &why) != ERR_OK)
+        cli_say("%s is not valid JSON: %s", file, why ? why : "it can't be read");
     else if (root->type != JSON_OBJECT)
-        cli_say("%s is no agent definition: it has to be a JSON object", path);
+        cli_say("%s is no agent definition: it has to be a JSON object", file);
     else
-        ok = write_definition(path, root, name, out);
+        ok = write_definition(file, root, name, bundle, out);
     if (ok) {
         struct str found = name ? str_of(name) : json_text(root, "name");
         snprintf(ret_name, name_cap, "%.*s", (int)(found.len < name_cap ? found.len : name_cap - 1),
                  found.ptr ? found.ptr : "");
     }
     arena_done(&arena);
+    return ok;
+}
+
+bool definition_read_bundled(const char *path, const char *name, const char *bundle, struct strbuf *out, char *ret_name,
+                             size_t name_cap)
+{
+    size_t len = 0;
+    char *text = cli_read_file(path, LIMIT_DEFINITION, &len);
+    bool ok = text && definition_write(path, (struct str){text, len}, name, bundle, out, ret_name, name_cap);
     free(text);
     return ok;
+}
+
+bool definition_read(const char *path, const char *name, struct strbuf *out, char *ret_name, size_t name_cap)
+{
+    return definition_read_bundled(path, name, NULL, out, ret_name, name_cap);
 }

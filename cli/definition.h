@@ -10,4 +10,11 @@
 MUST_CHECK bool definition_read(const char *path, const char *name, struct strbuf *out, char *ret_name,
                                 size_t name_cap);
 
+/* The same for an agent that is pushed with its code: `bundle` takes the place of what the file says of it, and a workdir that is not absolute is refused, for the folder will be somewhere else. */
+MUST_CHECK bool definition_read_bundled(const char *path, const char *name, const char *bundle, struct strbuf *out,
+                                        char *ret_name, size_t name_cap);
+/* The same of a definition's text. file: what messages call it. bundle: NULL keeps what it says. */
+MUST_CHECK bool definition_write(const char *file, struct str text, const char *name, const char *bundle,
+                                 struct strbuf *out, char *ret_name, size_t name_cap);
+
 #endif
