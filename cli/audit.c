@@ -52,8 +52,8 @@ void audit_scan(struct audit *a, const char *start, void (*fn)(struct audit *a, 
 /* Runs, and what uses definitions or has counters of its own. */
 static void first_look(struct audit *a, const char *const *paths, size_t n)
 {
-    const char *ids[AUDIT_BATCH];
-    size_t found = 0;
+    const char *ids[AUDIT_BATCH], *defs[AUDIT_BATCH];
+    size_t found = 0, defs_len = 0;
     for (size_t i = 0; i < n; i++) {
         const char *path = paths[i];
         if (strncmp(path, "run:", 4) == 0 && !strchr(path + 4, ':'))
@@ -65,8 +65,11 @@ static void first_look(struct audit *a, const char *const *paths, size_t n)
         else if (strncmp(path, "use:", 4) == 0)
             audit_counters_use(a, path);
         else if (strncmp(path, "def:", 4) == 0)
-            audit_counters_def(a, path);
+            defs[defs_len++] = path;
+        else if (strncmp(path, "bundle:", 7) == 0)
+            audit_counters_bundle(a, path);
     }
+    audit_counters_defs(a, defs, defs_len);
     audit_runs(a, ids, found);
 }
 
@@ -93,7 +96,7 @@ enum err audit_shard(redisContext *c, struct str prefix, const struct audit_opti
     arena_init(&a.work, WORK_MAX);
     arena_init(&a.names, WORK_MAX);
     audit_counters_begin(&a);
-    audit_scan(&a, "[adrsu]", first_look);
+    audit_scan(&a, "[abdrsu]", first_look);
     audit_counters_end(&a);
     audit_runs_doubted(&a);
     audit_scan(&a, "", audit_keys);

@@ -1,7 +1,8 @@
 /* The counters: what the scripts count one by one, counted here over all runs.
  *
  * a->counters holds, by name, what was counted: queued:Q, scheduled:Q, active:Q (runs), reqn:REQ (waiting runs), waiting:WS (runs), bytes:WS, def:DIGEST
- * (users). What Redis says is taken from that; what is left over is a finding. Every change of a run changes one of the watched keys. */
+ * and bundle:WS:HEX
+ * (users). What Redis says is taken from that; what is left over is a finding. Every change of a run changes one of the watched keys, and so does every change of what bundles take. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -13,7 +14,7 @@ void audit_counters_begin(struct audit *a)
 {
     a->watching = true;
     (void)ASK(a, "WATCH", audit_key(a, "queued"), audit_key(a, "scheduled"), audit_key(a, "active"),
-              audit_key(a, "reqn"), audit_key(a, "retain"));
+              audit_key(a, "reqn"), audit_key(a, "retain"), audit_key(a, "bundledue"));
     audit_release(a);
 }
 
@@ -84,9 +85,28 @@ void audit_counters_use(struct audit *a, const char *path)
     add(a, audit_text(a, "bytes:%s", ws), 0);
 }
 
-void audit_counters_def(struct audit *a, const char *path)
+/* Each is a user of the bundle that it names. */
+void audit_counters_defs(struct audit *a, const char *const *paths, size_t n)
 {
+    for (size_t i = 0; i < n; i++)
+        SEND(a, "HGET", audit_key(a, "%s", paths[i]), "bundle");
+    for (size_t i = 0; i < n; i++) {
+        const char *bundle = reply_text(audit_reply(a));
+        add(a, paths[i], 0);
+        if (*bundle && first_time(a, paths[i]))
+            add(a, audit_text(a, "bundle:%s", bundle), 1);
+    }
+}
+
+void audit_counters_bundle(struct audit *a, const char *path)
+{
+    const char *parts[4];
+    audit_split(a, path, ARRAY_LEN(parts), parts);
+    if (*parts[3] || !first_time(a, path))
+        return; /* a chunk; its bundle counts */
     add(a, path, 0);
+    const redisReply *r = ASK(a, "HMGET", audit_key(a, "%s", path), "bytes");
+    add(a, audit_text(a, "bytes:%s", parts[1]), number_of(reply_item(r, 0)));
 }
 
 /* What Redis says is taken from what was counted. */
@@ -162,6 +182,7 @@ void audit_counters_end(struct audit *a)
     take_fields(a, "waiting:", "use:", "waiting");
     take_fields(a, "bytes:", "use:", "bytes");
     take_fields(a, "def:", "def:", "refs");
+    take_fields(a, "bundle:", "bundle:", "refs");
     tell_rest(a, "queued:", "queued", "runs", true);
     tell_rest(a, "scheduled:", "scheduled", "runs", true);
     tell_rest(a, "active:", "active", "runs", true);
@@ -169,4 +190,5 @@ void audit_counters_end(struct audit *a)
     tell_rest(a, "waiting:", "use:", "waiting runs", false);
     tell_rest(a, "bytes:", "use:", "bytes", false);
     tell_rest(a, "def:", "def:", "users", false);
+    tell_rest(a, "bundle:", "bundle:", "users", false);
 }

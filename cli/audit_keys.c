@@ -431,6 +431,8 @@ static const char *type_of(const struct kind *kind, const char *const *parts)
                   {"env", "string"},    {"children", "zset"}, {"dependents", "set"}};
     if (kind->type)
         return kind->type;
+    if (strcmp(kind->name, "bundle") == 0)
+        return audit_bundle_type(parts);
     for (size_t i = 0; i < ARRAY_LEN(of_run); i++) {
         if (strcmp(parts[2], of_run[i].part) == 0)
             return of_run[i].type;
@@ -445,7 +447,7 @@ struct looked {
 
 static const struct kind *kind_of(const char *name)
 {
-    const struct kind *const tables[] = {audit_kinds, audit_gate_kinds, audit_hook_kinds};
+    const struct kind *const tables[] = {audit_kinds, audit_gate_kinds, audit_hook_kinds, audit_bundle_kinds};
     for (size_t t = 0; t < ARRAY_LEN(tables); t++) {
         for (const struct kind *kind = tables[t]; kind->name; kind++) {
             if (strcmp(kind->name, name) == 0)

@@ -21,11 +21,12 @@ void audit_events_read(struct audit *a, const struct run *run);
 void audit_counters_begin(struct audit *a);
 /* Counts a run; for its first time only. */
 void audit_counters_run(struct audit *a, const struct run *run);
-/* An agent, a schedule, a use:WS, a definition that is there: the count of its users is one of those compared. */
+/* An agent, a schedule, a use:WS, definitions, a bundle (or a chunk of one) that are there: the count of its users, or its bytes, is one of those compared. */
 void audit_counters_agent(struct audit *a, const char *path);
 void audit_counters_schedule(struct audit *a, const char *path);
 void audit_counters_use(struct audit *a, const char *path);
-void audit_counters_def(struct audit *a, const char *path);
+void audit_counters_defs(struct audit *a, const char *const *paths, size_t n);
+void audit_counters_bundle(struct audit *a, const char *path);
 /* Compares. */
 void audit_counters_end(struct audit *a);
 
@@ -40,8 +41,9 @@ struct kind {
     /* Looks at its members; NULL for none. */
     void (*walk)(struct audit *a, const char *path, const char *const *parts);
 };
-/* Each ends with an empty row. */
-extern const struct kind audit_kinds[], audit_gate_kinds[], audit_hook_kinds[];
+/* Each ends with an empty row. The type of a bundle's key is said by its path (audit_bundle_type). */
+extern const struct kind audit_kinds[], audit_gate_kinds[], audit_hook_kinds[], audit_bundle_kinds[];
+const char *audit_bundle_type(const char *const *parts);
 /* A batch of keys of any kind. */
 void audit_keys(struct audit *a, const char *const *paths, size_t n);
 

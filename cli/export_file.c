@@ -56,7 +56,10 @@ enum err export_write(struct str definition, struct str archive, struct strbuf *
 static bool read_content(struct archive *a, int64_t size, struct strbuf *out)
 {
     char *to = strbuf_grow(out, (size_t)size);
-    return to && archive_read_data(a, to, (size_t)size) == size;
+    if (!to || archive_read_data(a, to, (size_t)size) != size)
+        return false;
+    out->len += (size_t)size;
+    return true;
 }
 
 static const char *read_entry(struct archive *a, struct archive_entry *entry, struct export_file *f)
