@@ -1,4 +1,5 @@
 """Who may do what: each route, with each kind of credential and each scope; and that nothing of another workspace is told from nothing at all."""
+import hashlib
 import re
 import statistics
 import time
@@ -12,7 +13,7 @@ from test_keys import bearer, make
 
 pytestmark = pytest.mark.root_key
 
-RUN, NOBODY = "00000000-0000-4000-8000-000000000000", "0123456789abcdef"
+RUN, NOBODY, NO_BUNDLE = "00000000-0000-4000-8000-000000000000", "0123456789abcdef", "sha256:" + "0" * 64
 
 # operationId → the scope it needs: the test's own word, beside the route table. "": any valid key. None: no API key at all.
 SCOPES = {
@@ -21,6 +22,8 @@ SCOPES = {
     "stopRun": "runs:stop", "deleteRun": "runs:delete",
     "putAgent": "agents:write", "deleteAgent": "agents:write", "getAgent": "agents:read", "listAgents": "agents:read",
     "listArtifacts": "storage:read", "getArtifact": "storage:read", "putArtifact": "storage:write", "deleteArtifact": "storage:write",
+    "listAgentVersions": "agents:read", "rollbackAgent": "agents:write", "beginBundle": "agents:write", "listBundles": "agents:read", "getBundle": "agents:read", "deleteBundle": "agents:write",
+    "completeBundle": "agents:write", "putBundleChunk": "agents:write", "getBundleChunk": "agents:read",
     "createSchedule": "schedules:write", "putSchedule": "schedules:write", "deleteSchedule": "schedules:write", "pauseSchedule": "schedules:write", "resumeSchedule": "schedules:write",
     "triggerSchedule": "schedules:write", "listSchedules": "schedules:read", "getSchedule": "schedules:read",
     "putSecret": "secrets:write", "deleteSecret": "secrets:write", "listSecrets": "secrets:read", "getSecret": "secrets:read", "rekeySecrets": "workspaces:admin",
@@ -42,9 +45,9 @@ ALIASES = [("POST", "/agents/run-code/start", "submitRun"), ("POST", "/agents/ru
            ("DELETE", "/runs/{id}", "deleteRun"), ("GET", "/runs/{id}/stream", "streamRun"), ("POST", "/runs/{id}/stop", "stopRun")]
 
 
-def filled(path, run=RUN, name="nobody", key=NOBODY, hook=NOBODY, delivery=NOBODY):
+def filled(path, run=RUN, name="nobody", key=NOBODY, hook=NOBODY, delivery=NOBODY, bundle=NO_BUNDLE):
     """A path whose parameters name what is not there, or what is given."""
-    for prefix, value in (("/keys/", key), ("/runs/", run), ("/webhooks/", hook), ("/deliveries/", delivery)):
+    for prefix, value in (("/keys/", key), ("/runs/", run), ("/webhooks/", hook), ("/deliveries/", delivery), ("/bundles/", bundle), ("/chunks/", "0")):
         path = re.sub(rf"({prefix})\{{\w+\}}", rf"\g<1>{value}", path)
     return re.sub(r"\{\w+\}", name, path)
 
@@ -171,7 +174,10 @@ def things_of(api, headers):
     hook = api.post("/v1/webhooks", {"url": "https://127.0.0.1:1/", "events": ["run.error"]}, headers=headers).json()["id"]
     delivery = api.post(f"/v1/webhooks/{hook}/test", headers=headers).json()["deliveryId"]
     assert api.request("PUT", "/v1/artifacts/ours", b"x", headers=headers).status == 201
-    return {"run": run, "name": "ours", "key": key, "hook": hook, "delivery": delivery}
+    bundle = "sha256:" + hashlib.sha256(b"code").hexdigest()
+    assert api.post("/v1/bundles", {"digest": bundle, "bytes": 4}, headers=headers).status == 200 and api.request("PUT", f"/v1/bundles/{bundle}/chunks/0", b"code", headers).status == 204
+    assert api.post(f"/v1/bundles/{bundle}/complete", headers=headers).status == 200
+    return {"bundle": bundle, "run": run, "name": "ours", "key": key, "hook": hook, "delivery": delivery}
 
 
 # What makes or replaces by name what is not there yet: it is made in the caller's own workspace, whatever others have.
@@ -193,7 +199,7 @@ def test_what_another_workspace_has_is_as_if_it_were_not_there(stack):
         if needed is None or "{" not in path or operation in MAKES or needed.startswith(BEYOND):
             continue
         seen += 1
-        bodies = {"sendInput": {"data": 1}, "putKey": {"name": "x", "scopes": ["runs:read"]}, "putWebhook": {"url": "https://example.com/", "events": ["run.error"]}}
+        bodies = {"sendInput": {"data": 1}, "putKey": {"name": "x", "scopes": ["runs:read"]}, "putWebhook": {"url": "https://example.com/", "events": ["run.error"]}, "rollbackAgent": {"version": 1}}
         body = bodies[operation] if operation in bodies else {} if method in ("POST", "PUT") else None
         at, nowhere = filled(path, **theirs), filled(path, run=theirs["run"][:2] + RUN[2:])
         answers = [caller.ask(method, p, key, body) for p in (at, nowhere)]
@@ -201,7 +207,7 @@ def test_what_another_workspace_has_is_as_if_it_were_not_there(stack):
         told = []
         for p, answer in zip((at, nowhere), answers):
             text = answer.body.decode()
-            for value in (p, *theirs.values(), theirs["run"][:2] + RUN[2:], "nobody", NOBODY):
+            for value in (p, *theirs.values(), theirs["run"][:2] + RUN[2:], "nobody", NOBODY, NO_BUNDLE):
                 text = text.replace(value, "")
             told.append((text, {n: v for n, v in answer.headers.items() if n not in ("x-request-id", "content-length", "date")}))
         assert told[0] == told[1], (method, at)

@@ -1,4 +1,5 @@
 """The audit log: what is done is written first, what is refused too; a chain that shows what was changed; exports; what happens to it when nodes die, Redis is full or away, and time goes by."""
+import hashlib
 import json
 import os
 import re
@@ -18,8 +19,8 @@ WEBHOOK = {"url": "https://127.0.0.1:1/", "events": ["run.error"]}
 HELLO = agents.shell("true", name="hello", protocol="text")
 SLEEPER = agents.shell("sleep 60", name="sleeper", protocol="text", graceMs=1000)
 TRUST = {"issuer": "https://ci.example.com", "audience": "errand", "claims": {"repository": "example/app"}, "scopes": ["runs:read"]}
-# What leaves no entry: submits (a run's record says whose it is), and what has credentials of its own (sessions and exchanged tokens leave theirs, see below and test_token.py).
-NOT_AUDITED = {"submitRun", "submitRuns", "submitAndStream", "submitAndWait", "rerunRun", "postEvents", "beginSession", "endSession", "exchangeToken", "putStorage", "deleteStorage"}
+# What leaves no entry: submits (a run's record says whose it is), the chunks of a bundle (the entry of its beginning says whose they are), and what has credentials of its own (sessions and exchanged tokens leave theirs, see below and test_token.py).
+NOT_AUDITED = {"submitRun", "submitRuns", "submitAndStream", "submitAndWait", "rerunRun", "postEvents", "putBundleChunk", "beginSession", "endSession", "exchangeToken", "putStorage", "deleteStorage"}
 
 
 def entries_of(api, ws=None, **query):
@@ -153,6 +154,15 @@ class Deeds:
         self.hook = self.webhook()
         return self.api.post(f"/v1/webhooks/{self.hook}/test").json()["deliveryId"]
 
+    def bundle(self, whole=True):
+        self.made += 1
+        data = f"bundle {self.made}".encode()
+        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        assert self.api.post("/v1/bundles", {"digest": digest, "bytes": len(data)}).status == 200
+        assert self.api.request("PUT", f"/v1/bundles/{digest}/chunks/0", data).status == 204
+        assert not whole or self.api.post(f"/v1/bundles/{digest}/complete").status == 200
+        return digest
+
     def ended(self, agent=HELLO):
         run = self.api.submit(agent)
         self.api.wait(run)
@@ -168,6 +178,10 @@ class Deeds:
             "redriveRun": lambda: (self.ended(agents.shell("exit 1", name="bad", protocol="text")), None),
             "putAgent": lambda: ("other", {**HELLO, "name": "other"}),
             "deleteAgent": lambda: ("other", None),
+            "rollbackAgent": lambda: ("hello", {"version": 1}),
+            "beginBundle": lambda: (None, {"digest": "sha256:" + "0" * 64, "bytes": 1}),
+            "completeBundle": lambda: (self.bundle(whole=False), None),
+            "deleteBundle": lambda: (self.bundle(), None),
             "createSchedule": lambda: (None, {"name": "made", "everyMs": 3600000, "run": {"agent": "hello"}}),
             "putSchedule": lambda: ("put", {"everyMs": 3600000, "run": {"agent": "hello"}}),
             "deleteSchedule": lambda: (self.schedule(), None),
@@ -217,7 +231,7 @@ def test_every_route_that_changes_something_leaves_one_entry(stack):
             continue
         parameter, body = deeds.of(operation)
         before = [e["n"] for e in entries_of(api)]
-        for name in ("{id}", "{name}"):
+        for name in ("{id}", "{name}", "{digest}"):
             path = path.replace(name, str(parameter))
         if "{delivery}" in path:
             path = path.replace("{delivery}", api.get(f"/v1/webhooks/{parameter}/deliveries").json()["deliveries"][0]["id"])
@@ -225,7 +239,7 @@ def test_every_route_that_changes_something_leaves_one_entry(stack):
         assert answer.status in (200, 201, 202, 204), (operation, answer)
         new = [e for e in entries_of(api) if e["n"] not in before]
         assert [(e["what"], e.get("outcome")) for e in new] == [(operation, None)], (operation, new)
-        wanted = parameter or {"bulkRuns": "stop", "createSchedule": "made", "createKey": "fresh", "rekeySecrets": "rekey", "createWebhook": answer.json().get("id")}[operation]
+        wanted = parameter or {"bulkRuns": "stop", "createSchedule": "made", "createKey": "fresh", "rekeySecrets": "rekey", "beginBundle": "sha256:" + "0" * 64, "createWebhook": answer.json().get("id")}[operation]
         assert new[0]["object"] == wanted and new[0]["request"] == answer.headers["x-request-id"]
         looked_at += 1
     assert looked_at >= 19

@@ -36,6 +36,8 @@ static void test_every_key_has_its_name(void **state)
         {keys_bell(p, STR("default")), "bell:default"},
         {keys_ctl(p, STR("inc")), "ctl:inc"},
         {keys_due(p), "due"},
+        {keys_bundle(p, STR("team-a"), STR("00ff")), "bundle:team-a:00ff"},
+        {keys_bundle_chunk(p, STR("team-a"), STR("00ff"), 127), "bundle:team-a:00ff:127"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         assert_memory_equal(rows[i].key.s, "errand:{5}:", 11);
