@@ -27,13 +27,15 @@ static bool resolve_workdir(const char *file, struct str workdir, char ret_path[
     return true;
 }
 
-/* What becomes of a workdir; false after a complaint. bundled: the folder will be somewhere else. */
+/* What becomes of a workdir; false after a complaint. bundled: the folder will be somewhere else, and is where the command starts anyway. */
 static bool write_workdir(const char *path, struct str workdir, bool bundled, struct json_writer *w)
 {
     char absolute[PATH_MAX];
     bool relative = workdir.len > 0 && workdir.ptr[0] != '/';
+    if (relative && bundled && (str_eqz(workdir, ".") || str_eqz(workdir, "./")))
+        return true;
     if (relative && bundled) {
-        cli_say("%s: workdir \"%.*s\" is not absolute; an agent with a bundle needs none, it is in its own folder",
+        cli_say("%s: workdir \"%.*s\" is not absolute, and no folder of the bundle can be named there; leave it out",
                 path, STR_ARG(workdir));
         return false;
     }
