@@ -424,7 +424,7 @@ def test_hostile_export_files_are_refused(cli, api, folder):
     for name, data in {
             "empty": b"", "text": b"hello", "cut": good[:1600], "only the archive": tar_of(("bundle.tar.zst", archive)), "no archive": tar_of(("agent.json", definition)),
             "another archive": tar_of(("agent.json", definition), ("bundle.tar.zst", noise(1000, 2))), "not named": tar_of(("agent.json", plain), ("bundle.tar.zst", archive)),
-            "twice": tar_of(("agent.json", plain), ("agent.json", plain)), "more": tar_of(("agent.json", plain), ("../x", b"x")), "a path": tar_of(("./agent.json", plain)),
+            "twice": tar_of(("agent.json", plain), ("agent.json", plain)), "more": tar_of(("agent.json", plain), ("../x", b"x")), "under another name": tar_of(("agent.json", definition), ("x/bundle.tar.zst", archive)), "a path": tar_of(("./agent.json", plain)),
             "a link": tar_of(("agent.json", b"", link)), "a hard link": tar_of(("agent.json", plain), ("bundle.tar.zst", b"", hard)), "a pipe": tar_of(("agent.json", b"", fifo)),
             "no object": tar_of(("agent.json", b"[1]")), "large": tar_of(("agent.json", b" " * 70000)), "not text": tar_of(("agent.json", definition[:-1] + b"\xff}"), ("bundle.tar.zst", archive)),
             "zstd": subprocess.run(["gzip"], input=good, stdout=subprocess.PIPE, check=True).stdout}.items():
