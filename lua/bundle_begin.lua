@@ -35,7 +35,9 @@ if known[1] ~= fmt(bytes) then
     bundle_remove(ws, hex)
   end
   local clock = redis.call('TIME')
-  redis.call('HSET', key, 'bytes', fmt(bytes), 'chunks', fmt(chunks), 'chunkBytes', fmt(chunk_bytes), 'created', fmt(tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)))
+  local now_us = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
+  -- puts goes on from the time: who verifies an upload that this one takes the place of must not take it for that one.
+  redis.call('HSET', key, 'bytes', fmt(bytes), 'chunks', fmt(chunks), 'chunkBytes', fmt(chunk_bytes), 'created', fmt(math.floor(now_us / 1000)), 'puts', fmt(now_us))
   redis.call('ZADD', k.bundles(ws), 0, hex)
   redis.call('HINCRBY', k.use(ws), 'bytes', fmt(bytes))
 end

@@ -13,7 +13,7 @@
 --   refs        int   definitions that name it
 --   files       int   -1: not said
 --   unpacked    int   -1: not said
---   puts        int   raised with each chunk that is stored
+--   puts        int   raised with each chunk that is stored; another one for each upload
 -- ERRORS bundle_not_found
 
 local b = redis.call('HMGET', k.bundle(ws, hex), 'bytes', 'chunks', 'chunkBytes', 'created', 'done', 'refs', 'files', 'unpacked', 'puts')

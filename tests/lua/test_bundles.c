@@ -31,6 +31,15 @@ static enum err chunk(struct harness *h, const char *hex, int64_t n, const char 
     return sync_bundle_chunk(h, &args, ret_reply);
 }
 
+/* What who verifies it sees before the first chunk. */
+static int64_t puts_of(struct harness *h, const char *hex)
+{
+    const struct script_bundle_get_reply *reply;
+    struct script_bundle_get_args args = {.ws = S("default"), .hex = S(hex)};
+    harness_assert_err(sync_bundle_get(h, &args, &reply), ERR_OK);
+    return reply->puts;
+}
+
 static enum err done(struct harness *h, const char *ws, const char *hex, int64_t puts, bool good)
 {
     struct script_bundle_done_args args = {.ws = S(ws), .hex = S(hex), .puts = puts, .good = good};
@@ -48,7 +57,7 @@ static void store(struct harness *h, const char *hex)
     harness_assert_err(begin_of(h, "default", hex, 15, NULL), ERR_OK);
     harness_assert_err(chunk(h, hex, 0, "0123456789", NULL), ERR_OK);
     harness_assert_err(chunk(h, hex, 1, "01234", NULL), ERR_OK);
-    harness_assert_err(done(h, "default", hex, 2, true), ERR_OK);
+    harness_assert_err(done(h, "default", hex, puts_of(h, hex), true), ERR_OK);
 }
 
 enum { DEF_WORDS = 28 };
@@ -174,13 +183,21 @@ static void test_an_upload_from_end_to_end(void **state)
     assert_true(str_eqz(begun->missing[0], "0") && str_eqz(begun->missing[1], "2"));
     audit_check(h);
     harness_assert_err(sync_bundle_get(h, &get, &got), ERR_OK);
-    assert_int_equal(got->puts, 1);
+    int64_t seen = got->puts;
     assert_int_equal(got->complete, 0);
     /* Verified, but a chunk came meanwhile. */
     harness_assert_err(chunk(h, HEX, 0, "0123456789", NULL), ERR_OK);
-    audit_refuses(h, done(h, "default", HEX, 1, true), ERR_BUNDLE_INCOMPLETE);
+    audit_refuses(h, done(h, "default", HEX, seen, true), ERR_BUNDLE_INCOMPLETE);
     harness_assert_err(chunk(h, HEX, 2, "01234", NULL), ERR_OK);
-    harness_assert_err(done(h, "default", HEX, 3, true), ERR_OK);
+    /* Another upload took its place, with as many chunks. */
+    int64_t before = puts_of(h, HEX);
+    harness_assert_err(begin_of(h, "default", HEX, 24, NULL), ERR_OK);
+    harness_assert_err(begin_of(h, "default", HEX, 25, NULL), ERR_OK);
+    harness_assert_err(chunk(h, HEX, 0, "0123456789", NULL), ERR_OK);
+    harness_assert_err(chunk(h, HEX, 1, "0123456789", NULL), ERR_OK);
+    harness_assert_err(chunk(h, HEX, 2, "01234", NULL), ERR_OK);
+    audit_refuses(h, done(h, "default", HEX, before, true), ERR_BUNDLE_INCOMPLETE);
+    harness_assert_err(done(h, "default", HEX, puts_of(h, HEX), true), ERR_OK);
     harness_assert_err(begin_of(h, "default", HEX, 25, &begun), ERR_OK);
     assert_int_equal(begun->complete, 1);
     harness_assert_err(chunk(h, HEX, 2, "43210", NULL), ERR_OK); /* too late: nothing is written */
@@ -198,10 +215,11 @@ static void test_wrong_bytes_are_thrown_away(void **state)
     harness_assert_err(begin_of(h, "default", HEX, 15, NULL), ERR_OK);
     harness_assert_err(chunk(h, HEX, 0, "0123456789", NULL), ERR_OK);
     harness_assert_err(chunk(h, HEX, 1, "01234", NULL), ERR_OK);
-    harness_assert_err(done(h, "default", HEX, 2, false), ERR_OK);
+    int64_t seen = puts_of(h, HEX);
+    harness_assert_err(done(h, "default", HEX, seen, false), ERR_OK);
     harness_assert_err(begin_of(h, "default", HEX, 15, &begun), ERR_OK);
     assert_int_equal(begun->missing_len, 2);
-    audit_refuses(h, done(h, "default", HEX, 2, true), ERR_BUNDLE_INCOMPLETE); /* who read the old ones */
+    audit_refuses(h, done(h, "default", HEX, seen, true), ERR_BUNDLE_INCOMPLETE); /* who read the old ones */
     audit_check(h);
 }
 
