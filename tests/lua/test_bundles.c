@@ -149,7 +149,7 @@ static enum err put_schedule(struct harness *h, const char *ws, const char *hex)
 static int64_t refs(struct harness *h, const char *hex)
 {
     const char *key = harness_key(h, "bundle:default:%s", hex), *n = harness_hget(h, key, "refs");
-    return !harness_exists(h, key) ? -1 : n ? atoll(n) : 0;
+    return !harness_exists(h, key) ? -1 : n ? strtoll(n, NULL, 10) : 0;
 }
 
 /* When it goes, from now; -1: it stays. */

@@ -137,7 +137,7 @@ static void test_what_is_not_known_is_refused_by_line(void **state)
     char *many = calloc(1, 2 * IGNORE_RULES + 3), *wide = malloc(IGNORE_PATTERN + 1);
     assert_true(many && wide);
     for (int i = 0; i <= IGNORE_RULES; i++)
-        memcpy(many + (ptrdiff_t)2 * i, "a\n", 2);
+        many[(ptrdiff_t)2 * i] = 'a', many[(ptrdiff_t)2 * i + 1] = '\n';
     assert_int_equal(ignore_parse(&a, str_of(many), &g, &why), ERR_INVALID_FIELD);
     memset(wide, 'a', IGNORE_PATTERN + 1);
     assert_int_equal(ignore_parse(&a, (struct str){wide, IGNORE_PATTERN + 1}, &g, &why), ERR_INVALID_FIELD);
