@@ -295,6 +295,67 @@ static void check_executors(struct doctor *d, const struct json *runners)
             "set ERRAND_EXECUTORS of the runners (process executes what a caller sends)");
 }
 
+/* On how many of the runners an executor enforces a capability; capability NULL: how many have the executor. */
+static size_t enforcing(const struct json *runners, struct str executor, struct str capability, bool any)
+{
+    size_t n = 0;
+    for (const struct json *r = runners->child; r; r = r->next) {
+        const struct json *all = json_get(r, "capabilities"), *e = all ? all->child : NULL;
+        while (e && !str_eq(e->key, executor))
+            e = e->next;
+        const struct json *c = e ? e->child : NULL;
+        while (c && !any && !str_eq(c->string, capability))
+            c = c->next;
+        n += e && (any || c);
+    }
+    return n;
+}
+
+/* One line an executor: what it enforces everywhere, and where it does not. Who starts processes on its machine should be able to limit their memory. */
+static void check_executor(struct doctor *d, const struct json *runners, struct str name)
+{
+    static const char *const capabilities[] = {"timeout",
+                                               "process_isolation",
+                                               "network_isolation",
+                                               "network_filtering",
+                                               "filesystem_isolation",
+                                               "memory_limit",
+                                               "cpu_limit",
+                                               "reset",
+                                               "deps_install",
+                                               "deps_uninstall"};
+    char found[1000], title[100];
+    size_t all = enforcing(runners, name, STR_NONE, true);
+    int len = snprintf(found, sizeof found, "enforces");
+    for (size_t i = 0; i < ARRAY_LEN(capabilities); i++) {
+        size_t n = enforcing(runners, name, str_of(capabilities[i]), false);
+        if (n > 0)
+            len += snprintf(found + len, sizeof found - (size_t)len, "%s %s", len > 8 ? "," : "", capabilities[i]);
+        if (n > 0 && n < all)
+            len += snprintf(found + len, sizeof found - (size_t)len, " (on %zu of %zu runners)", n, all);
+    }
+    bool local = str_eqz(name, "process") || str_eqz(name, "sandbox") || str_eqz(name, "pool");
+    bool limits = enforcing(runners, name, STR("memory_limit"), false) == all;
+    snprintf(title, sizeof title, "executor %.*s", (int)(name.len > 32 ? 32 : name.len), name.ptr);
+    verdict(d, limits || !local ? FINE : WARN, title, len > 8 ? found : "enforces nothing",
+            "it can't limit memory on every runner, so agents that ask for that wait: control groups must be delegated "
+            "to runners (docs/operations.md)");
+}
+
+static void check_each_executor(struct doctor *d, const struct json *runners)
+{
+    for (const struct json *r = runners->child; r; r = r->next) {
+        const struct json *all = json_get(r, "capabilities");
+        for (const struct json *e = all ? all->child : NULL; e; e = e->next) {
+            bool seen = false;
+            for (const struct json *before = runners->child; before != r; before = before->next)
+                seen = seen || json_get(json_get(before, "capabilities"), e->key.ptr);
+            if (!seen)
+                check_executor(d, runners, e->key);
+        }
+    }
+}
+
 static void check_runners(struct doctor *d, const struct response *r)
 {
     struct arena arena;
@@ -308,6 +369,8 @@ static void check_runners(struct doctor *d, const struct response *r)
                 "runs wait until there is one: start errand-runner with the same ERRAND_REDIS_URL and ERRAND_PREFIX");
         if (list && list->type == JSON_ARRAY && list->count > 0)
             check_executors(d, list);
+        if (list && list->type == JSON_ARRAY)
+            check_each_executor(d, list);
     }
     arena_done(&arena);
 }

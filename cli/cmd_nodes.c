@@ -8,6 +8,21 @@
 #include "common/limits.h"
 #include "common/vault.h"
 
+/* process (timeout, memory_limit), sandbox (…): what each executor enforces on that machine, as it found out by trying. */
+static void add_enforced(struct table *t, const struct json *capabilities)
+{
+    struct strbuf out;
+    strbuf_init(&out, 65536);
+    for (const struct json *e = capabilities ? capabilities->child : NULL; e; e = e->next) {
+        strbuf_addf(&out, "%s%.*s (", out.len > 0 ? ", " : "", STR_ARG(e->key));
+        for (const struct json *c = e->child; c; c = c->next)
+            strbuf_addf(&out, "%.*s%s", STR_ARG(c->string), c->next ? ", " : "");
+        strbuf_addz(&out, e->child ? ")" : "nothing)");
+    }
+    table_add(t, out.len > 0 ? strbuf_str(&out) : STR("-"));
+    strbuf_done(&out);
+}
+
 static void runner_row(struct table *t, const struct json *r)
 {
     const struct json *draining = json_get(r, "draining");
@@ -22,6 +37,7 @@ static void runner_row(struct table *t, const struct json *r)
     ask_joined(t, json_get(r, "tags"), "-");
     table_add(t, strbuf_str(&age));
     table_add(t, draining && draining->type == JSON_BOOL && draining->boolean ? STR("draining") : STR("live"));
+    add_enforced(t, json_get(r, "capabilities"));
     strbuf_done(&age);
 }
 
@@ -52,7 +68,8 @@ int cmd_runners(struct cli *cli, const struct command *command, int argc, char *
         return ask(cli,
                    &(struct question){.method = "POST", .prefix = "/v1/runners/", .name = words[1], .suffix = "/drain"},
                    print_drained, NULL);
-    static const char *const head[] = {"RUNNER", "ID", "BUSY", "QUEUES", "EXECUTORS", "TAGS", "STARTED", "STATE"};
+    static const char *const head[] = {"RUNNER", "ID",      "BUSY",  "QUEUES",  "EXECUTORS",
+                                       "TAGS",   "STARTED", "STATE", "ENFORCES"};
     return ask_list(cli, &(struct listing){.path = "/v1/runners",
                                            .member = "runners",
                                            .head = head,

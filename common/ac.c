@@ -46,7 +46,7 @@ static uint32_t child_of(const struct ac *a, uint32_t node, unsigned char byte)
 
 static void mark_pair(struct ac *a, unsigned first, unsigned second)
 {
-    unsigned pair = (first << 8) | second;
+    unsigned pair = ac_pair(first, second);
     a->pairs[pair >> 3] |= (unsigned char)(1U << (pair & 7));
 }
 
@@ -66,7 +66,7 @@ static void mark_pairs(struct ac *a, struct str word)
 void ac_add(struct ac *a, struct str word, int32_t value, unsigned char marks)
 {
     uint32_t at = AC_ROOT;
-    PRE(word.len > 0 && value >= 0);
+    PRE(word.len > 0 && value >= 0 && value <= INT16_MAX);
     for (size_t i = 0; i < word.len; i++) {
         unsigned char b = (unsigned char)word.ptr[i];
         uint32_t next = child_of(a, at, b);
@@ -83,7 +83,7 @@ void ac_add(struct ac *a, struct str word, int32_t value, unsigned char marks)
         at = next;
     }
     if (a->nodes[at].word < 0)
-        a->nodes[at].word = value;
+        a->nodes[at].word = (int16_t)value;
     mark_pairs(a, word);
 }
 

@@ -5,7 +5,7 @@
 
 #include "common/err.h"
 
-enum { AC_ROOT = 0 };
+enum { AC_ROOT = 0, AC_PAIRS = 16384 };
 
 struct ac_node {
     uint32_t fail;    /* the longest proper suffix that is a node */
@@ -13,7 +13,7 @@ struct ac_node {
     uint32_t sibling; /* next child of the same parent; 0 none */
     uint32_t dict;    /* the longest proper suffix that is a word; 0 none */
     uint32_t depth;   /* bytes from the root */
-    int32_t word;     /* the value of the word that ends here; -1 none */
+    int16_t word;     /* the value of the word that ends here; -1 none */
     unsigned char byte;
     unsigned char marks; /* or-ed over all words through this node */
 };
@@ -24,17 +24,23 @@ struct ac {
     bool fold; /* letters of words are lower case, those of texts any */
     unsigned char folded[256];
     uint32_t root[256];
-    unsigned char pairs[65536 / 8];
+    unsigned char pairs[AC_PAIRS / 8]; /* which a word may begin with, by ac_pair */
 };
 
 /* node_max: an upper bound of the sum of all words' lengths. ERR_NO_MEMORY. */
 MUST_CHECK enum err ac_new(size_t node_max, bool fold, struct ac **ret_ac);
 /* Takes NULL. */
 void ac_free(struct ac *a);
-/* A word of at least one byte; of two equal words the first one counts (marks add up). value: not negative. */
+/* A word of at least one byte; of two equal words the first one counts (marks add up). value: 0 to INT16_MAX. */
 void ac_add(struct ac *a, struct str word, int32_t value, unsigned char marks);
 /* After the last word, before the first step. ERR_NO_MEMORY. */
 MUST_CHECK enum err ac_finish(struct ac *a);
+
+/* The place of a pair of bytes in the bitmap: some share one, which only makes a place looked at in vain. A quarter of a bit for each pair there is: every attempt has such an automaton. */
+static inline unsigned ac_pair(unsigned first, unsigned second)
+{
+    return ((first << 6) ^ second) % AC_PAIRS;
+}
 
 /* The state after one more byte. */
 static inline uint32_t ac_step(const struct ac *a, uint32_t state, unsigned char byte)
@@ -54,7 +60,7 @@ static inline size_t ac_skip(const struct ac *a, struct str text, size_t at)
 {
     const unsigned char *p = (const unsigned char *)text.ptr;
     for (; at + 1 < text.len; at++) {
-        unsigned pair = ((unsigned)p[at] << 8) | p[at + 1];
+        unsigned pair = ac_pair(p[at], p[at + 1]);
         if (a->pairs[pair >> 3] & (1U << (pair & 7)))
             return at;
     }

@@ -76,6 +76,11 @@ enum { FOR_API = 1, FOR_RUNNER = 2, FOR_BOTH = 3 };
     X(api_base, str, "api-base", FOR_RUNNER, "http://127.0.0.1:7070", 0, 0, "what agents are told as ERRAND_API_BASE") \
     X(work_dir, str, "work-dir", FOR_RUNNER, "", 0, 0,                                                                 \
       "where attempts get their private directories (default: the system's temporary folder)")                         \
+    X(cgroup_root, str, "cgroup-root", FOR_RUNNER, "", 0, 0,                                                           \
+      "path in each control group hierarchy under which attempts get groups (default: the runner's own); none: no "    \
+      "groups")                                                                                                        \
+    X(stats_ms, ms, "stats-ms", FOR_RUNNER, "10000", 100, 3600000,                                                     \
+      "how often a running attempt's use of processor, memory and network is told")                                    \
     X(exec_path, str, "exec-path", FOR_RUNNER, "", 0, 0, "errand-exec (default: beside this program)")                 \
     X(drain_ms, ms, "drain-ms", FOR_BOTH, "30000", 0, 86400000,                                                        \
       "on SIGTERM: how long runs (of a runner) or requests (of an API node) may still take")                           \

@@ -16,7 +16,7 @@
 #include "runner/storage.h"
 #include "runner/workdir.h"
 
-enum { HAND_BACK_GRACE_MS = 2000, ARENA_MAX = 8 << 20, STATS_MS = 10000 };
+enum { HAND_BACK_GRACE_MS = 2000, ARENA_MAX = 8 << 20 };
 
 static const unsigned char edges[ATTEMPT_STATE_COUNT] = {
 #define TO(name) (1 << ATTEMPT_##name)
@@ -306,13 +306,15 @@ void attempt_run(struct attempt *a)
     loop_timer_set(&a->timeout, a->timeout_ms);
     watch_stall(a);
     if (a->executor->measure)
-        loop_timer_set(&a->stats, STATS_MS);
+        loop_timer_set(&a->stats, a->shard->worker->config->stats_ms);
 }
 
 static void on_started(void *ctx, struct str handle)
 {
     struct attempt *a = ctx;
-    metric_observe_us(METRIC_START_SECONDS, clock_mono_us() - a->claimed_us);
+    int64_t took_us = clock_mono_us() - a->claimed_us;
+    metric_observe_us(METRIC_START_SECONDS, took_us);
+    LOG_DEBUG("attempt started", LOG_RUN(a), LOG_I("us", took_us));
     attempt_run(a);
     if (a->spec.stdin_open && a->executor->input)
         input_begin(a);
@@ -354,7 +356,7 @@ static void on_stats_due(void *ctx)
     if (!a->job || a->state != ATTEMPT_RUNNING)
         return;
     a->executor->measure(a->job);
-    loop_timer_set(&a->stats, STATS_MS);
+    loop_timer_set(&a->stats, a->shard->worker->config->stats_ms);
 }
 
 const struct job_events attempt_job_events = {

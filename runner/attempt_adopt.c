@@ -47,6 +47,7 @@ void attempt_on_adopted(void *ctx, struct str env, const char *private)
     a->adopted_env[env.len] = 0;
     a->adopted_env_len = env.len;
     snprintf(a->workdir, sizeof a->workdir, "%s", private);
+    workdirs_hold(&a->shard->worker->workdirs, a->workdir);
     struct str token = variable(a, STR("ERRAND_RUNNER_TOKEN")), password = variable(a, STR("ERRAND_STORAGE_PASSWORD"));
     snprintf(a->token, sizeof a->token, "%.*s", STR_ARG(token));
     if (password.len > 0 && password.len < sizeof a->storage_password && a->shard->storage) {

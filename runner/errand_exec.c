@@ -1,8 +1,9 @@
 /* errand-exec: the last line of "stop means stop". It stands between a runner and an agent, holds the agent's whole process tree as its subreaper, and ends that tree when told to, when the agent's own process ended, and
  * when the runner is gone, however it went. Small and static on purpose: it must outlive everything that can go wrong around it.
  *
- *   errand-exec [--grace-ms N] [--workdir DIR] [--private DIR] [--rlimit-NAME N]… -- CMD ARGS…
+ *   errand-exec [--grace-ms N] [--workdir DIR] [--private DIR] [--cgroup DIR]… [--rlimit-NAME N]… -- CMD ARGS…
  *
+ * Of each control group named the command becomes a member before it is executed; errand-exec itself stays outside, so that what limits or kills the group spares it.
  * --adopt PATH: when the runner is gone, a successor is waited for at that Unix socket for --adopt-ms, before the tree is killed (errand_exec_adopt.h). Further lines from the runner then: `fed` (the agent has all of its
  * input; before that nobody can take it over) and `ack OUT ERR` (bytes of output whose events are stored).
  * The private folder is the runner's to remove; where the runner is gone when the tree is, it is removed here.
@@ -35,6 +36,7 @@
 #include <unistd.h>
 
 #include "runner/errand_exec_adopt.h"
+#include "runner/errand_exec_groups.h"
 #include "runner/errand_exec_tree.h"
 
 #define CONTROL_FD   3
@@ -58,6 +60,8 @@ struct options {
     int64_t adopt_ms;
     char **command;
     struct limit_option limits[8];
+    const char *cgroups[GROUPS_MAX];
+    size_t cgroup_count;
 };
 
 enum state { STARTING, RUNNING, TERMINATING, KILLING, GONE };
@@ -88,6 +92,7 @@ struct start_failure {
 
 static const char USAGE[] =
     "usage: errand-exec [--grace-ms N] [--workdir DIR] [--private DIR] [--adopt PATH] [--adopt-ms N] "
+    "[--cgroup DIR]... "
     "[--rlimit-nofile|core|as|nproc|cpu|fsize|data|stack N]... -- "
     "CMD ARGS...\n"
     "Runs CMD for errand-runner, with a control socket as descriptor 3, and ends its whole process tree.\n";
@@ -123,6 +128,12 @@ static bool parse_option(struct options *o, const char *name, const char *value)
     }
     if (strcmp(name, "--private") == 0) {
         o->private = value;
+        return true;
+    }
+    if (strcmp(name, "--cgroup") == 0) {
+        if (o->cgroup_count == GROUPS_MAX)
+            return false;
+        o->cgroups[o->cgroup_count++] = value;
         return true;
     }
     if (strcmp(name, "--adopt") == 0) {
@@ -533,18 +544,24 @@ static void let_go_of_stdio(void)
 static bool start(struct job *j, const struct options *o)
 {
     int ends[2];
-    if (pipe2(ends, O_CLOEXEC) != 0)
+    struct groups groups;
+    size_t entered;
+    if (!groups_open(o->cgroups, o->cgroup_count, &groups) || pipe2(ends, O_CLOEXEC) != 0)
         return false;
     pid_t self = getpid();
-    pid_t pid = fork();
+    pid_t pid = groups_fork(&groups, &entered);
     if (pid < 0) {
         close(ends[0]);
         close(ends[1]);
         return false;
     }
-    if (pid == 0)
+    if (pid == 0) {
+        if (!groups_enter(&groups, entered))
+            give_up(ends[1], "cgroup");
         become_command(o, ends[1], self);
+    }
     close(ends[1]);
+    groups_close(&groups);
     j->exec_fd = ends[0];
     j->command_pid = pid;
     return true;

@@ -7,8 +7,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "runner/proc_tree.h"
 
 enum {
     READ_SIZE = 65536,
@@ -35,7 +37,8 @@ struct exec_job {
     char control[CONTROL_LINE];
     size_t control_len;
     struct job_exit how;
-    int64_t pid; /* of the command; 0 before it has started */
+    int64_t cpu_us, seen_us; /* of its tree, at the last look, or its start */
+    int64_t pid;             /* of the command; 0 before it has started */
     char message[256];
     int open;              /* handles not closed yet */
     int waiting_eof;       /* pipes not at their end */
@@ -383,6 +386,7 @@ static struct exec_job *job_new(struct loop *l, const struct job_events *events,
     job->events = events;
     job->ctx = ctx;
     job->stop_grace_ms = -1;
+    job->seen_us = clock_mono_us();
     job->process.data = job;
     loop_timer_init(&job->eof_wait, l, on_eof_wait, job);
     loop_timer_init(&job->again, l, on_adopt_again, job);
@@ -616,6 +620,23 @@ struct exec_job *exec_job_adopt(struct loop *l, struct str handle, int64_t out_a
 int64_t exec_job_pid(const struct exec_job *job)
 {
     return job->pid;
+}
+
+void exec_job_measure(struct exec_job *job, struct cgroup *group, struct job_stats *ret)
+{
+    struct proc_usage u;
+    int64_t now_us = clock_mono_us();
+    *ret = (struct job_stats){.cpu_percent = -1, .memory_bytes = -1, .network_rx_bytes = -1, .network_tx_bytes = -1};
+    cgroup_stats(group, ret);
+    if ((ret->cpu_percent >= 0 && ret->memory_bytes >= 0) || job->exited || !proc_tree_usage(job->process.pid, &u))
+        return;
+    if (ret->memory_bytes < 0)
+        ret->memory_bytes = u.memory_bytes;
+    /* Less than before: something that was not waited for has gone, and took its time with it. */
+    if (ret->cpu_percent < 0 && now_us > job->seen_us && u.cpu_us >= job->cpu_us)
+        ret->cpu_percent = 100.0 * (double)(u.cpu_us - job->cpu_us) / (double)(now_us - job->seen_us);
+    job->cpu_us = u.cpu_us;
+    job->seen_us = now_us;
 }
 
 /* From the stored handle: the process is there if its start time and the machine's boot id are the same. */

@@ -2,7 +2,7 @@
 #ifndef ERRAND_RUNNER_EXEC_JOB_H
 #define ERRAND_RUNNER_EXEC_JOB_H
 
-#include "runner/executor.h"
+#include "runner/cgroup.h"
 
 struct exec_job;
 
@@ -37,6 +37,8 @@ struct exec_job *exec_job_adopt(struct loop *l, struct str handle, int64_t out_a
                                 const struct job_events *events, void *ctx, const char **ret_why);
 /* The command's process id; 0 before it has started. */
 int64_t exec_job_pid(const struct exec_job *job);
+/* What its tree uses: from its control group (NULL: none) what that says, the rest from /proc. */
+void exec_job_measure(struct exec_job *job, struct cgroup *group, struct job_stats *ret);
 /* From the stored handle alone: whether that process is there. */
 enum job_status exec_job_status(struct str handle);
 

@@ -1,5 +1,7 @@
 #include "runner/executor.h"
 
+#include "runner/cgroup.h"
+
 static const struct executor *const table[] = {&executor_process};
 _Static_assert(ARRAY_LEN(table) <= EXECUTORS_MAX, "room for each executor");
 
@@ -46,10 +48,17 @@ static enum err unknown(struct str word, struct strbuf *ret_why)
     return ERR_CONFIG;
 }
 
-enum err executors_open(const struct executor_context *x, struct executor_self **ret_self, bool *ret_open,
+enum err executors_open(struct executor_context *x, struct executor_self **ret_self, bool *ret_open,
                         struct strbuf *ret_why)
 {
     struct str list = str_of(x->config->executors), word;
+    const char *root = x->config->cgroup_root;
+    if (*root && strcmp(root, "none") != 0 && (*root != '/' || strstr(root, "..") || strlen(root) > 200)) {
+        strbuf_addz(ret_why, "cgroup-root: a path below the mount points of the control groups, like /errand, or none");
+        return ERR_CONFIG;
+    }
+    if (cgroups_open(x->config, x->loop, &x->cgroups) != ERR_OK)
+        return ERR_NO_MEMORY;
     while (str_next_word(&list, &word)) {
         const struct executor *e = executor_find(word);
         if (!e)
@@ -65,9 +74,20 @@ enum err executors_open(const struct executor_context *x, struct executor_self *
     return ERR_OK;
 }
 
-void executors_close(struct executor_self **self, const bool *open)
+void executors_sweep(const struct executor_context *x, struct executor_self **self, const bool *open,
+                     const struct job_owner *keep, size_t n)
+{
+    for (size_t i = 0; i < ARRAY_LEN(table); i++)
+        if (open[i] && table[i]->sweep)
+            table[i]->sweep(self[i], keep, n);
+    cgroups_sweep(x->cgroups, keep, n);
+}
+
+void executors_close(struct executor_context *x, struct executor_self **self, const bool *open)
 {
     for (size_t i = 0; i < ARRAY_LEN(table); i++)
         if (open[i])
             table[i]->close(self[i]);
+    cgroups_close(x->cgroups);
+    x->cgroups = NULL;
 }

@@ -6,6 +6,7 @@
 #include "common/config.h"
 #include "common/loop.h"
 
+struct cgroups;
 struct executor_self; /* what an executor keeps for this runner */
 struct job;           /* one attempt of it; what start() returns */
 
@@ -94,6 +95,8 @@ struct executor_context {
     const struct config *config;
     struct loop *loop;
     const char *exec_path; /* errand-exec */
+    struct cgroups *
+        cgroups; /* opened and closed with the executors; never NULL for them, but may be able to do nothing (cgroup.h) */
 };
 
 struct executor {
@@ -144,9 +147,12 @@ extern const struct executor executor_process;
 /* The contract's capabilities; NULL-terminated. */
 extern const char *const executor_capabilities[];
 
-/* Checks words of ERRAND_EXECUTORS and opens each. x->config etc. must stay. self: EXECUTORS_MAX places, NULL where not named. ERR_CONFIG with a sentence. */
-MUST_CHECK enum err executors_open(const struct executor_context *x, struct executor_self **ret_self, bool *ret_open,
+/* Checks words of ERRAND_EXECUTORS and opens each; sets x->cgroups. x must stay. self: EXECUTORS_MAX places, NULL where not named. ERR_CONFIG with a sentence. */
+MUST_CHECK enum err executors_open(struct executor_context *x, struct executor_self **ret_self, bool *ret_open,
                                    struct strbuf *ret_why);
-void executors_close(struct executor_self **self, const bool *open);
+/* Ends what earlier runners of this node left running here, but for the attempts in keep. After executors_open, before the first claim. */
+void executors_sweep(const struct executor_context *x, struct executor_self **self, const bool *open,
+                     const struct job_owner *keep, size_t n);
+void executors_close(struct executor_context *x, struct executor_self **self, const bool *open);
 
 #endif

@@ -261,9 +261,9 @@ enum err spec_build(struct attempt *a, const struct script_claim_runs *row, stru
     if (json_parse(&a->arena, row->def, LIMIT_JSON_DEPTH, DEFINITION_LEVELS, &def, NULL) != ERR_OK)
         return ERR_INTERNAL;
     *ret_protocol = text_of(def, "protocol");
-    if (a->executor->local && !workdir_make(a->shard->worker->config, &a->run_id, a->workdir)) {
-        *ret_why = arena_printf(&a->arena, "can't make a folder in %s: %s", workdir_base(a->shard->worker->config),
-                                strerror(errno));
+    if (a->executor->local && !workdir_make(&a->shard->worker->workdirs, str_of(a->run_id.s), a->number, a->workdir)) {
+        *ret_why =
+            arena_printf(&a->arena, "can't make a folder in %s: %s", a->shard->worker->workdirs.path, strerror(errno));
         return ERR_IO;
     }
     *ret_why = "out of memory";

@@ -15,7 +15,8 @@
 #include "runner/workdir.h"
 #include "runner/worker_shard.h"
 
-enum { GIVE_UP_MS = 8000 }; /* after the hand-back: the grace of a tree, and a Redis that comes back at once */
+enum { GIVE_UP_MS = 8000 };     /* after the hand-back: the grace of a tree, and a Redis that comes back at once */
+enum { SWEEP_LATER_MS = 2000 }; /* behind the lease in which what was left waits for its successor */
 
 bool worker_may_execute(const struct worker *w, const struct executor *e)
 {
@@ -228,24 +229,45 @@ static bool any_local(const struct worker *w)
     return any;
 }
 
+/* What an earlier runner of this node left running or lying. What was adopted by then is held by this runner (its groups and folders are locked), or named here for executors that have neither. */
+static void sweep(void *ctx)
+{
+    struct worker *w = ctx;
+    size_t n = 0;
+    struct job_owner *keep = calloc((size_t)w->attempt_count + 1, sizeof *keep);
+    if (!keep)
+        return;
+    for (const struct attempt *a = w->attempts; a; a = a->next)
+        keep[n++] = (struct job_owner){str_of(a->run_id.s), a->number};
+    executors_sweep(&w->executor_context, w->executors, w->executor_open, keep, n);
+    if (w->workdirs.path[0])
+        workdirs_sweep(&w->workdirs, w->config, w->loop, keep, n);
+    free(keep);
+}
+
 enum err worker_start(struct worker *w, const struct config *config, const char *exec_path, struct strbuf *ret_message)
 {
     *w = (struct worker){.config = config, .shard_count = (unsigned)config->shards, .slots = config->slots};
     w->loop = loop_new();
     if (!w->loop)
         return ERR_NO_MEMORY;
-    w->executor_context = (struct executor_context){config, w->loop, exec_path};
+    w->executor_context = (struct executor_context){.config = config, .loop = w->loop, .exec_path = exec_path};
     enum err err = read_queues(w, ret_message);
     if (!err)
         err = check_tags(config, ret_message);
     if (!err)
         err = executors_open(&w->executor_context, w->executors, w->executor_open, ret_message);
     if (!err && any_local(w))
-        err = workdir_check(config, ret_message);
+        err = workdirs_open(config, &w->workdirs, ret_message);
     if (!err)
         err = vault_new(config, &w->vault, ret_message);
     if (err)
         return err;
+    loop_timer_init(&w->sweep, w->loop, sweep, w);
+    if (config->adopt)
+        loop_timer_set(&w->sweep, config->lease_ms + SWEEP_LATER_MS);
+    else
+        sweep(w);
     w->shards = calloc(w->shard_count, sizeof *w->shards);
     if (!w->shards)
         return ERR_NO_MEMORY;
@@ -261,14 +283,16 @@ void worker_done(struct worker *w)
 {
     loop_timer_stop(&w->drain_limit);
     loop_timer_stop(&w->give_up);
+    loop_timer_stop(&w->sweep);
     for (unsigned i = 0; i < w->shard_count; i++)
         shard_done(&w->shards[i]);
     for (struct attempt *a = w->attempts, *next; a; a = next) { /* those that were left */
         next = a->next;
         attempt_forget(a);
     }
-    executors_close(w->executors, w->executor_open);
+    executors_close(&w->executor_context, w->executors, w->executor_open);
     loop_free(w->loop);
+    workdirs_close(&w->workdirs);
     free(w->shards);
     vault_free(w->vault);
 }

@@ -7,7 +7,7 @@
 #include "common/id.h"
 #include "common/keys.h"
 #include "common/redis.h"
-#include "runner/executor.h"
+#include "runner/workdir.h"
 
 struct attempt;
 struct http_server;
@@ -52,6 +52,7 @@ struct worker {
     struct executor_context executor_context;
     struct executor_self *executors[EXECUTORS_MAX]; /* by executor_index; of those that are open */
     bool executor_open[EXECUTORS_MAX];
+    struct workdirs workdirs; /* where an executor is local */
     struct worker_shard *shards;
     unsigned shard_count;
     struct str queues[WORKER_QUEUES_MAX];
@@ -60,7 +61,7 @@ struct worker {
     struct attempt *attempts;      /* all of them, also those that have ended and wait for Redis */
     int64_t attempt_count;
     bool draining, left;
-    struct loop_timer drain_limit, give_up;
+    struct loop_timer drain_limit, give_up, sweep;
     void (*stopped)(struct worker *w);
     bool stop_called;
 };

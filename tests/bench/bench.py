@@ -21,6 +21,7 @@ import urllib.request
 import longest
 import redact
 import scripts
+import start
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests", "e2e"))
@@ -46,21 +47,21 @@ def wait_for(condition, what, seconds=30):
 class System:
     """A private Redis, one API node and one runner; ended by pid."""
 
-    def __init__(self, slots=64):
+    def __init__(self, slots=64, executors="process", log_level="warn"):
         self.dir = tempfile.TemporaryDirectory(prefix="errand-bench-")
         self.socket = os.path.join(self.dir.name, "redis.sock")
         self.processes = []
         self.spawn(["redis-server", "--port", "0", "--unixsocket", self.socket, "--save", "", "--appendonly", "yes", "--appendfsync", "everysec",
                     "--dir", self.dir.name, "--maxmemory-policy", "noeviction", "--loglevel", "warning", *self.users_file()])
         wait_for(lambda: self.redis("PING") == "PONG", "Redis")
-        self.env = {"PATH": os.environ["PATH"], "ERRAND_REDIS_URL": f"unix://{self.socket}", "ERRAND_ROOT_KEY": KEY, "ERRAND_LOG_LEVEL": "warn",
+        self.env = {"PATH": os.environ["PATH"], "ERRAND_REDIS_URL": f"unix://{self.socket}", "ERRAND_ROOT_KEY": KEY, "ERRAND_LOG_LEVEL": log_level,
                     "ERRAND_READER_BUFFER": str(64 << 20)}  # readers share one core with everything else: the figure is what all get, not who is cut
         self.port_file = os.path.join(self.dir.name, "port")
         self.api = self.spawn([os.path.join(BUILD, "errand-api"), "--listen", "127.0.0.1:0", "--port-file", self.port_file], self.env_of("api"))
         self.port = int(wait_for(lambda: os.path.exists(self.port_file) and open(self.port_file).read().strip(), "the API node"))
         wait_for(lambda: self.get("/readyz", raw=True) == 200, "readiness")
-        self.runner = self.spawn([os.path.join(BUILD, "errand-runner"), "--slots", str(slots), "--executors", "process", "--api-base", f"http://127.0.0.1:{self.port}"], self.env_of("runner"))
-        wait_for(lambda: self.get("/v1/runners")["runners"], "the runner")
+        self.runner = self.spawn([os.path.join(BUILD, "errand-runner"), "--slots", str(slots), "--executors", executors, "--api-base", f"http://127.0.0.1:{self.port}"], self.env_of("runner"))
+        wait_for(lambda: self.get("/v1/runners")["runners"] or self.runner.poll() is not None, "the runner")
 
     def users_file(self):
         if USERS is None:
@@ -179,6 +180,23 @@ def bench_keys(s):
     root = sorted(took["root"])[2]
     for name, rates in took.items():
         figure(f"submit-64-{name}", sorted(rates)[2], "runs/s", raw, "SET/s, 64 clients", ofRoot=round(sorted(rates)[2] / root, 3))
+
+
+def system_with(executors, slots):
+    """A System whose runner has these executors; why not, where this machine or version does not have them."""
+    s = System(slots, executors, "debug")
+    if s.runner.poll() is None:
+        return s
+    with open(os.path.join(s.dir.name, f"log{s.processes.index(s.runner)}"), encoding="utf-8") as f:
+        why = f.read().strip()[-300:]
+    s.close()
+    return why
+
+
+def bench_start(_figure):
+    """Starts and no-op runs of each executor that runs commands here, and the memory of runs in flight."""
+    start.bench_start(system_with, _figure)
+    start.bench_in_flight(system_with, _figure, private_bytes, wait_for)
 
 
 def bench_end_to_end(s):
@@ -348,7 +366,7 @@ def bench_memory(s):
 
 
 FIGURES = {"submit": bench_submit, "keys": bench_keys, "end-to-end": bench_end_to_end, "latency": bench_latency, "ingress": bench_ingress, "replay": bench_replay, "memory": bench_memory}
-SCRIPT_FIGURES = {**scripts.FIGURES, **longest.FIGURES, **redact.FIGURES}
+SCRIPT_FIGURES = {"start": bench_start, **scripts.FIGURES, **longest.FIGURES, **redact.FIGURES}
 LOAD = os.path.join(tempfile.gettempdir(), f"errand-bench-load-{os.getpid()}")
 
 

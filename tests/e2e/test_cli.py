@@ -390,6 +390,8 @@ def test_runners_and_queues(cli, api):
     assert row["slots"] == 8 and row["busy"] == 0
     assert row["id"] in cli("runners").stdout and row["executors"] == ["process"]
     assert re.search(r" EXECUTORS .*\n.* process ", cli("runners").stdout)
+    assert "timeout" in row["capabilities"]["process"]
+    assert re.search(r" ENFORCES\n.*  process \(" + ", ".join(row["capabilities"]["process"]) + r"\)\n", cli("runners").stdout)
     run_id = submit(cli, "good", "--queue", "elsewhere")
     assert {q["name"]: q["waiting"] for q in cli.json("queues")}["elsewhere"] == 1
     assert re.search(r"^elsewhere +1 ", cli("queues").stdout, re.M)
@@ -531,6 +533,7 @@ def test_doctor(cli, stack, redis):
     checks = {row["check"]: row for row in cli.json("doctor", env=env)}
     assert {"Redis", "Redis version", "persistence", "eviction", "memory", "clock", "file limit", "API node", "key", "runners", "errand-exec"} <= set(checks)
     assert checks["Redis version"]["status"] == "ok" and checks["runners"]["found"] == "1"
+    assert checks["executor process"]["found"].startswith("enforces timeout")
     redis.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     redis.command("CONFIG", "SET", "appendonly", "no")
     checks = {row["check"]: row for row in cli.json("doctor", status=1, env=env)}

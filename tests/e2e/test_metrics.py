@@ -150,7 +150,7 @@ def test_a_log_leads_from_a_request_to_its_run(stack, log_format):
     [found] = [line for line in lines(api.process) if line.get("requestId") == answer.headers["x-request-id"]]
     assert found["path"] == "/v1/runs" and str(found["status"]) == "202"
     of_run = [line for line in lines(runner.process) if line.get("runId") == run_id]
-    assert [line["msg"] for line in of_run if line["msg"].startswith("attempt ")] == ["attempt claimed", "attempt ended"]
+    assert [line["msg"] for line in of_run if line["msg"].startswith("attempt ")] == ["attempt claimed", "attempt started", "attempt ended"]
     assert {str(line["attempt"]) for line in of_run} == {"1"}
     assert not [key for key in (stack.key, stack.root_key) if key in api.process.output().decode()]
 

@@ -423,7 +423,7 @@ def test_queues_from_the_command_line(place):
 
 def test_runners_from_the_command_line(place):
     runner = place.runner("n1", ERRAND_TAGS="gpu,ssd")
-    assert re.search(r" gpu, ssd +.* live *$", said(place, "runners"), re.M) and said(place, "runners", "list")
+    assert re.search(r" gpu, ssd +.* live .* process \(timeout", said(place, "runners"), re.M) and said(place, "runners", "list")
     assert said(place, "runners", "drain", "n1") == "n1 drains: it finishes its runs and ends\n"
     assert runner.process.popen.wait(20) == 0
     wait_until(lambda: not place.ask("GET", "/v1/runners").json()["runners"], 10)

@@ -196,7 +196,8 @@ class Stack:
     def runner(self, args=(), env=None, build=None, slots=8, api=None):
         """A runner node for `process`, registered. `api`: what its agents are told as ERRAND_API_BASE (default: the first API node)."""
         base = api or (self.apis[0] if self.apis else None)
-        fields = {"ERRAND_EXECUTORS": "process", "ERRAND_SLOTS": slots}
+        # A node of this test's own: what runners of one node leave when they are killed, the next one of that node ends.
+        fields = {"ERRAND_EXECUTORS": "process", "ERRAND_SLOTS": slots, "ERRAND_NODE": f"node-{os.path.basename(self.folder)}"}
         if base is not None:
             fields["ERRAND_API_BASE"] = base.url
         before = set(self.incarnations())
