@@ -13,7 +13,7 @@ LEASE = 4000
 
 
 def runner(stack, **env):
-    return stack.runner(env={"ERRAND_ADOPT": "true", "ERRAND_NODE": "steady", "ERRAND_LEASE_MS": LEASE, "ERRAND_HEARTBEAT_MS": "500", "ERRAND_MASTER_KEY": MASTER_KEY, **env})
+    return stack.runner(env={"ERRAND_ADOPT": "true", "ERRAND_NODE": "steady-" + os.path.basename(stack.folder), "ERRAND_LEASE_MS": LEASE, "ERRAND_HEARTBEAT_MS": "500", "ERRAND_MASTER_KEY": MASTER_KEY, **env})
 
 
 @pytest.fixture

@@ -107,6 +107,27 @@ def test_what_a_dead_runner_left_is_swept_and_what_a_live_one_has_is_not(stack, 
     assert same.process.alive() and other.process.alive()
 
 
+def test_an_adopted_attempt_keeps_its_group_and_folder(stack, api):
+    """Killed, its runner leaves the attempt to a successor: a sweep takes neither group nor folder of it, and both go at its end."""
+    env = {"ERRAND_NODE": f"adopt-{os.getpid()}", "ERRAND_ADOPT": "true", "ERRAND_LEASE_MS": "1500", "ERRAND_HEARTBEAT_MS": "300"}
+    first = stack.runner(env=env)
+    need_groups(api)
+    run_id = api.submit(agents.sleeper(resources={"memoryMb": 64}, graceMs=100))
+    [pid] = wait_until(lambda: commands_of(run_id), 10)
+    api.wait(run_id, "running")
+    wait_until(lambda: api.record(run_id)["attempts"][-1].get("handle"), 10)
+    made = wait_until(lambda: groups_of(env["ERRAND_NODE"]), 10)
+    first.kill9()
+    second = stack.runner(env=env)
+    wait_until(lambda: "attempt adopted" in second.process.output().decode(), 10, "it is adopted")
+    stack.runner(env={**env, "ERRAND_ADOPT": "false"})  # sweeps at its start
+    holds_for(lambda: commands_of(run_id) == [pid] and all(os.path.isdir(p) for p in made), 4)  # the successor's own sweep comes behind a lease and two seconds
+    assert [f for f in folders_of(stack, env["ERRAND_NODE"]) if run_id in f]
+    assert api.post(f"/v1/runs/{run_id}/stop?wait=10").json()["status"] == "stopped"
+    wait_until(lambda: not groups_of(env["ERRAND_NODE"]) and not folders_of(stack, env["ERRAND_NODE"]), 10, "group and folder are gone")
+    assert api.record(run_id)["attempt"] == 1
+
+
 def test_an_agent_that_lives_without_what_was_killed_of_it_succeeds(stack, api):
     """A child too large is killed; the agent heeds that and ends well."""
     stack.runner(env=NODE)
