@@ -1,5 +1,4 @@
 """Restart of a runner with --adopt: what it executed goes on under its successor; what can't be taken over is killed and executed again; nothing runs unowned."""
-import json
 import os
 import signal
 
