@@ -91,6 +91,22 @@ static const struct field definition_fields[] = {
 #undef AT
 };
 
+/* Where the command starts: anywhere, or in its bundle. */
+static bool check_workdir(struct check *c, struct str workdir, bool has_bundle)
+{
+    bool up = str_eqz(workdir, "..") || str_starts(workdir, STR("../")) ||
+              (workdir.len > 3 && memmem(workdir.ptr, workdir.len, "/../", 4)) ||
+              (workdir.len > 2 && memcmp(workdir.ptr + workdir.len - 3, "/..", 3) == 0);
+    if (workdir.len == 0 || workdir.ptr[0] == '/')
+        return true;
+    if (!has_bundle)
+        return refuse(c, ERR_INVALID_FIELD, "workdir must be an absolute path");
+    if (up || workdir.len > LIMIT_BUNDLE_PATH)
+        return refuse(c, ERR_INVALID_FIELD,
+                      "workdir must be an absolute path, or one inside the bundle, without \"..\"");
+    return true;
+}
+
 static bool check_runtime(struct check *c, struct raw_definition *d)
 {
     static const char *const providers[] = {"anthropic", "openai", "gemini", "mistral", "deepseek"};
@@ -109,8 +125,8 @@ static bool check_runtime(struct check *c, struct raw_definition *d)
         return false;
     if (!d->event_source.ptr)
         d->event_source = execution_remote_default(d->executor) ? STR("remote") : STR("stdout");
-    if (d->workdir.len > 0 && d->workdir.ptr[0] != '/')
-        return refuse(c, ERR_INVALID_FIELD, "workdir must be an absolute path");
+    if (!check_workdir(c, d->workdir, d->exec.bundle.len > 0))
+        return false;
     if (str_eqz(d->stdin_mode, "open") && !execution_takes_input(d->executor))
         return refuse(c, ERR_INVALID_FIELD, "stdin \"open\" goes with the executors process, sandbox and container");
     return one_of(c, d->protocol, "protocol", protocols, ARRAY_LEN(protocols)) &&

@@ -81,6 +81,15 @@ enum { FOR_API = 1, FOR_RUNNER = 2, FOR_BOTH = 3 };
       "groups")                                                                                                        \
     X(stats_ms, ms, "stats-ms", FOR_RUNNER, "10000", 100, 3600000,                                                     \
       "how often a running attempt's use of processor, memory and network is told")                                    \
+    X(bundle_cache_dir, str, "bundle-cache-dir", FOR_RUNNER, "", 0, 0,                                                 \
+      "where unpacked bundles are kept, in a folder of the node's name (default: beside the private directories)")     \
+    X(bundle_cache_bytes, bytes, "bundle-cache-bytes", FOR_RUNNER, "2147483648", 0, 1099511627776,                     \
+      "bytes of unpacked bundles kept on disk; past it the longest unused go")                                         \
+    X(runtime_deps, bool, "runtime-deps", FOR_RUNNER, "false", 0, 0,                                                   \
+      "install the requirements of bundles whose agents allow it (needs python3 with venv and pip, and npm)")          \
+    X(pip_index_url, str, "pip-index-url", FOR_RUNNER, "", 0, 0,                                                       \
+      "package index for requirements.txt (default: PyPI; none: only what the bundle's wheels folder has)")            \
+    X(npm_registry, str, "npm-registry", FOR_RUNNER, "", 0, 0, "registry for package-lock.json (default: npm's own)")  \
     X(exec_path, str, "exec-path", FOR_RUNNER, "", 0, 0, "errand-exec (default: beside this program)")                 \
     X(drain_ms, ms, "drain-ms", FOR_BOTH, "30000", 0, 86400000,                                                        \
       "on SIGTERM: how long runs (of a runner) or requests (of an API node) may still take")                           \

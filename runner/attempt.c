@@ -65,7 +65,8 @@ struct executor_self *attempt_executor_self(const struct attempt *a)
 /* ---- what comes before its start ---- */
 
 /* One after the other, those that the attempt wants. */
-static const struct preparation preparations[] = {{secrets_wanted, secrets_ask}, {storage_wanted, storage_ask}};
+static const struct preparation preparations[] = {
+    {secrets_wanted, secrets_ask}, {bundle_wanted, bundle_ask}, {storage_wanted, storage_ask}};
 
 /* Whether something is still to be had before it can start. */
 static bool is_preparing(const struct attempt *a)
@@ -115,6 +116,7 @@ static void go_ending(struct attempt *a)
 {
     attempt_move(a, ATTEMPT_ENDING);
     workdir_remove(a->shard->worker->loop, a->workdir);
+    bundle_release(a);
     storage_release(a);
     worker_slots_freed(a->shard->worker, a->slots);
     end_if_drained(a);
@@ -324,6 +326,7 @@ static void on_started(void *ctx, struct str handle)
     handle = handle.len > 0 ? redaction_json(&a->redaction, handle) : handle;
     if (!a->remote) {
         put_started(a, handle);
+        bundle_tell(a);
         return;
     }
     struct script_handle_args args = {

@@ -4,6 +4,7 @@
 
 #include "common/json.h"
 #include "runner/adapter.h"
+#include "runner/bundles.h"
 #include "runner/input.h"
 #include "runner/log_tail.h"
 #include "runner/outbox.h"
@@ -63,6 +64,9 @@ struct attempt {
     char how_message[LIMIT_ERROR_MESSAGE + 1];
     char start_why[320];
     char workdir[WORKDIR_MAX];
+    bool runtime_deps;            /* its definition allows that what its bundle requires is installed */
+    struct bundle_entry *bundle;  /* the unpacked bundle that it uses, until nothing of it is left */
+    struct strbuf deps_lines;     /* what installing said, redacted, until events may be written */
     char token[RUNNER_TOKEN_MAX]; /* a secret of its own: wiped at the end */
     char token_sha[65];
     struct loop_timer pause;    /* in its output */

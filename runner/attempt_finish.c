@@ -77,6 +77,7 @@ void attempt_free(void *p)
     log_tail_done(&a->log);
     arena_done(&a->arena);
     secrets_done(&a->secrets);
+    strbuf_done(&a->deps_lines);
     if (a->adopted_env)
         sodium_memzero(a->adopted_env, a->adopted_env_len);
     free(a->adopted_env);

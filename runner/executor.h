@@ -6,6 +6,7 @@
 #include "common/config.h"
 #include "common/loop.h"
 
+struct bundles;
 struct cgroups;
 struct executor_self; /* what an executor keeps for this runner */
 struct job;           /* one attempt of it; what start() returns */
@@ -97,6 +98,7 @@ struct executor_context {
     const char *exec_path; /* errand-exec */
     struct cgroups *
         cgroups; /* opened and closed with the executors; never NULL for them, but may be able to do nothing (cgroup.h) */
+    struct bundles *bundles; /* NULL where no executor is local; bundles_hold keeps one beyond its attempt */
 };
 
 struct executor {

@@ -267,6 +267,8 @@ enum err spec_build(struct attempt *a, const struct script_claim_runs *row, stru
         return ERR_IO;
     }
     *ret_why = "out of memory";
+    const struct json *deps = json_get(def, "allowRuntimeDeps");
+    a->runtime_deps = deps && deps->boolean;
     const char *private = a->executor->local ? a->workdir : NULL, *workdir = word_of(def, "workdir");
     a->spec = (struct job_spec){
         .run_id = str_of(a->run_id.s),
@@ -278,6 +280,7 @@ enum err spec_build(struct attempt *a, const struct script_claim_runs *row, stru
         .env = env_of(a, def, row, str_of(a->token), ret_why),
         .workdir = workdir ? workdir : private,
         .private = private,
+        .code_digest = text_of(def, "bundle"),
         .image = word_of(def, "image"),
         .url = word_of(def, "url"),
         .region = word_of(def, "region"),

@@ -12,6 +12,7 @@
 #include "common/version.h"
 #include "lua/scripts.h"
 #include "runner/attempt.h"
+#include "runner/bundles.h"
 #include "runner/workdir.h"
 #include "runner/worker_shard.h"
 
@@ -104,6 +105,8 @@ void worker_stop_if_done(struct worker *w)
         w->reserved++;
         script_call_deregister(s->commands, worker_prefix(s), &args, on_deregistered, w);
     }
+    if (bundles_stop(w->bundles))
+        return; /* the end of what it does comes back here */
     bool claiming = false;
     for (unsigned i = 0; i < w->shard_count; i++)
         claiming = claiming || w->shards[i].claiming;
@@ -221,6 +224,11 @@ static enum err check_tags(const struct config *config, struct strbuf *msg)
     return ERR_OK;
 }
 
+static void on_bundles_stopped(void *ctx)
+{
+    worker_stop_if_done(ctx);
+}
+
 static bool any_local(const struct worker *w)
 {
     bool any = false;
@@ -259,6 +267,9 @@ enum err worker_start(struct worker *w, const struct config *config, const char 
         err = executors_open(&w->executor_context, w->executors, w->executor_open, ret_message);
     if (!err && any_local(w))
         err = workdirs_open(config, &w->workdirs, ret_message);
+    if (!err && any_local(w))
+        err = bundles_open(&w->executor_context, on_bundles_stopped, w, &w->bundles, ret_message);
+    w->executor_context.bundles = w->bundles;
     if (!err)
         err = vault_new(config, &w->vault, ret_message);
     if (err)
@@ -292,6 +303,7 @@ void worker_done(struct worker *w)
     }
     executors_close(&w->executor_context, w->executors, w->executor_open);
     loop_free(w->loop);
+    bundles_close(w->bundles);
     workdirs_close(&w->workdirs);
     free(w->shards);
     vault_free(w->vault);

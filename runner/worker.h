@@ -49,6 +49,7 @@ struct worker {
     const struct config *config;
     struct loop *loop;
     struct vault *vault; /* NULL where no master key is configured */
+    struct bundles *bundles;
     struct executor_context executor_context;
     struct executor_self *executors[EXECUTORS_MAX]; /* by executor_index; of those that are open */
     bool executor_open[EXECUTORS_MAX];

@@ -227,7 +227,7 @@ static void add_capabilities(const struct worker *w, struct strbuf *shown, struc
             continue;
         strbuf_addf(shown, "%s\"%s\":[", first ? "" : ",", e->name);
         for (const char *const *c = executor_capabilities; *c; c++) {
-            if (!e->supports(w->executors[i], *c))
+            if (!e->supports(w->executors[i], *c) && !(e->local && bundles_support(w->bundles, *c)))
                 continue;
             strbuf_addf(shown, "%s\"%s\"", any ? "," : "", *c);
             strbuf_addf(words, "%s%s:%s", words->len > 0 ? "," : "", e->name, *c);
