@@ -34,10 +34,10 @@ static bool write_workdir(const char *path, struct str workdir, bool bundled, st
     bool relative = workdir.len > 0 && workdir.ptr[0] != '/';
     if (relative && bundled && (str_eqz(workdir, ".") || str_eqz(workdir, "./")))
         return true;
-    if (relative && bundled) {
-        cli_say("%s: workdir \"%.*s\" is not absolute, and no folder of the bundle can be named there; leave it out",
-                path, STR_ARG(workdir));
-        return false;
+    if (relative && bundled) { /* a folder of the bundle, which the API checks */
+        json_key(w, "workdir");
+        json_str(w, workdir);
+        return true;
     }
     if (relative && strcmp(path, "-") == 0) {
         cli_say("a definition from standard input needs an absolute workdir");

@@ -10,7 +10,7 @@
 MUST_CHECK bool definition_read(const char *path, const char *name, struct strbuf *out, char *ret_name,
                                 size_t name_cap);
 
-/* The same for an agent that is pushed with its code: `bundle` takes the place of what the file says of it, a workdir "." (the folder of the file, which will be the bundle's) is left out, and another one that is not absolute refused. */
+/* The same for an agent that is pushed with its code: `bundle` takes the place of what the file says of it, a workdir "." (the folder of the file, which will be the bundle's) is left out, and another one that is not absolute stays: it is one of the bundle. */
 MUST_CHECK bool definition_read_bundled(const char *path, const char *name, const char *bundle, struct strbuf *out,
                                         char *ret_name, size_t name_cap);
 /* The same of a definition's text. file: what messages call it. bundle: NULL keeps what it says. */

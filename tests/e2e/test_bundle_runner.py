@@ -270,3 +270,17 @@ def test_a_stop_while_it_is_fetched(stack, api, start):
     assert api.wait(run_id)["status"] == "stopped"
     assert not of_run(run_id)
     wait_until(lambda: len(entries(stack)) == 1, 20, "it is there for the next one")
+
+
+def test_from_a_folder_to_a_run(stack, api, start):
+    """`errand agents push`, then a run of what was pushed, with a folder of the bundle as its own."""
+    start()
+    source = os.path.join(stack.folder, "source")
+    os.makedirs(os.path.join(source, "src"))
+    for name, text in (("agent.json", json.dumps({"name": "pushed", "command": ["python3", "agent.py"], "workdir": "src"})), ("src/agent.py", HERE), ("agent.py", "")):
+        with open(os.path.join(source, name), "w", encoding="utf-8") as f:
+            f.write(text)
+    done = stack.cli("agents", "push", source)
+    assert done.popen.wait(30) == 0, done.output()
+    record = api.wait(api.submit("pushed"))
+    assert record["status"] == "success" and record["result"]["cwd"] == record["result"]["ERRAND_CODE_DIR"] + "/src", record

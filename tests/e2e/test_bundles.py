@@ -370,7 +370,7 @@ def test_what_can_not_be_packed_is_refused(cli, folder):
     refused({".errandignore": "*\n"}, "nothing in it")
     refused({"bad\nname": "x"}, "control characters")
     refused({"d" * 200 + "/" + "/".join(["e" * 200] * 5): "x"}, "longer than 1,024")
-    for definition, words in (("{", "not valid JSON"), ("[]", "JSON object"), ('{"command":["x"]}', '--name'), ('{"name":"x","command":["x"],"workdir":"./sub"}', "workdir"), ('{"name":"x","executor":"http","url":"http://x"}', "bundle does not go")):
+    for definition, words in (("{", "not valid JSON"), ("[]", "JSON object"), ('{"command":["x"]}', '--name'), ('{"name":"x","command":["x"],"workdir":"../sub"}', "workdir"), ('{"name":"x","executor":"http","url":"http://x"}', "bundle does not go")):
         refused({"agent.json": definition}, words)
     assert "agent.json can't be read" in cli("agents", "push", os.path.join(folder, "nowhere")).stderr
     sparse = write(os.path.join(folder, "sparse"), {"agent.json": AGENT, "small": "x"})
