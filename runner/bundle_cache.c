@@ -12,7 +12,6 @@
 #include "common/crypto.h"
 #include "common/log.h"
 #include "runner/tree.h"
-#include "runner/workdir.h"
 
 enum { WS_HEX = 32, CACHES_MAX = 64, MARK_MAX = 128 };
 #define MARK "complete"
@@ -326,6 +325,15 @@ static const char *folder_fault(const char *path)
     return st.st_mode & 077 ? "other users may enter it (it must have mode 0700)" : NULL;
 }
 
+/* Beside the private folders of attempts. A dot in front, so that what looks for those passes it over. */
+static void default_base(const struct config *config, const char *node, char *out, size_t size)
+{
+    const char *temporary = getenv("TMPDIR"), *at = config->work_dir[0] ? config->work_dir
+                                                    : temporary         ? temporary
+                                                                        : "/tmp";
+    snprintf(out, size, "%.250s/.errand-bundles-%ld-%s", at, (long)geteuid(), node);
+}
+
 /* The first of NAME, NAME-2, NAME-3 … that no living runner holds. */
 static enum err take_folder(struct bundle_cache *c, const struct config *config, struct strbuf *ret_why)
 {
@@ -335,7 +343,7 @@ static enum err take_folder(struct bundle_cache *c, const struct config *config,
         (void)mkdir(config->bundle_cache_dir, 0700); /* where it can't be made, the next one says why */
         snprintf(base, sizeof base, "%.250s/%s", config->bundle_cache_dir, node);
     } else {
-        snprintf(base, sizeof base, "%.250s/errand-bundles-%ld-%s", workdir_base(config), (long)geteuid(), node);
+        default_base(config, node, base, sizeof base);
     }
     for (int i = 1; i <= CACHES_MAX; i++) {
         if (i > 1)
@@ -397,9 +405,10 @@ void bundle_cache_close(struct bundle_cache *c)
 {
     if (!c)
         return;
-    while (c->entries) {
-        PRE(c->entries->pins == 0);
-        entry_drop(c->entries);
+    for (struct bundle_entry *e = c->entries, *next; e; e = next) {
+        PRE(e->pins == 0);
+        next = e->next;
+        free(e);
     }
     if (c->lock >= 0)
         close(c->lock);

@@ -123,12 +123,11 @@ static enum err check_python(struct deps *d)
 static enum err check_node(struct deps *d)
 {
     struct strbuf text;
-    bool valid, wants;
+    bool valid = false;
     if (!has_file(d, "package.json"))
         return ERR_OK;
     bool locked = has_file(d, "package-lock.json") || has_file(d, "npm-shrinkwrap.json");
-    wants = read_file(d, "package.json", PACKAGE_JSON_MAX, &text) && package_wants(strbuf_str(&text), &valid);
-    valid = text.len > 0 && (wants || valid);
+    bool wants = read_file(d, "package.json", PACKAGE_JSON_MAX, &text) && package_wants(strbuf_str(&text), &valid);
     strbuf_done(&text);
     if (!valid)
         snprintf(d->why, sizeof d->why, "package.json can't be read as a JSON object");

@@ -11,7 +11,7 @@ import zipfile
 import pytest
 
 from harness import bundles
-from test_bundle_runner import agent, cache_of, entries, incomplete, leftovers, start  # noqa: F401 (a fixture)
+from harness.bundles import agent, cache_of, entries, incomplete, leftovers
 from harness.wait import wait_until
 
 BOTH = """
@@ -29,6 +29,11 @@ if os.path.exists("agent.mjs"):
     shown["node"] = done.stdout.strip()
 print(json.dumps({"kind": "runtime_terminal", "data": {"status": "success", "result": shown}}), flush=True)
 """
+
+
+@pytest.fixture
+def start(stack, api):
+    yield from bundles.starting(stack, api)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -89,7 +94,7 @@ def logs(api, run_id):
     return [(line["stream"], line["text"]) for line in api.get(f"/v1/runs/{run_id}/logs").json()["lines"]]
 
 
-def test_both_kinds_are_installed_once(stack, api, start, folder):  # noqa: F811
+def test_both_kinds_are_installed_once(stack, api, start, folder):
     start(runtime_deps="true", pip_index_url="none")
     runners = api.get("/v1/runners").json()["runners"]
     assert set(runners[0]["capabilities"]["process"]) >= {"deps_install", "deps_uninstall"}
@@ -132,7 +137,7 @@ REFUSED = {
 }
 
 
-def test_what_can_not_be_installed(stack, api, start, folder):  # noqa: F811
+def test_what_can_not_be_installed(stack, api, start, folder):
     start(runtime_deps="true", pip_index_url="none")
     runs = {}
     for name, (requirements, reason) in REFUSED.items():
@@ -161,7 +166,7 @@ def test_what_can_not_be_installed(stack, api, start, folder):  # noqa: F811
     wait_until(lambda: not leftovers(stack), 10, "nothing half-installed stays")
 
 
-def test_a_runner_that_does_not_install_is_not_asked(stack, api, start):  # noqa: F811
+def test_a_runner_that_does_not_install_is_not_asked(stack, api, start):
     start()
     assert "deps_install" not in api.get("/v1/runners").json()["runners"][0]["capabilities"]["process"]
     digest = bundles.store(stack, bundles.pack(python_files()))
@@ -172,7 +177,7 @@ def test_a_runner_that_does_not_install_is_not_asked(stack, api, start):  # noqa
     assert api.wait(waiting, timeout=60)["status"] == "success"
 
 
-def test_nothing_of_the_runner_and_no_secret_is_shown(stack, api, start):  # noqa: F811
+def test_nothing_of_the_runner_and_no_secret_is_shown(stack, api, start):
     """What installing prints is redacted as all output, and the index's password is in no argument."""
     token = "gh" + "p_" + "A1b2" * 9
     start(runtime_deps="true", pip_index_url=f"http://user:{token}@127.0.0.1:9/simple")

@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from harness import agents, bundles
+from harness import bundles
+from harness.bundles import agent, cache_of, entries, incomplete, leftovers
 from harness.processes import of_run
 from harness.wait import wait_until
 
@@ -27,36 +28,9 @@ print(json.dumps({"kind": "runtime_terminal", "data": {"status": "success", "res
 """
 
 
-def agent(digest, command=("/usr/bin/python3", "agent.py"), **fields):
-    return agents.process(list(command), name="bundled", bundle=digest, **fields)
-
-
-def cache_of(stack):
-    return os.path.join(stack.folder, "cache")
-
-
 @pytest.fixture
 def start(stack, api):
-    """Starts a runner with a cache in the test's folder."""
-    def make(**options):
-        env = {"ERRAND_BUNDLE_CACHE_DIR": cache_of(stack), **{f"ERRAND_{k.upper()}": v for k, v in options.items()}}
-        return stack.runner(api=api, env=env)
-    return make
-
-
-def entries(stack):
-    """Complete entries of all caches, as their folders."""
-    return sorted(os.path.dirname(p) for p in glob.glob(os.path.join(cache_of(stack), "*", "*", "*", "complete")))
-
-
-def leftovers(stack):
-    """Folders of the cache that are on their way in or out."""
-    return [p for p in glob.glob(os.path.join(cache_of(stack), "*", "*")) if os.path.basename(p).split("-")[0] in ("work", "gone")]
-
-
-def incomplete(stack):
-    found = glob.glob(os.path.join(cache_of(stack), "*", "*", "*"))
-    return [p for p in found if len(p.split("/")[-2]) == 32 and os.path.isdir(p) and not os.path.exists(os.path.join(p, "complete"))]
+    yield from bundles.starting(stack, api)
 
 
 def commands(stack, name):

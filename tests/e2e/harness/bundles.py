@@ -1,8 +1,12 @@
 """Bundles in Redis as uploads leave them, and the tar archives that they are made of."""
+import glob
 import hashlib
 import io
+import os
 import subprocess
 import tarfile
+
+from . import agents
 
 CHUNK = 524288
 
@@ -46,3 +50,39 @@ def store(stack, archive, workspace="default", named=None, chunk=CHUNK, **fields
         stack.redis.command("SET", f"{key}:{n}", data)
     stack.redis.command("HSET", key, *[word for pair in about.items() for word in pair])
     return named
+
+
+def agent(digest, command=("/usr/bin/python3", "agent.py"), **fields):
+    """A definition that is that bundle's."""
+    return agents.process(list(command), name="bundled", bundle=digest, **fields)
+
+
+def cache_of(stack):
+    """Where its runners keep bundles."""
+    return os.path.join(stack.folder, "cache")
+
+
+def starting(stack, api):
+    """A fixture's generator: starts runners with caches in the test's folder."""
+    def make(**options):
+        env = {"ERRAND_BUNDLE_CACHE_DIR": cache_of(stack), **{f"ERRAND_{k.upper()}": v for k, v in options.items()}}
+        return stack.runner(api=api, env=env)
+    yield make
+    for path, _, _ in os.walk(cache_of(stack)):  # sealed folders, of which nobody but root could remove anything
+        os.chmod(path, 0o700)
+
+
+def entries(stack):
+    """Complete entries of all caches, as their folders."""
+    return sorted(os.path.dirname(p) for p in glob.glob(os.path.join(cache_of(stack), "*", "*", "*", "complete")))
+
+
+def leftovers(stack):
+    """Folders of the cache that are on their way in or out."""
+    return [p for p in glob.glob(os.path.join(cache_of(stack), "*", "*")) if os.path.basename(p).split("-")[0] in ("work", "gone")]
+
+
+def incomplete(stack):
+    """Entries that are there and not complete."""
+    found = glob.glob(os.path.join(cache_of(stack), "*", "*", "*"))
+    return [p for p in found if len(p.split("/")[-2]) == 32 and os.path.isdir(p) and not os.path.exists(os.path.join(p, "complete"))]
