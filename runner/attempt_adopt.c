@@ -64,6 +64,9 @@ void attempt_on_adopted(void *ctx, struct str env, const char *private)
         for (const struct json *s = list ? list->child : NULL; s; s = s->next)
             spec_data_source(a, s, add_secret);
     }
+    struct str code = variable(a, STR("ERRAND_CODE_DIR")); /* NUL-terminated there */
+    if (code.len > 0)
+        a->bundle = bundles_hold(a->shard->worker->bundles, code.ptr);
     if (attempt_redact(a) != ERR_OK)
         attempt_lose(a); /* what it shows could not be redacted */
     a->adopted_secrets = NULL;
@@ -229,5 +232,6 @@ void attempt_forget(struct attempt *a)
 {
     attempt_timers_stop(a);
     outbox_abandon(&a->outbox);
+    bundle_release(a);
     attempt_free(a);
 }

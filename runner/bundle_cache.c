@@ -282,8 +282,9 @@ static void find_all(struct bundle_cache *c)
     unsigned before = c->serial;
     while (dir && (d = readdir(dir))) {
         const char *name = d->d_name;
-        unsigned long number = strncmp(name, "gone-", 5) == 0 ? strtoul(name + 5, NULL, 10) : 0;
-        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, "lock") == 0 || number >= before)
+        bool gone = strncmp(name, "gone-", 5) == 0; /* of which there are new ones, made by this loop */
+        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, "lock") == 0 ||
+            (gone && strtoul(name + 5, NULL, 10) >= before))
             continue;
         snprintf(path, sizeof path, "%s/%.300s", c->path, name);
         if (strlen(name) == WS_HEX && is_hex(name, WS_HEX))
@@ -293,7 +294,7 @@ static void find_all(struct bundle_cache *c)
     }
     if (dir)
         closedir(dir);
-    evict(c);
+    /* Too much of it goes when the next one comes or is let go: runs that are adopted in a moment still hold theirs by then. */
 }
 
 /* ---- opening ---- */

@@ -192,12 +192,42 @@ def test_what_is_long_unused_goes(stack, api, start):
     wait_until(lambda: not leftovers(stack), 10, "it is removed from the disk")
 
 
+def waiting(stack, digest):
+    """An agent that ends, with its bundle looked at, when the file `go` is in the test's folder."""
+    return agent(digest, ["/bin/sh", "-c", "read l; while [ ! -e \"$0/go\" ]; do sleep 0.05; done; exec /usr/bin/python3 agent.py </dev/null", stack.folder])
+
+
+@pytest.mark.parametrize("end", ["killed", "restarted"])
+def test_an_adopted_run_keeps_its_bundle(stack, end):
+    times = {"ERRAND_LEASE_MS": "4000"}
+    api = stack.api(env=times)
+
+    def start():
+        return stack.runner(api=api, env={"ERRAND_ADOPT": "true", "ERRAND_NODE": "steady", "ERRAND_HEARTBEAT_MS": "500", "ERRAND_BUNDLE_CACHE_DIR": cache_of(stack),
+                                          "ERRAND_BUNDLE_CACHE_BYTES": 4 << 20, **times})
+    runner = start()
+    first, second = [bundles.store(stack, sized(f"noise{i}", 3)) for i in range(2)]
+    run_id = api.submit(waiting(stack, first))
+    api.wait(run_id, "running")
+    if end == "killed":
+        runner.kill9()
+    else:
+        assert runner.process.end() == 0
+    successor = start()
+    wait_until(lambda: b"attempt adopted" in successor.process.output(), 20, "the run is adopted")
+    assert api.wait(api.submit(agent(second)))["status"] == "success"
+    assert any(first[7:] in e for e in entries(stack)), "the bundle of an adopted run was removed"
+    with open(os.path.join(stack.folder, "go"), "w", encoding="ascii"):
+        pass
+    record = api.wait(run_id)
+    assert record["status"] == "success" and record["attempt"] == 1, record
+    wait_until(lambda: len(entries(stack)) == 1, 10, "the bound holds again")
+
+
 def test_what_is_in_use_stays(stack, api, start):
     start(bundle_cache_bytes=4 << 20)
     first, second = [bundles.store(stack, sized(f"noise{i}", 3)) for i in range(2)]
-    waits = agent(first, ["/bin/sh", "-c", "read l; echo '{\"kind\":\"notification\",\"data\":{}}'; while [ ! -e \"$0/go\" ]; do sleep 0.05; done; "
-                          "exec /usr/bin/python3 agent.py </dev/null", stack.folder])
-    run_id = api.submit(waits)
+    run_id = api.submit(waiting(stack, first))
     api.wait(run_id, "running")
     assert api.wait(api.submit(agent(second)))["status"] == "success"
     assert any(first[7:] in e for e in entries(stack)), "a bundle in use was removed"

@@ -69,7 +69,10 @@ def starting(stack, api):
         return stack.runner(api=api, env=env)
     yield make
     for path, _, _ in os.walk(cache_of(stack)):  # sealed folders, of which nobody but root could remove anything
-        os.chmod(path, 0o700)
+        try:
+            os.chmod(path, 0o700)
+        except OSError:  # removed meanwhile
+            pass
 
 
 def entries(stack):
