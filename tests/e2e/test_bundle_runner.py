@@ -257,6 +257,18 @@ def test_a_restart_finds_what_is_complete_and_removes_the_rest(stack, api, start
     wait_until(lambda: not leftovers(stack), 20, "what was interrupted is removed")
 
 
+def test_a_clean_restart_fetches_nothing_again(stack, api, start):
+    runner = start()
+    digest = bundles.store(stack, bundles.pack({"agent.py": HERE}))
+    assert api.wait(api.submit(agent(digest)))["status"] == "success"
+    wait_until(lambda: not leftovers(stack), 10, "nothing is left of the unpacking")
+    assert runner.process.end() == 0
+    fetched = commands(stack, "getrange")
+    start()
+    assert api.wait(api.submit(agent(digest)))["status"] == "success"
+    assert commands(stack, "getrange") == fetched
+
+
 def test_two_runners_of_one_name_have_caches_of_their_own(stack, api, start):
     start(), start()
     digest = bundles.store(stack, bundles.pack({"agent.py": HERE}))
