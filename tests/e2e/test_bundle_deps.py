@@ -72,7 +72,7 @@ def node_files(folder, package="vendor/greet"):
     files = {"agent.mjs": "import greet from 'greet'; console.log(greet());\n",
              "package.json": json.dumps({"name": "agent", "version": "1.0.0", "dependencies": {"greet": f"file:./{package}"}}),
              f"{package}/package.json": json.dumps({"name": "greet", "version": "1.0.0", "type": "module", "main": "index.js",
-                                                      "scripts": {"install": "touch /tmp/errand-npm-script; touch ran", "preinstall": "touch ran"}}),
+                                                      "scripts": {"install": f"touch {folder}/npm-script; touch ran", "preinstall": "touch ran"}}),
              f"{package}/index.js": "export default () => 'from a package';\n"}
     for name, text in files.items():
         os.makedirs(os.path.dirname(os.path.join(path, name)), exist_ok=True)
@@ -109,7 +109,7 @@ def test_both_kinds_are_installed_once(stack, api, start, folder):
     assert seen["VIRTUAL_ENV"] == code + "/.errand-venv" and seen["NODE_PATH"] == code + "/node_modules"
     assert seen["exe"].startswith(seen["VIRTUAL_ENV"]) and seen["PATH"].startswith(seen["VIRTUAL_ENV"] + "/bin:" + code + "/node_modules/.bin:")
     assert oct(os.stat(code + "/.errand-venv").st_mode)[-3:] == "555"
-    assert not os.path.exists("/tmp/errand-npm-script") and not os.path.exists(code + "/vendor/greet/ran")
+    assert not os.path.exists(os.path.join(folder, "npm-script")) and not os.path.exists(code + "/vendor/greet/ran")
     # Its output: in the log tail and events of one of them, the run that caused it, and of no other.
     told = [r for r in runs if any(s == "deps" and "greet" in t for s, t in logs(api, r))]
     assert len(told) == 1
