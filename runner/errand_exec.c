@@ -1,12 +1,15 @@
 /* errand-exec: the last line of "stop means stop". It stands between a runner and an agent, holds the agent's whole process tree as its subreaper, and ends that tree when told to, when the agent's own process ended, and
  * when the runner is gone, however it went. Small and static on purpose: it must outlive everything that can go wrong around it.
  *
- *   errand-exec [--grace-ms N] [--workdir DIR] [--private DIR] [--cgroup DIR]… [--rlimit-NAME N]… -- CMD ARGS…
+ *   errand-exec [--grace-ms N] [--workdir DIR] [--private DIR] [--cgroup DIR]… [--keep-fds N] [--inside 1] [--rlimit-NAME N]… -- CMD ARGS…
  *
  * Of each control group named the command becomes a member before it is executed; errand-exec itself stays outside, so that what limits or kills the group spares it.
  * --adopt PATH: when the runner is gone, a successor is waited for at that Unix socket for --adopt-ms, before the tree is killed (errand_exec_adopt.h). Further lines from the runner then: `fed` (the agent has all of its
  * input; before that nobody can take it over) and `ack OUT ERR` (bytes of output whose events are stored).
  * The private folder is the runner's to remove; where the runner is gone when the tree is, it is removed here.
+ * --keep-fds: descriptors 4 to 3+N are the command's, too; without it nothing but 0, 1, 2 reaches it.
+ * --inside: CMD is bubblewrap, which starts `errand-exec inside` (errand_exec_inside.h). That one says when the agent runs and how it ended, on a pipe whose writing end is descriptor 5+N; bubblewrap, which would die of a
+ * SIGTERM and take the agent with it, gets none.
  *
  * Descriptors 0, 1, 2 are the agent's; 3 is a stream socket to the runner. Lines to the runner:
  *   started PID STARTTIME BOOTID    the command runs (start time as in /proc/PID/stat, which with the boot id makes the pid unambiguous)
@@ -37,9 +40,12 @@
 
 #include "runner/errand_exec_adopt.h"
 #include "runner/errand_exec_groups.h"
+#include "runner/errand_exec_inside.h"
 #include "runner/errand_exec_tree.h"
 
 #define CONTROL_FD   3
+#define KEEP_FDS_MAX 16
+#define OWN_POLLS    4
 #define GRACE_MAX_MS 86400000
 #define TICK_MIN_MS  5
 #define TICK_MAX_MS  200
@@ -58,6 +64,8 @@ struct options {
     const char *private; /* NULL: none */
     const char *adopt;   /* NULL: it dies with its runner */
     int64_t adopt_ms;
+    int keep_fds;
+    bool inside;
     char **command;
     struct limit_option limits[8];
     const char *cgroups[GROUPS_MAX];
@@ -68,8 +76,10 @@ enum state { STARTING, RUNNING, TERMINATING, KILLING, GONE };
 
 struct job {
     enum state state;
-    pid_t command_pid; /* 0 once it was reaped */
-    int exec_fd;       /* reads what went wrong before exec; -1 once that is known */
+    pid_t command_pid;         /* 0 once it was reaped */
+    int exec_fd;               /* reads what went wrong before exec; -1 once that is known */
+    int inside_fd;             /* reads what is said from within the sandbox; -1: there is none, or it said all */
+    bool told_start, told_end; /* of the agent within it */
     int signal_fd;
     bool control_open;
     int64_t grace_ms;
@@ -92,7 +102,7 @@ struct start_failure {
 
 static const char USAGE[] =
     "usage: errand-exec [--grace-ms N] [--workdir DIR] [--private DIR] [--adopt PATH] [--adopt-ms N] "
-    "[--cgroup DIR]... "
+    "[--cgroup DIR]... [--keep-fds N] [--inside 1] "
     "[--rlimit-nofile|core|as|nproc|cpu|fsize|data|stack N]... -- "
     "CMD ARGS...\n"
     "Runs CMD for errand-runner, with a control socket as descriptor 3, and ends its whole process tree.\n";
@@ -150,6 +160,15 @@ static bool parse_option(struct options *o, const char *name, const char *value)
         if (!parse_number(value, GRACE_MAX_MS, &n))
             return false;
         o->grace_ms = (int64_t)n;
+        return true;
+    }
+    if (strcmp(name, "--keep-fds") == 0 || strcmp(name, "--inside") == 0) {
+        if (!parse_number(value, name[2] == 'k' ? KEEP_FDS_MAX : 1, &n))
+            return false;
+        if (name[2] == 'k')
+            o->keep_fds = (int)n;
+        else
+            o->inside = n == 1;
         return true;
     }
     for (size_t i = 0; i < ARRAY_LEN(o->limits); i++) {
@@ -222,6 +241,12 @@ static void reset_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* The pipe from within a sandbox takes the two numbers behind those that are kept. */
+static int report_end(const struct options *o)
+{
+    return CONTROL_FD + o->keep_fds + 2;
+}
+
 static _Noreturn void become_command(const struct options *o, int fd, pid_t parent)
 {
     /* Should somebody kill errand-exec itself, at least its own child goes with it. */
@@ -239,6 +264,10 @@ static _Noreturn void become_command(const struct options *o, int fd, pid_t pare
     reset_signals();
     if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) != 0)
         give_up(fd, "close_range");
+    for (int kept = CONTROL_FD + 1; kept <= CONTROL_FD + o->keep_fds; kept++)
+        (void)fcntl(kept, F_SETFD, 0);
+    if (o->inside)
+        (void)fcntl(report_end(o), F_SETFD, 0);
     execvp(o->command[0], o->command);
     give_up(fd, "exec");
 }
@@ -288,9 +317,21 @@ static void say_started(struct job *j)
     say(j, line);
 }
 
+/* In a sandbox's words, what follows `option` behind the word `inside`: "--" leads to the agent's command. */
+static const char *agent_word(const struct options *o, const char *option, const char *fallback)
+{
+    char **w = o->command;
+    while (o->inside && *w && strcmp(*w, "inside") != 0)
+        w++;
+    while (o->inside && *w && strcmp(*w, option) != 0)
+        w++;
+    return o->inside && *w && w[1] ? w[1] : fallback;
+}
+
 static void say_failed(struct job *j, const struct options *o, const struct start_failure *f)
 {
-    const char *of = strncmp(f->step, "workdir", sizeof(f->step)) == 0 ? o->workdir : o->command[0];
+    const char *of = strncmp(f->step, "workdir", sizeof(f->step)) == 0 ? agent_word(o, "--workdir", o->workdir)
+                                                                       : agent_word(o, "--", o->command[0]);
     char line[512];
     int n =
         snprintf(line, sizeof(line) - 1, "failed %d %.15s %.300s: %.100s", f->error, f->step, of, strerror(f->error));
@@ -336,7 +377,11 @@ static void enter_terminating(struct job *j, int64_t grace_ms)
 static void on_command_end(struct job *j, int status)
 {
     j->command_pid = 0;
-    if (WIFSIGNALED(status))
+    if (j->told_end) /* the sandbox's end, behind its agent's */
+        return;
+    if (j->told_start) /* it ended without a word from within: somebody killed the helper, and the agent with it */
+        snprintf(j->ended, sizeof(j->ended), "signaled %d\n", SIGKILL);
+    else if (WIFSIGNALED(status))
         snprintf(j->ended, sizeof(j->ended), "signaled %d\n", WTERMSIG(status));
     else
         snprintf(j->ended, sizeof(j->ended), "exited %d\n", WEXITSTATUS(status));
@@ -382,9 +427,52 @@ static void on_exec_result(struct job *j, const struct options *o)
         j->state = GONE;
         return;
     }
+    if (o->inside) /* only bubblewrap runs yet */
+        return;
     say_started(j);
     if (j->state == STARTING)
         j->state = RUNNING;
+}
+
+/* The sandbox could not be made, or its agent not be started: what there is of it goes. */
+static void on_inside_failed(struct job *j, const struct options *o, const struct inside_word *w)
+{
+    struct start_failure f = {.error = w->value};
+    memcpy(f.step, w->step, sizeof(w->step));
+    say_failed(j, o, &f);
+    j->told_end = true;
+    enter_killing(j);
+}
+
+/* A word from within the sandbox, or its end. */
+static void on_inside(struct job *j, const struct options *o)
+{
+    struct inside_word w = {.what = INSIDE_FAILED, .step = "sandbox", .value = ECANCELED};
+    ssize_t n = read(j->inside_fd, &w, sizeof(w));
+    if (n < 0 && errno == EINTR)
+        return;
+    if (n != (ssize_t)sizeof(w)) {
+        close(j->inside_fd);
+        j->inside_fd = -1;
+        if (!j->told_start && !j->told_end)
+            on_inside_failed(j, o, &w);
+        return;
+    }
+    if (w.what == INSIDE_FAILED) {
+        on_inside_failed(j, o, &w);
+    } else if (w.what == INSIDE_RUNNING) {
+        j->told_start = true;
+        say_started(j);
+        if (j->state == STARTING)
+            j->state = RUNNING;
+    } else {
+        snprintf(j->ended, sizeof(j->ended), "%s %d\n", w.what == INSIDE_SIGNALED ? "signaled" : "exited",
+                 (int)w.value);
+        say(j, j->ended);
+        j->told_end = true;
+        if (j->state == RUNNING) /* its children have their time, as those of any agent */
+            enter_terminating(j, j->grace_ms);
+    }
 }
 
 static void on_order(struct job *j, const char *line)
@@ -478,21 +566,30 @@ static void on_time(struct job *j)
     }
 }
 
+/* The exec's outcome is not known, or what the sandbox says of its agent's end was not read: nobody is reaped before that, for bubblewrap's own status says neither. */
+static bool is_undecided(const struct job *j)
+{
+    return j->exec_fd >= 0 || (j->inside_fd >= 0 && !j->told_end);
+}
+
 static void turn(struct job *j, const struct options *o)
 {
     /* While the exec is undecided nobody is reaped: /proc still has to say when the command began. */
-    bool starting = j->exec_fd >= 0;
+    bool starting = is_undecided(j);
     short control_events = (short)(POLLIN | (j->out_len > 0 ? POLLOUT : 0));
-    struct pollfd fds[3 + ADOPT_POLLS] = {{.fd = j->control_open ? CONTROL_FD : -1, .events = control_events},
-                                          {.fd = starting ? -1 : j->signal_fd, .events = POLLIN},
-                                          {.fd = j->exec_fd, .events = POLLIN}};
-    int ready = poll(fds, 3 + adopt_polls(&j->adopt, fds + 3), poll_timeout(j));
+    struct pollfd fds[OWN_POLLS + ADOPT_POLLS] = {{.fd = j->control_open ? CONTROL_FD : -1, .events = control_events},
+                                                  {.fd = starting ? -1 : j->signal_fd, .events = POLLIN},
+                                                  {.fd = j->exec_fd, .events = POLLIN},
+                                                  {.fd = j->exec_fd >= 0 ? -1 : j->inside_fd, .events = POLLIN}};
+    int ready = poll(fds, OWN_POLLS + adopt_polls(&j->adopt, fds + OWN_POLLS), poll_timeout(j));
     if (ready < 0)
         return;
     adopt_turn(&j->adopt);
     if (fds[2].revents)
         on_exec_result(j, o);
-    if (j->state != GONE && j->exec_fd < 0) {
+    if (fds[3].revents)
+        on_inside(j, o);
+    if (j->state != GONE && !is_undecided(j)) {
         struct signalfd_siginfo info[16];
         while (read(j->signal_fd, info, sizeof(info)) > 0)
             ;
@@ -564,6 +661,8 @@ static bool start(struct job *j, const struct options *o)
     groups_close(&groups);
     j->exec_fd = ends[0];
     j->command_pid = pid;
+    if (o->inside)
+        tree_spare(pid);
     return true;
 }
 
@@ -579,6 +678,8 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 int main(int argc, char **argv)
 {
     struct options o;
+    if (argc > 1 && strcmp(argv[1], "inside") == 0)
+        return inside_main(argc - 1, argv + 1);
     if (!parse_options(&o, argc, argv)) {
         (void)!write(2, USAGE, sizeof(USAGE) - 1);
         return 2;
@@ -588,7 +689,10 @@ int main(int argc, char **argv)
         (void)!write(2, text, sizeof(text) - 1);
         return 2;
     }
-    (void)close_range(CONTROL_FD + 1, ~0U, 0);
+    (void)close_range((unsigned)(CONTROL_FD + 1 + o.keep_fds), ~0U, 0);
+    int inside[2] = {-1, -1};
+    if (o.inside && (pipe2(inside, O_CLOEXEC) != 0 || inside[1] != report_end(&o)))
+        return 2;
     while (fcntl(0, F_GETFD) < 0 || fcntl(1, F_GETFD) < 0 || fcntl(2, F_GETFD) < 0) {
         /* A missing one would be taken by a descriptor of our own, and closed with the agent's. */
         if (open("/dev/null", O_RDWR) < 0)
@@ -596,7 +700,8 @@ int main(int argc, char **argv)
     }
     (void)setsid();
     umask(077);
-    struct job j = {.state = STARTING, .exec_fd = -1, .control_open = true, .grace_ms = o.grace_ms};
+    struct job j = {
+        .state = STARTING, .exec_fd = -1, .control_open = true, .grace_ms = o.grace_ms, .inside_fd = inside[0]};
     j.signal_fd = take_signals();
     bool adoptable = adopt_init(&j.adopt, o.adopt, o.adopt_ms);
     /* Not dumpable: the agent has the same user, and must neither trace this process nor read its environment. */
@@ -608,6 +713,9 @@ int main(int argc, char **argv)
         j.state = GONE;
     }
     let_go_of_stdio();
+    (void)close_range((unsigned)(CONTROL_FD + 1), (unsigned)(CONTROL_FD + o.keep_fds), 0);
+    if (o.inside)
+        close(inside[1]);
     while (j.state != GONE || (j.out_len > 0 && j.control_open) || adopt_busy(&j.adopt))
         turn(&j, &o);
     if (!j.control_open && o.private)

@@ -25,6 +25,7 @@ struct found {
 /* Static, so that nothing can fail for want of memory; pages are taken only as far as they are touched. One tree a process. */
 static struct found tree[TREE_MAX];
 static size_t tree_len;
+static pid_t spared;
 static unsigned char terminated[PID_LIMIT / 8];
 
 static bool read_small(const char *path, char *buf, size_t cap)
@@ -190,12 +191,17 @@ static bool was_terminated(pid_t pid)
 
 static void visit_terminate(const struct found *f, size_t *count)
 {
-    if (was_terminated(f->pid))
+    if (was_terminated(f->pid) || f->pid == spared)
         return;
     terminated[f->pid / 8] |= (unsigned char)(1U << (f->pid % 8));
     /* A process that is stopped would sleep through its chance to clean up. */
     if (signal_found(f, SIGTERM, SIGCONT))
         ++*count;
+}
+
+void tree_spare(pid_t pid)
+{
+    spared = pid;
 }
 
 void tree_terminate(void)

@@ -418,11 +418,14 @@ static int open_pipes(struct exec_job *job, int ret_child[CONTROL])
 
 static int spawn(struct exec_job *job, const struct exec_plan *plan)
 {
-    char grace[24];
-    const char *args[600] = {plan->exec_path, "--grace-ms",  grace,           "--workdir", plan->workdir,
-                             "--private",     plan->private, "--rlimit-core", "0"};
-    size_t n = 9;
+    char grace[24], fds[24];
+    const char *args[800] = {
+        plan->exec_path, "--grace-ms", grace,        "--workdir", plan->workdir, "--private", plan->private,
+        "--rlimit-core", "0",          "--keep-fds", fds};
+    size_t n = 11;
+    PRE(plan->fd_count <= EXEC_FDS_MAX);
     snprintf(grace, sizeof grace, "%lld", (long long)plan->grace_ms);
+    snprintf(fds, sizeof fds, "%zu", plan->fd_count);
     char adopt_ms[24];
     snprintf(adopt_ms, sizeof adopt_ms, "%lld", (long long)plan->adopt_ms);
     if (job->keeps) {
@@ -437,19 +440,23 @@ static int spawn(struct exec_job *job, const struct exec_plan *plan)
         args[n++] = plan->command[i];
     int child[CONTROL] = {-1, -1, -1};
     int status = open_pipes(job, child);
-    uv_stdio_container_t stdio[PIPES];
+    uv_stdio_container_t stdio[PIPES + EXEC_FDS_MAX];
     for (int i = 0; i < CONTROL; i++) {
         stdio[i].flags = UV_INHERIT_FD;
         stdio[i].data.fd = child[i];
     }
     stdio[CONTROL].flags = UV_CREATE_PIPE | UV_READABLE_PIPE | UV_WRITABLE_PIPE;
     stdio[CONTROL].data.stream = (uv_stream_t *)&job->pipes[CONTROL];
+    for (size_t i = 0; i < plan->fd_count; i++) {
+        stdio[PIPES + i].flags = UV_INHERIT_FD;
+        stdio[PIPES + i].data.fd = plan->fds[i];
+    }
     uv_process_options_t o = {
         .exit_cb = on_exit_exec,
         .file = plan->exec_path,
         .args = (char **)(uintptr_t)args,
         .env = (char **)(uintptr_t)plan->env,
-        .stdio_count = PIPES,
+        .stdio_count = PIPES + (int)plan->fd_count,
         .stdio = stdio,
     };
     if (status == 0) {

@@ -6,6 +6,7 @@
 
 struct exec_job;
 
+enum { EXEC_FDS_MAX = 14 };
 enum { EXEC_INPUT_MAX = 4 << 20 }; /* bytes of input that wait for the command to read them */
 
 struct exec_plan {
@@ -14,6 +15,8 @@ struct exec_plan {
     const char *const *options; /* more options of errand-exec, NULL-terminated; NULL: none */
     const char *const *env;     /* the whole environment */
     const char *workdir, *private;
+    const int *fds; /* descriptors that the command is to have as 4, 5 …; the caller's to close afterwards */
+    size_t fd_count;
     struct str input_line; /* the first line, without its newline; empty: none */
     bool stdin_open;       /* no end of file behind it */
     int64_t grace_ms;
