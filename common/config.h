@@ -64,6 +64,18 @@ enum { FOR_API = 1, FOR_RUNNER = 2, FOR_BOTH = 3 };
     X(slots, int, "slots", FOR_RUNNER, "8", 1, LIMIT_SLOTS, "runs executed at a time")                                 \
     X(executors, str, "executors", FOR_RUNNER, "", 0, 0,                                                               \
       "comma list of executors this runner may use (process executes what a caller sends)")                            \
+    X(sandbox_uid, int, "sandbox-uid", FOR_RUNNER, "64111", 1, 4294967293,                                             \
+      "user and group id that sandboxed agents have (where the runner is root, also outside)")                         \
+    X(sandbox_paths, str, "sandbox-paths", FOR_RUNNER, "", 0, 0,                                                       \
+      "comma list of more files and folders that sandboxed agents may read")                                           \
+    X(sandbox_disk_mb, int, "sandbox-disk-mb", FOR_RUNNER, "256", 0, 1048576,                                          \
+      "MiB that a sandboxed agent may keep in its private folder unless its resources say so (0: as the disk has)")    \
+    X(sandbox_memory_mb, int, "sandbox-memory-mb", FOR_RUNNER, "0", 0, 16777216,                                       \
+      "MiB of memory for a sandboxed agent unless its resources say so (0: no limit)")                                 \
+    X(sandbox_pids, int, "sandbox-pids", FOR_RUNNER, "512", 0, 4194304,                                                \
+      "processes and threads of a sandboxed agent unless its resources say so (0: no limit)")                          \
+    X(sandbox_allow_private, bool, "sandbox-allow-private", FOR_RUNNER, "false", 0, 0,                                 \
+      "let allowed hosts of a sandbox with network filtered be at private, loopback and link-local addresses")         \
     X(tags, str, "tags", FOR_RUNNER, "", 0, 0,                                                                         \
       "comma list of what this runner offers, for runs that require it (gpu, zone=a)")                                 \
     X(storage_redis_url, str, "storage-redis-url", FOR_RUNNER, "", 0, 0,                                               \
@@ -119,7 +131,7 @@ struct config {
 #define CONFIG_FIELD(field, type, name, programs, def, min, max, help) CONFIG_TYPE_##type field;
     CONFIG_TABLE(CONFIG_FIELD)
 #undef CONFIG_FIELD
-    char *owned[64]; /* what the strings above borrow from */
+    char *owned[128]; /* what the strings above borrow from */
 };
 
 enum config_action { CONFIG_RUN, CONFIG_HELP, CONFIG_VERSION };

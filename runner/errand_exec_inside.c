@@ -28,8 +28,6 @@
 #define LISTEN_MAX    64
 #define CAPS_MAX      64
 
-extern char **environ;
-
 struct inside {
     int report, filter, env, listen, share;
     uid_t identity; /* 0: stays who it is */

@@ -2,7 +2,7 @@
 
 #include "runner/cgroup.h"
 
-static const struct executor *const table[] = {&executor_process};
+static const struct executor *const table[] = {&executor_process, &executor_sandbox};
 _Static_assert(ARRAY_LEN(table) <= EXECUTORS_MAX, "room for each executor");
 
 const char *const executor_capabilities[] = {"timeout",

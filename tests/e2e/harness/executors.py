@@ -3,6 +3,8 @@
 An executor's owner adds a class with a row in RIGS; where its agents are commands, CommandRig does nearly all of it. What an executor can't have by nature (a remote one is not to be OOM-killed here) it leaves out of `deeds`,
 and the tests of that deed skip with that reason."""
 import os
+import shutil
+import subprocess
 import textwrap
 
 from .nodes import build_dir
@@ -281,4 +283,12 @@ class ProcessRig(CommandRig):
     refuses_pids_without_groups = True
 
 
-RIGS = [ProcessRig]
+class SandboxRig(CommandRig):
+    name = "sandbox"
+
+    def skip(self):
+        done = subprocess.run(["bwrap", "--unshare-all", "--ro-bind", "/", "/", "/bin/true"], capture_output=True, text=True, check=False) if shutil.which("bwrap") else None
+        return "bubblewrap is not installed" if done is None else done.stderr.strip() or None
+
+
+RIGS = [ProcessRig, SandboxRig]

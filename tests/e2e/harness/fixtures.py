@@ -1,6 +1,7 @@
 """The fixtures of e2e and chaos tests; their conftest.py files import this."""
 import os
 import shutil
+import subprocess
 import tempfile
 
 import pytest
@@ -98,3 +99,14 @@ def apis(stack):
 def runner(stack, api):
     """One runner beside `api`."""
     return stack.runner(api=api)
+
+
+@pytest.fixture(scope="session")
+def can_sandbox():
+    """Skips where this machine has nothing to make a sandbox with; what is missing is the reason."""
+    if not os.path.exists("/usr/bin/bwrap"):
+        pytest.skip("bubblewrap is not installed")
+    how = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "/bin/true"]
+    done = subprocess.run(how, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"bubblewrap can't make namespaces here: {done.stderr.strip()}")
