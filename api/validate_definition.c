@@ -131,7 +131,8 @@ static bool check_runtime(struct check *c, struct raw_definition *d)
         return refuse(c, ERR_INVALID_FIELD, "stdin \"open\" goes with the executors process, sandbox and container");
     return one_of(c, d->protocol, "protocol", protocols, ARRAY_LEN(protocols)) &&
            one_of(c, d->stdin_mode, "stdin", stdin_modes, ARRAY_LEN(stdin_modes)) &&
-           one_of(c, d->event_source, "eventSource", sources, ARRAY_LEN(sources));
+           one_of(c, d->event_source, "eventSource", sources, ARRAY_LEN(sources)) &&
+           check_pool(c, d->protocol, d->event_source, &d->needs, &d->exec);
 }
 
 static void number_opt(struct json_writer *w, const char *key, int64_t n)

@@ -242,6 +242,25 @@ static bool has_word(struct str text, const char *word)
     return false;
 }
 
+bool check_pool(struct check *c, struct str protocol, struct str source, const struct words *needs,
+                const struct execution *x)
+{
+    static const char *const contained[] = {"process_isolation", "network_isolation", "network_filtering",
+                                            "filesystem_isolation"};
+    if (x->pool.max == 0)
+        return true;
+    if (!str_eqz(protocol, "events"))
+        return refuse(
+            c, ERR_INVALID_FIELD,
+            "protocol must be \"events\" with the executor pool: only there a worker can say that a run is over");
+    if (!str_eqz(source, "stdout"))
+        return refuse(c, ERR_INVALID_FIELD, "eventSource must be \"stdout\" with the executor pool");
+    for (size_t i = 0; i < ARRAY_LEN(contained); i++)
+        if (str_eqz(x->pool.base, "process") && has_word(needs->text, contained[i]))
+            return refuse(c, ERR_INVALID_FIELD, "requiresCapabilities: %s needs pool.base \"sandbox\"", contained[i]);
+    return true;
+}
+
 struct str execution_needs(struct arena *a, const struct words *asked, const struct execution *x)
 {
     const struct {
@@ -251,6 +270,7 @@ struct str execution_needs(struct arena *a, const struct words *asked, const str
                    {x->resources.cpu_milli > 0, "cpu_limit"},
                    {str_eqz(x->network, "none"), "network_isolation"},
                    {str_eqz(x->network, "filtered"), "network_filtering"},
+                   {x->pool.max > 0 && str_eqz(x->pool.base, "sandbox"), "process_isolation"},
                    {x->runtime_deps, "deps_install"}};
     struct strbuf text;
     strbuf_init(&text, 4096);

@@ -109,6 +109,9 @@ bool take_schema(struct check *c, const struct json *v, const char *name, void *
 /* Whether it all goes with the executor; what the executor needs is there; defaults are filled in. */
 MUST_CHECK bool check_execution(struct check *c, struct str executor, bool has_command, struct str provider,
                                 struct execution *x);
+/* What a pool can't do: its workers speak the protocol `events`, and only those over `sandbox` are contained. */
+MUST_CHECK bool check_pool(struct check *c, struct str protocol, struct str source, const struct words *needs,
+                           const struct execution *x);
 /* Whether an executor's runtime writes its own events unless the agent says otherwise; whether runs of it take input while they run. PRE: it is one. */
 bool execution_remote_default(struct str executor);
 bool execution_takes_input(struct str executor);

@@ -85,6 +85,8 @@ enum { FOR_API = 1, FOR_RUNNER = 2, FOR_BOTH = 3 };
     X(storage_admin_password, secret, "storage-admin-password", FOR_RUNNER, "", 0, 0, "its password")                  \
     X(adopt, bool, "adopt", FOR_RUNNER, "false", 0, 0,                                                                 \
       "runs outlive a runner that ends or dies, for a lease, and the next one of its name takes them over")            \
+    X(pool_workers, int, "pool-workers", FOR_RUNNER, "0", 0, LIMIT_SLOTS,                                              \
+      "warm workers of all pools together, at most (0: as many as slots)")                                             \
     X(api_base, str, "api-base", FOR_RUNNER, "http://127.0.0.1:7070", 0, 0, "what agents are told as ERRAND_API_BASE") \
     X(work_dir, str, "work-dir", FOR_RUNNER, "", 0, 0,                                                                 \
       "where attempts get their private directories (default: the system's temporary folder)")                         \

@@ -5,9 +5,11 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/crypto.h"
 #include "common/json.h"
 #include "common/log.h"
 #include "runner/proc_tree.h"
@@ -17,6 +19,7 @@ enum {
     CONTROL_LINE = 1024,
     EOF_WAIT_MS = 2000,
     PIPES = 4,
+    DRAIN_TIMES = 256,
     CONTROL = 3,
     ADOPT_AGAIN_MS = 50, /* it may not have noticed yet that it was left */
     ADOPT_TRIES = 60,
@@ -299,6 +302,32 @@ static void on_output(uv_stream_t *s, ssize_t n, const uv_buf_t *buf)
     }
 }
 
+void exec_job_drain_errors(struct exec_job *job)
+{
+    uv_handle_t *h = (uv_handle_t *)&job->pipes[2];
+    char bytes[4096]; /* on_alloc's may be in use: this is called while output is looked at */
+    uv_os_fd_t fd;
+    if (uv_is_closing(h) || !job->begun || uv_fileno(h, &fd) != 0)
+        return;
+    ssize_t n = 1;
+    for (int times = 0; n > 0 && times < DRAIN_TIMES; times++)
+        if ((n = read(fd, bytes, sizeof bytes)) > 0) /* not blocking; its end is libuv's to find */
+            job->events->output(job->ctx, JOB_STDERR, (struct str){bytes, (size_t)n});
+}
+
+static bool pipe_holds(const struct exec_job *job, int i)
+{
+    const uv_handle_t *h = (const uv_handle_t *)&job->pipes[i];
+    uv_os_fd_t fd;
+    int n = 0;
+    return !uv_is_closing(h) && uv_fileno(h, &fd) == 0 && ioctl(fd, FIONREAD, &n) == 0 && n > 0;
+}
+
+bool exec_job_has_output(const struct exec_job *job)
+{
+    return pipe_holds(job, 1) || pipe_holds(job, 2);
+}
+
 /* ---- input ---- */
 
 struct input_write {
@@ -329,6 +358,7 @@ static void on_input_written(uv_write_t *req, int status)
     say_fed(job);
     if (status < 0)
         close_handle((uv_handle_t *)&job->pipes[0]); /* an agent that does not read its input is its own affair */
+    crypto_wipe(w->bytes, w->len);                   /* a pool's workers are handed secrets */
     free(w);
 }
 
@@ -622,6 +652,11 @@ struct exec_job *exec_job_adopt(struct loop *l, struct str handle, int64_t out_a
     job->ended = true;
     close_all(job);
     return NULL;
+}
+
+int64_t exec_job_tree(const struct exec_job *job)
+{
+    return uv_process_get_pid(&job->process);
 }
 
 int64_t exec_job_pid(const struct exec_job *job)

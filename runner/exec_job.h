@@ -38,6 +38,12 @@ void exec_job_stored(struct exec_job *job, int64_t out, int64_t err);
 /* Takes over what another process left, from byte out_at and err_at of its output on (-1: from what is there). events: adopted, output, gone; where nobody waits there, gone with started false. */
 struct exec_job *exec_job_adopt(struct loop *l, struct str handle, int64_t out_at, int64_t err_at,
                                 const struct job_events *events, void *ctx, const char **ret_why);
+/* What stands in its standard error now comes out at once, through events.output: whoever knows that standard output is at an end needs it before. */
+void exec_job_drain_errors(struct exec_job *job);
+/* Whether it has written what was not read yet: the pipes themselves are asked. */
+bool exec_job_has_output(const struct exec_job *job);
+/* errand-exec's process id: all that the command starts is below it. */
+int64_t exec_job_tree(const struct exec_job *job);
 /* The command's process id; 0 before it has started. */
 int64_t exec_job_pid(const struct exec_job *job);
 /* What its tree uses: from its control group (NULL: none) what that says, the rest from /proc. */

@@ -2,7 +2,7 @@
 
 #include "runner/cgroup.h"
 
-static const struct executor *const table[] = {&executor_process, &executor_sandbox};
+static const struct executor *const table[] = {&executor_process, &executor_sandbox, &executor_pool};
 _Static_assert(ARRAY_LEN(table) <= EXECUTORS_MAX, "room for each executor");
 
 const char *const executor_capabilities[] = {"timeout",
@@ -81,6 +81,13 @@ void executors_sweep(const struct executor_context *x, struct executor_self **se
         if (open[i] && table[i]->sweep)
             table[i]->sweep(self[i], keep, n);
     cgroups_sweep(x->cgroups, keep, n);
+}
+
+void executors_drain(struct executor_self **self, const bool *open)
+{
+    for (size_t i = 0; i < ARRAY_LEN(table); i++)
+        if (open[i] && table[i]->drain)
+            table[i]->drain(self[i]);
 }
 
 void executors_close(struct executor_context *x, struct executor_self **self, const bool *open)

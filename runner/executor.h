@@ -10,6 +10,7 @@ struct bundles;
 struct cgroups;
 struct executor_self; /* what an executor keeps for this runner */
 struct job;           /* one attempt of it; what start() returns */
+struct workdirs;
 
 enum job_stream { JOB_STDOUT, JOB_STDERR };
 enum job_status { JOB_QUEUED, JOB_PROVISIONING, JOB_RUNNING, JOB_STOPPING, JOB_TERMINATED, JOB_FAILED };
@@ -98,7 +99,8 @@ struct executor_context {
     const char *exec_path; /* errand-exec */
     struct cgroups *
         cgroups; /* opened and closed with the executors; never NULL for them, but may be able to do nothing (cgroup.h) */
-    struct bundles *bundles; /* NULL where no executor is local; bundles_hold keeps one beyond its attempt */
+    const struct workdirs *workdirs; /* where private folders are made (workdir.h); by the first job they can be */
+    struct bundles *bundles;         /* NULL where no executor is local; bundles_hold keeps one beyond its attempt */
 };
 
 struct executor {
@@ -109,6 +111,8 @@ struct executor {
     enum err (*open)(const struct executor_context *x, struct executor_self **ret_self, struct strbuf *ret_why);
     /* When no job is left. Takes NULL. */
     void (*close)(struct executor_self *self);
+    /* The runner drains: what was only kept for later goes. Jobs may still be started. NULL: there is no such thing. */
+    void (*drain)(struct executor_self *self);
     /* Whether it enforces a capability on this machine, as open() found out. */
     bool (*supports)(const struct executor_self *self, const char *capability);
     /* Idempotent by run and attempt: what a lost runner had started for the same attempt is taken, not doubled. The spec and what it points to are copied or used up before it returns.
@@ -144,7 +148,7 @@ const struct executor *executor_at(size_t i);
 /* The place of an executor in the table. */
 size_t executor_index(const struct executor *e);
 enum { EXECUTORS_MAX = 8 };
-extern const struct executor executor_process, executor_sandbox;
+extern const struct executor executor_process, executor_sandbox, executor_pool;
 
 /* The contract's capabilities; NULL-terminated. */
 extern const char *const executor_capabilities[];
@@ -155,6 +159,7 @@ MUST_CHECK enum err executors_open(struct executor_context *x, struct executor_s
 /* Ends what earlier runners of this node left running here, but for the attempts in keep. After executors_open, before the first claim. */
 void executors_sweep(const struct executor_context *x, struct executor_self **self, const bool *open,
                      const struct job_owner *keep, size_t n);
+void executors_drain(struct executor_self **self, const bool *open);
 void executors_close(struct executor_context *x, struct executor_self **self, const bool *open);
 
 #endif

@@ -165,6 +165,7 @@ void worker_drain(struct worker *w)
     w->draining = true;
     LOG_INFO("draining", LOG_I("runs", w->attempt_count));
     loop_timer_set(&w->drain_limit, w->config->drain_ms);
+    executors_drain(w->executors, w->executor_open);
     for (unsigned i = 0; i < w->shard_count; i++)
         shard_beat(&w->shards[i]);
     worker_stop_if_done(w);
@@ -259,7 +260,8 @@ enum err worker_start(struct worker *w, const struct config *config, const char 
     w->loop = loop_new();
     if (!w->loop)
         return ERR_NO_MEMORY;
-    w->executor_context = (struct executor_context){.config = config, .loop = w->loop, .exec_path = exec_path};
+    w->executor_context =
+        (struct executor_context){.config = config, .loop = w->loop, .exec_path = exec_path, .workdirs = &w->workdirs};
     enum err err = read_queues(w, ret_message);
     if (!err)
         err = check_tags(config, ret_message);

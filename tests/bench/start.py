@@ -11,13 +11,15 @@ import statistics
 import time
 
 SAMPLES, RUNS, IN_FLIGHT = 200, 1000, 1000
-WORKER = ("import sys\nfor line in sys.stdin: print('{\"kind\":\"runtime_terminal\",\"data\":{\"status\":\"success\"}}', flush=True)")
+WORKER = """while echo '{"kind":"notification","data":{"type":"worker_ready"}}'; read -r job; do echo '{"kind":"runtime_terminal","data":{"status":"success"}}'; done"""
 AGENTS = {
     "process": {"executor": "process", "command": ["/bin/true"], "protocol": "text"},
     "sandbox": {"executor": "sandbox", "command": ["/bin/true"], "protocol": "text"},
-    "pool": {"executor": "pool", "command": ["/usr/bin/python3", "-c", WORKER], "protocol": "events", "pool": {"base": "process", "max": 64}},
+    "pool": {"executor": "pool", "command": ["/bin/sh", "-c", WORKER], "protocol": "events", "pool": {"max": 64, "maxRuns": 1000000}},
+    "pool-sandbox": {"executor": "pool", "command": ["/bin/sh", "-c", WORKER], "protocol": "events", "pool": {"base": "sandbox", "max": 64, "maxRuns": 1000000}},
 }
-TARGET_US = {"process": 3000, "sandbox": 20000, "pool": 1000}
+EXECUTORS = {"process": "process", "sandbox": "sandbox", "pool": "pool,process", "pool-sandbox": "pool,sandbox"}
+TARGET_US = {"process": 3000, "sandbox": 20000, "pool": 1000, "pool-sandbox": 1000}
 TARGET_BYTES = 65536
 
 
@@ -58,7 +60,7 @@ def noop_rate(s, agent, count):
 def bench_start(system, figure):
     """system(executors, slots): a running System, or why there is none."""
     for name, agent in AGENTS.items():
-        s = system(name, 16)
+        s = system(EXECUTORS[name], 16)
         if isinstance(s, str):
             print(json.dumps({"name": f"start-{name}", "skipped": s}), flush=True)
             continue
@@ -66,7 +68,7 @@ def bench_start(system, figure):
             raw_us = 1e6 / max(1.0, s.raw_figure(["SET", "key:__rand_int__", "x"], 20000, 1, 1))
             plain = start_times(s, agent, SAMPLES)
             more = {}
-            if "memory_limit" in s.get("/v1/runners")["runners"][0]["capabilities"].get(name, []):
+            if "memory_limit" in s.get("/v1/runners")["runners"][0]["capabilities"].get(agent["executor"], []):
                 limited = start_times(s, {**agent, "resources": {"memoryMb": 256, "cpus": 1, "pids": 64}}, SAMPLES // 4)
                 more = {"medianLimitedUs": statistics.median(limited)}
             figure(f"start-{name}", statistics.median(plain), "us (median)", raw_us, "us, one SET", p99Us=plain[int(len(plain) * 0.99)], samples=len(plain), targetUs=TARGET_US[name], **more)

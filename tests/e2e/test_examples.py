@@ -152,3 +152,17 @@ def test_log_triage_refuses(line, part):
 def test_hello(line, name):
     text = run("hello", line)
     assert text.startswith(f"Hello, {name}!\n") and text.endswith("Done.\n")
+
+
+def test_pool_worker():
+    """Ready before each job; each job's end before the next."""
+    lines = [job({"letters": "listen"}), job({"letters": "zzz"}), job({"letters": 1}), job()]
+    folder = os.path.join(EXAMPLES, "pool-worker")
+    done = subprocess.run([os.path.join(folder, "worker.py")], input="".join(json.dumps(line) + "\n" for line in lines).encode(), stdout=subprocess.PIPE, timeout=60, check=True)
+    events = [json.loads(text) for text in done.stdout.splitlines()]
+    ready = {"kind": "notification", "data": {"type": "worker_ready"}}
+    assert events[0] == events[-1] == ready and events.count(ready) == 5
+    ends = [e["data"] for e in events if e["kind"] == "runtime_terminal"]
+    assert [e["status"] for e in ends] == ["success", "success", "error", "error"]
+    assert ends[0]["result"]["anagrams"] == ["enlist", "inlets", "silent", "tinsel"] and ends[1]["result"] == {"letters": "zzz", "anagrams": [], "servedByThisWorker": 2, "pid": ends[0]["result"]["pid"]}
+    assert all("letters" in e["error"]["message"] for e in ends[2:])

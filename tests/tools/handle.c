@@ -14,6 +14,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "runner/executor.h"
+#include "runner/workdir.h"
 
 enum { WORDS_MAX = 200, GRACE_MS = 1000 };
 
@@ -234,9 +235,14 @@ static int open_and_perform(struct tool *t, char **argv, const char *exec_path)
 {
     struct strbuf why;
     strbuf_init(&why, 4096);
-    t->config.executors = argv[1];
-    t->context = (struct executor_context){.config = &t->config, .loop = loop_new(), .exec_path = exec_path};
+    struct workdirs folders = {0};
+    if (!strstr(t->config.executors, argv[1])) /* else it may stand there with what it needs beside it */
+        t->config.executors = argv[1];
+    t->context = (struct executor_context){
+        .config = &t->config, .loop = loop_new(), .exec_path = exec_path, .workdirs = &folders};
     int status = 0;
+    if (workdirs_open(&t->config, &folders, &why) != ERR_OK)
+        return refused(why.ptr);
     if (executors_open(&t->context, t->selves, t->open, &why) != ERR_OK) {
         status = refused(why.len ? why.ptr : "it can't be opened");
         _exit(status);
@@ -246,6 +252,7 @@ static int open_and_perform(struct tool *t, char **argv, const char *exec_path)
     status = perform(t, argv[2], argv[3]);
     executors_close(&t->context, t->selves, t->open);
     loop_free(t->context.loop);
+    workdirs_close(&folders);
     strbuf_done(&why);
     return status;
 }

@@ -32,6 +32,39 @@ def python(folder, text, file="agent", **fields):
     return process(["/usr/bin/python3", path], name=fields.pop("name", file), **fields)
 
 
+def worker(folder, text, file="worker", base="process", prepare="", **fields):
+    """A warm worker of the executor `pool`, in Python: `text` is what it does for each `job` (the line it was given); `env` is the job's environment. `prepare`: before it is ready.
+    Fields of `pool` (min, max, idleMs, maxRuns) are taken from `pool`."""
+    path = os.path.join(folder, f"{file}.py")
+    prelude = """\
+        import json, os, signal, subprocess, sys, threading, time
+        def say(kind, data):
+            sys.stdout.write(json.dumps({"kind": kind, "data": data}) + "\\n")
+            sys.stdout.flush()
+        def end(status="success", **fields):
+            say("runtime_terminal", {"status": status, **fields})
+        def work(job, env, input):
+        """
+    body = textwrap.indent(textwrap.dedent(text), "    ")
+    tail = """\
+        while True:
+            say("notification", {"type": "worker_ready"})
+            line = sys.stdin.readline()
+            if not line:
+                break
+            job = json.loads(line)
+            os.makedirs(job["workDir"], exist_ok=True)
+            work(job, job["env"], job["input"])
+        """
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(textwrap.dedent(prelude) + body + "\n" + textwrap.dedent(prepare) + "\n" + textwrap.dedent(tail))
+    os.chmod(path, 0o755)
+    definition = process(["/usr/bin/python3", path], name=fields.pop("name", file), **fields)
+    definition["executor"] = "pool"
+    definition["pool"] = {"base": base, **fields.get("pool", {})}
+    return definition
+
+
 def counter(folder, **fields):
     """Emits input.n numbered texts of about input.size bytes, pausing input.pauseMs between groups of input.group; claims success with their number.
     Each text carries its attempt, so that two attempts' events can be told apart."""

@@ -3,6 +3,7 @@
 An executor's owner adds a class with a row in RIGS; where its agents are commands, CommandRig does nearly all of it. What an executor can't have by nature (a remote one is not to be OOM-killed here) it leaves out of `deeds`,
 and the tests of that deed skip with that reason."""
 import os
+import secrets
 import shutil
 import subprocess
 import textwrap
@@ -291,4 +292,55 @@ class SandboxRig(CommandRig):
         return "bubblewrap is not installed" if done is None else done.stderr.strip() or None
 
 
-RIGS = [ProcessRig, SandboxRig]
+class PoolRig(CommandRig):
+    """Its agents are workers that do the deed for each run. What is left of a run is found by a mark in the words of the definition's programs; a worker that ended its run well may stay, alone."""
+    name = "pool"
+    base = "process"
+    refuses_pids_without_groups = True
+
+    def environment(self):
+        return {"ERRAND_EXECUTORS": f"pool,{self.base}"}
+
+    def define(self, deed, **fields):
+        mark = "conform-" + secrets.token_hex(6)
+        contained = {*ESCAPES, "network_filtering"} & set(fields.get("requiresCapabilities", ()))  # nobody may ask that of a pool over process
+        ends = any(deed in escapes for escapes in ESCAPES.values())
+        text = PRELUDE.split("job = ")[0] + "\n".join(PRELUDE.split("\n")[4:]) + f"""
+ready = '{{"kind":"notification","data":{{"type":"worker_ready"}}}}'  # {mark}
+print(ready, flush=True)
+for line in sys.stdin:
+    job = json.loads(line)
+    given = job.get("input") or {{}}
+    os.makedirs(job["workDir"], exist_ok=True)
+    os.chdir(job["workDir"])
+{textwrap.indent(textwrap.dedent(DEEDS[deed]), "    ")}
+    {'end("success")' if ends else "pass"}
+    print(ready, flush=True)
+"""
+        return {"name": mark, "executor": "pool", "pool": {"base": "sandbox" if contained else self.base}, "command": [self.python, "-c", text], **fields}
+
+    def left(self, run_id):
+        node = next(a for a in self.stack.apis if a.process.alive())
+        record, found = node.record(run_id), []
+        for entry in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{entry}/cmdline", "rb") as f:
+                    words = f.read().split(b"\0")
+            except OSError:
+                continue
+            if words[0] == self.python.encode() and any(record["agent"].encode() in w for w in words):
+                found.append(int(entry))
+        return found[1:] if record["status"] == "success" else found
+
+    def spec(self, deed):
+        return {**super().spec(deed), "definition": {"pool": {"base": self.base, "min": 0, "max": 1, "idleMs": 1000, "maxRuns": 10}}}
+
+
+class PoolSandboxRig(PoolRig):
+    """The same, contained."""
+    base = "sandbox"
+    refuses_pids_without_groups = False
+    skip = SandboxRig.skip
+
+
+RIGS = [ProcessRig, SandboxRig, PoolRig, PoolSandboxRig]
