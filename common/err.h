@@ -17,6 +17,7 @@ extern "C" {
     X(ERR_INVALID_FIELD, "invalid_field", 400, false, "A field has a wrong type or value")                             \
     X(ERR_MISSING_FIELD, "missing_field", 400, false, "A required field is missing")                                   \
     X(ERR_UNKNOWN_FIELD, "unknown_field", 400, false, "A field is not known here")                                     \
+    X(ERR_INPUT_INVALID, "input_invalid", 400, false, "The input does not meet the agent's inputSchema")               \
     X(ERR_INVALID_PARAMETER, "invalid_parameter", 400, false, "A query parameter or header has a wrong value")         \
     X(ERR_UNAUTHORIZED, "unauthorized", 401, false, "No valid credentials")                                            \
     X(ERR_FORBIDDEN, "forbidden", 403, false, "The credentials do not allow this")                                     \
@@ -96,6 +97,7 @@ extern "C" {
     X(ERR_NO_MASTER_KEY, "no_master_key", 501, false, "No master key is configured")                                   \
     X(ERR_SEAL_BROKEN, "seal_broken", 500, false, "What is stored under seal was changed, or belongs elsewhere")       \
     /* between runner and Redis; never on HTTP */                                                                      \
+    X(ERR_SCHEMA_UNCHECKED, "schema_unchecked", 500, false, "The agent's schema was not looked at")                    \
     X(ERR_INCARNATION_DEAD, "incarnation_dead", 500, false, "This runner incarnation was declared dead")               \
     X(ERR_STALE_CLAIM, "stale_claim", 500, false, "A claim number that was already settled")                           \
     X(ERR_TIMEOUT, "timeout", 504, true, "No answer in time")                                                          \

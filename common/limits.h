@@ -31,6 +31,11 @@
     X(LIMIT_NAME, 128, "bytes", "a name: agent, queue, workspace")                                                     \
     X(LIMIT_IDEMPOTENCY_KEY, 255, "bytes", "an Idempotency-Key")                                                       \
     X(LIMIT_DEFINITION, 65536, "bytes", "an agent definition, as stored")                                              \
+    X(LIMIT_SCHEMA_FAULTS, 16, "faults", "what is told of a value that does not meet a schema")                        \
+    X(LIMIT_SCHEMA_STEPS, 4000000, "steps", "the work of checking one value (about one for each keyword and value)")   \
+    X(LIMIT_SCHEMA_PATTERN, 1024, "bytes", "a pattern of a schema")                                                    \
+    X(LIMIT_SCHEMA_PATTERNS, 256, "patterns", "patterns of a schema")                                                  \
+    X(LIMIT_SCHEMA_CHAIN, 256, "schemas", "schemas that one value is handed on through ($ref, allOf, …)")              \
     X(LIMIT_COMMAND, 256, "words", "an agent's command")                                                               \
     X(LIMIT_AGENT_VERSIONS, 100, "versions", "kept versions of an agent")                                              \
     X(LIMIT_AGENTS, 1000, "agents", "agents of a workspace")                                                           \
