@@ -253,7 +253,7 @@ enum err batch_parse(struct arena *a, struct str body, bool ndjson, struct str r
                      const char **ret_detail)
 {
     struct parse p = {.arena = a, .detail = ret_detail, .out = ret_batch};
-    *ret_batch = (struct event_batch){.claim_line = STR("")};
+    *ret_batch = (struct event_batch){.claim_line = STR(""), .claim_warnings = STR(""), .schema_checked = STR("")};
     *ret_detail = NULL;
     strbuf_init(&p.lines, LIMIT_ENTRY + LIMIT_EVENT);
     enum err err = ndjson ? parse_lines(&p, body) : parse_envelope(&p, body, run_id);
@@ -447,4 +447,31 @@ enum err batch_redact(struct arena *a, struct redactor *r, struct event_batch *b
     strbuf_done(&p.lines);
     arena_done(&scratch);
     return err ? err : redact_claim(&p, r);
+}
+
+enum err batch_claim_faults(struct arena *a, const struct schema_faults *faults, bool strict, struct event_batch *b)
+{
+    struct strbuf text;
+    struct json_writer w;
+    char message[OUTPUT_INVALID_MAX];
+    strbuf_init(&text, 1 << 20);
+    if (strict) {
+        json_writer_init(&w, &text);
+        json_object_begin(&w);
+        json_kv_str(&w, "class", STR("output_invalid"));
+        json_kv_str(&w, "message", str_of(schema_output_message(faults, message)));
+        json_object_end(&w);
+    } else {
+        schema_faults_write(faults, &text);
+    }
+    struct str copy = strbuf_failed(&text) ? STR_NONE : arena_str(a, strbuf_str(&text));
+    strbuf_done(&text);
+    if (!copy.ptr)
+        return ERR_NO_MEMORY;
+    *(strict ? &b->claim_error : &b->claim_warnings) = copy;
+    if (strict) {
+        b->claim_status = STR("error");
+        b->claim_result = STR("");
+    }
+    return ERR_OK;
 }

@@ -2,7 +2,10 @@
  * answered, with their ids. An Idempotency-Key is taken for the whole batch first, so that another body under it
  * is refused before anything of it is submitted; item i then has a key of its own under it, so that a repeated batch gives each item's first answer. */
 #include "api/handlers.h"
+#include "api/input_check.h"
 #include "api/submit.h"
+
+enum { FAULTS_MAX = 3 << 20 /* of the answer */ };
 
 /* An item that names another of its batch. */
 struct batch_ref {
@@ -16,6 +19,7 @@ struct batch_item {
     struct batch *batch;
     struct submission sub;
     struct fault fault;
+    struct str faults; /* of its input */
     struct submitted result;
     char status[16];
     struct batch_ref *refs, *dependents;
@@ -44,6 +48,9 @@ static void write_item(struct json_writer *w, const struct batch_item *item)
         json_object_begin(w);
         json_kv_str(w, "code", str_of(err_code(item->fault.err)));
         json_kv_str(w, "detail", str_of(item->fault.detail ? item->fault.detail : err_sentence(item->fault.err)));
+        if (item->faults.len > 0 &&
+            w->out->len + item->faults.len < FAULTS_MAX) /* the first ones; the detail is there */
+            json_kv_raw(w, "faults", item->faults);
         json_object_end(w);
     } else {
         json_kv_str(w, "runId", str_of(item->result.run_id.s));
@@ -176,7 +183,8 @@ static void on_item(void *ctx, enum err err, const struct submitted *s)
 {
     struct batch_item *item = ctx;
     if (err) {
-        item->fault = (struct fault){err, submit_detail(err)};
+        item->faults = s ? s->faults : STR("");
+        item->fault = (struct fault){err, s ? input_detail(item->batch->call, s->faults) : submit_detail(err)};
     } else {
         item->result = *s;
         memcpy(item->status, s->status.ptr, s->status.len + 1);

@@ -6,6 +6,7 @@
 #include "api/redactors.h"
 #include "common/crypto.h"
 #include "common/metrics.h"
+#include "common/schema_cache.h"
 
 static struct shard *shard_of_call(struct call *c)
 {
@@ -23,9 +24,45 @@ static const char *standing(struct call *c, const struct script_append_reply *r)
                      r->stop ? "true" : "false");
 }
 
+static void append(struct call *c, struct event_batch *b);
+
+/* What a claimed result is short of, by its agent's outputSchema: warnings with it, or, where that is strict, an error in its place. */
+static enum err check_claim(struct call *c, struct event_batch *b, struct str digest, struct str text, bool strict)
+{
+    struct schema_faults faults = {.n = 1};
+    struct str key = str_of(call_text(c, "o:%.*s", STR_ARG(digest))); /* an inputSchema's is the digest alone */
+    struct schema *s = schema_cache_find(c->node->schemas, key, NULL);
+    enum err err = s ? ERR_OK : schema_cache_put(c->node->schemas, key, STR(""), text, &s, &faults.list[0]);
+    if (err && err != ERR_INVALID_FIELD)
+        return err;
+    if (err) /* stored by an older version of this program */
+        faults.list[0] = (struct schema_fault){
+            .keyword = "", .message = "can't be checked: the agent's outputSchema is none that is understood here"};
+    else if (schema_check(s, b->claim_result.len > 0 ? b->claim_result : STR("null"), &faults))
+        return ERR_OK;
+    return batch_claim_faults(&c->req->arena, &faults, strict, b);
+}
+
+/* The definition has an outputSchema. */
+static void check_and_append(struct call *c, const struct script_append_reply *reply)
+{
+    struct event_batch *b = c->user;
+    bool again = b->schema_checked.len > 0; /* a run's definition stays the same */
+    b->schema_checked = arena_str(&c->req->arena, reply->def);
+    enum err err = again ? ERR_INTERNAL : check_claim(c, b, b->schema_checked, reply->schema, reply->strict != 0);
+    if (err)
+        problem_reply_with(c->req, err, err_status(err), NULL, standing(c, reply));
+    else
+        append(c, b);
+}
+
 static void on_append(void *ctx, enum err err, const struct script_append_reply *reply)
 {
     struct call *c = ctx;
+    if (err == ERR_SCHEMA_UNCHECKED && reply) {
+        check_and_append(c, reply);
+        return;
+    }
     if (err) {
         problem_reply_with(c->req, err, err_status(err), NULL, reply ? standing(c, reply) : NULL);
         return;
@@ -37,10 +74,13 @@ static void on_append(void *ctx, enum err err, const struct script_append_reply 
     call_json(c, reply->duplicate ? 200 : 202, &out);
 }
 
-static void append(struct call *c, struct shard *s, const struct event_batch *b)
+static void append(struct call *c, struct event_batch *b)
 {
+    struct shard *s = shard_of_call(c);
     struct script_append_entries *entries = arena_alloc(&c->req->arena, (b->entry_count + 1) * sizeof *entries);
     char sha[SHA256_HEX_LEN + 1];
+    if (!s)
+        return;
     if (!entries) {
         call_problem(c, ERR_NO_MEMORY, NULL);
         return;
@@ -69,6 +109,8 @@ static void append(struct call *c, struct shard *s, const struct event_batch *b)
         .claim_result = b->claim_result,
         .claim_error = b->claim_error,
         .claim_retry = b->claim_retry,
+        .claim_warnings = b->claim_warnings,
+        .schema_checked = b->schema_checked,
         .events_max = c->node->config->run_events_max,
         .bytes_max = c->node->config->run_bytes_max,
         .asks = b->asks,
@@ -109,9 +151,6 @@ static void refuse(struct call *c, enum err err, const char *detail)
 static void redact_and_append(struct call *c, enum err err, struct redactor *r, void *ctx)
 {
     struct event_batch *b = ctx;
-    struct shard *s = shard_of_call(c);
-    if (!s)
-        return;
     if (!err)
         err = batch_redact(&c->req->arena, r, b);
     if (err) /* where the stream stands is told all the same */
@@ -121,7 +160,7 @@ static void redact_and_append(struct call *c, enum err err, struct redactor *r, 
                 ? "a version of a secret that this attempt was given is gone, so its events can't be redacted any more"
                 : NULL);
     else
-        append(c, s, b);
+        append(c, b);
 }
 
 void handle_ingress(struct call *c)
@@ -130,6 +169,7 @@ void handle_ingress(struct call *c)
     struct str type = http_header(c->req, "content-type");
     bool ndjson = type.len >= 20 && strncasecmp(type.ptr, "application/x-ndjson", 20) == 0;
     const char *detail;
+    c->user = b;
     if (!b) {
         call_problem(c, ERR_NO_MEMORY, NULL);
         return;

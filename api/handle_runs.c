@@ -35,7 +35,7 @@ static void on_submitted(void *ctx, enum err err, const struct submitted *s)
     struct strbuf out;
     struct json_writer w;
     if (err) {
-        call_problem(c, err, submit_detail(err));
+        submit_refuse(c, err, s);
         return;
     }
     add_location(c, s, sc->then == THEN_STREAM ? "/stream" : "");

@@ -3,6 +3,7 @@
 
 #include "api/audit.h"
 #include "api/handlers.h"
+#include "api/input_check.h"
 #include "api/record.h"
 #include "api/schedule_body.h"
 #include "api/submit.h"
@@ -59,7 +60,8 @@ struct put_call {
     struct call *call;
     struct schedule_body body;
     bool create;
-    int tries;
+    int tries, schema_tries;
+    struct str checked; /* as submit's */
 };
 
 static void put_begin(struct put_call *p);
@@ -68,7 +70,14 @@ static void on_put(void *ctx, enum err err, const struct script_schedule_put_rep
 {
     struct put_call *p = ctx;
     struct call *c = p->call;
-    if (err == ERR_SCHEDULE_CHANGED && ++p->tries < TRIES) {
+    struct str faults;
+    if (err == ERR_SCHEMA_UNCHECKED && reply && ++p->schema_tries < SCHEMA_TRIES) {
+        p->checked = arena_str(&c->req->arena, reply->def);
+        if (input_check(c, p->body.run.agent, p->checked, reply->schema, p->body.run.input, &faults))
+            put_begin(p);
+        else
+            input_refuse(c, faults);
+    } else if (err == ERR_SCHEDULE_CHANGED && ++p->tries < TRIES) {
         put_begin(p);
     } else if (err) {
         call_problem(c, err,
@@ -122,6 +131,7 @@ static void put(struct put_call *p, struct str seen, int64_t created_ms, int64_t
         .requires_len = b->run.requires_len,
         .queue_max = c->node->config->queue_max,
         .retention_ms = c->node->config->retention_ms,
+        .schema_checked = p->checked,
         .max_schedules = LIMIT_SCHEDULES,
         .def_fields = b->run.is_inline ? def.fields : NULL,
         .def_fields_len = b->run.is_inline ? def.field_count : 0,
@@ -171,7 +181,13 @@ static void put_begin(struct put_call *p)
 
 static void put_first(struct call *c)
 {
-    put_begin(c->user);
+    struct put_call *p = c->user;
+    const struct submission *run = &p->body.run;
+    struct str faults;
+    if (input_check_first(c, run->is_inline ? &run->def : NULL, run->agent, run->input, &p->checked, &faults))
+        put_begin(p);
+    else
+        input_refuse(c, faults);
 }
 
 static void put_body(struct call *c, struct str name, bool create)
@@ -342,9 +358,26 @@ void handle_schedule_resume(struct call *c)
 
 /* ---- trigger ---- */
 
+struct trigger_call {
+    struct str key;
+    char digest[65];
+    int tries;
+};
+
+static void trigger_checked(struct call *c, struct str checked);
+
 static void on_trigger(void *ctx, enum err err, const struct script_schedule_trigger_reply *reply)
 {
     struct call *c = ctx;
+    struct trigger_call *t = c->user;
+    if (err == ERR_SCHEMA_UNCHECKED && reply && ++t->tries < SCHEMA_TRIES) {
+        struct str faults, digest = arena_str(&c->req->arena, reply->def);
+        if (input_check(c, STR(""), digest, reply->schema, reply->input, &faults))
+            trigger_checked(c, digest);
+        else
+            input_refuse(c, faults);
+        return;
+    }
     struct submitted s = {.durable = c->node->config->min_replicas == 0};
     struct strbuf out;
     struct json_writer w;
@@ -367,12 +400,7 @@ static void on_trigger(void *ctx, enum err err, const struct script_schedule_tri
     call_json(c, 202, &out);
 }
 
-struct trigger_call {
-    struct str key;
-    char digest[65];
-};
-
-static void trigger(struct call *c)
+static void trigger_checked(struct call *c, struct str checked)
 {
     const struct trigger_call *t = c->user;
     struct shard *shard = call_shard(c);
@@ -383,8 +411,14 @@ static void trigger(struct call *c)
                                                 .idem_key = t->key,
                                                 .idem_digest = str_of(t->digest),
                                                 .created_by = c->created_by,
+                                                .schema_checked = checked,
                                                 .rid = str_of(redis_run_id(shard->commands))};
     script_call_schedule_trigger(shard->commands, shard_prefix(shard), &args, on_trigger, c);
+}
+
+static void trigger(struct call *c)
+{
+    trigger_checked(c, STR(""));
 }
 
 void handle_schedule_trigger(struct call *c)

@@ -16,6 +16,7 @@
 #include "common/crypto.h"
 #include "common/log.h"
 #include "common/redis_url.h"
+#include "common/schema_cache.h"
 #include "common/vault.h"
 #include "lua/scripts.h"
 
@@ -208,7 +209,8 @@ enum err node_start(struct node *n, const struct config *config, bool first, str
     n->failures = auth_fail_new(n);
     n->hooks = first ? hooks_new(n) : NULL;
     n->redactors = redactors_new();
-    if (!n->keys || !n->failures || !n->redactors || (first && !n->hooks))
+    n->schemas = schema_cache_new();
+    if (!n->keys || !n->failures || !n->redactors || !n->schemas || (first && !n->hooks))
         return ERR_NO_MEMORY;
     struct http_app app = routes_app(n);
     const char *why = "";
@@ -277,6 +279,7 @@ void node_done(struct node *n)
     auth_fail_free(n->failures);
     hooks_free(n->hooks);
     redactors_free(n->redactors);
+    schema_cache_free(n->schemas);
     free(n->shards);
     vault_free(n->vault);
 }

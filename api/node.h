@@ -53,6 +53,7 @@ struct node {
     struct issuers *issuers;         /* whose tokens are exchanged: their keys */
     struct hooks *hooks;             /* of the first thread */
     struct redactors *redactors;     /* of remote attempts that posted lately */
+    struct schema_cache *schemas;    /* of agents that were submitted to lately, and of results */
     struct loop_timer poll;
     struct loop_timer drain_limit;
     char secret[65];                 /* signs stream tokens; "" until it was read from Redis */

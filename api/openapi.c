@@ -307,7 +307,7 @@ static const char schemas[] =
     "\"concurrencyKey\":{\"type\":\"object\"},\"expiresAt\":{\"type\":\"string\"},\"scheduleName\":{\"type\":"
     "\"string\"},\"droppedTo\":{\"type\":\"integer\"},\"resultDropped\":{\"type\":\"boolean\"},"
     "\"depth\":{\"type\":\"integer\"},\"labels\":{\"type\":\"object\"},"
-    "\"schemaWarnings\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}},\"traceparent\":{\"type\":\"string\"},"
+    "\"schemaWarnings\":{\"type\":\"array\",\"items\":{\"type\":\"object\"}},\"traceparent\":{\"type\":\"string\"},"
     "\"webhook\":{\"type\":\"string\"},"
     "\"stopRequestedAt\":{\"type\":\"string\"}}},"
     "\"RunList\":{\"type\":\"object\",\"required\":[\"runs\",\"cursor\"],\"properties\":{\"runs\":{\"type\":\"array\","

@@ -15,7 +15,7 @@ void problem_reply_with(struct http_req *req, enum err err, int status, const ch
         text.len = DETAIL_MAX;
         text.len = utf8_complete_len(text);
     }
-    strbuf_init(&out, 65536);
+    strbuf_init(&out, 1 << 20);
     json_writer_init(&w, &out);
     json_object_begin(&w);
     char *type = arena_printf(&req->arena, "https://errand.example/problems/%s", err_code(err));

@@ -238,7 +238,8 @@ static void write_members(struct json_writer *w, const struct record *r, enum re
     json_kv_str_opt(w, "rerunOf", record_field(f, "rerunOf"));
     json_kv_raw(w, "labels", record_field(f, "labels").len ? record_field(f, "labels") : STR("{}"));
     if (form != RECORD_SUMMARY)
-        json_kv_raw(w, "schemaWarnings", STR("[]"));
+        json_kv_raw(w, "schemaWarnings",
+                    record_field(f, "schemaWarnings").len ? record_field(f, "schemaWarnings") : STR("[]"));
     write_waiting(w, f);
     if (record_field(f, "asked").len > 0 && number(f, "inputLast") <= number(f, "asked"))
         json_kv_bool(w, "waitingForInput", true);

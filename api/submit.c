@@ -6,6 +6,7 @@
 #include "api/auth.h"
 #include "api/hook_body.h"
 #include "api/hook_seal.h"
+#include "api/input_check.h"
 #include "common/crypto.h"
 #include "common/metrics.h"
 #include "lua/scripts.h"
@@ -14,6 +15,9 @@ enum { WAIT_MS = 1000, GATES_MAX = 3 };
 
 struct pending_submit {
     struct submit_order order;
+    struct submission sub;
+    char idem_digest[65];
+    int tries;
     struct shard *shard;
     struct submitted result;
     char status[16];
@@ -74,6 +78,14 @@ struct str submit_stream_url(struct call *c, struct str run_id)
                             STR_ARG(token)));
 }
 
+void submit_refuse(struct call *c, enum err err, const struct submitted *s)
+{
+    if (err == ERR_INPUT_INVALID && s)
+        input_refuse(c, s->faults);
+    else
+        call_problem(c, err, submit_detail(err));
+}
+
 void submit_write(struct json_writer *w, struct call *c, const struct submitted *s)
 {
     json_object_begin(w);
@@ -89,7 +101,7 @@ static void done(struct pending_submit *p, enum err err)
 {
     metric_add(err ? METRIC_RUNS_REFUSED : METRIC_RUNS_SUBMITTED, p->result.replayed ? 0 : 1);
     p->result.status = str_of(p->status);
-    p->order.fn(p->order.ctx, err, err ? NULL : &p->result);
+    p->order.fn(p->order.ctx, err, err && err != ERR_INPUT_INVALID ? NULL : &p->result);
     free(p);
 }
 
@@ -100,9 +112,28 @@ static void on_wait(void *ctx, enum err err, const redisReply *reply)
     done(p, ERR_OK);
 }
 
+static void send_submit(struct pending_submit *p, struct str checked);
+
+/* The definition has a schema that the input was not checked against: now it is. What a rerun borrowed is gone, but it never comes here. */
+static void check_input(struct pending_submit *p, const struct script_submit_reply *reply)
+{
+    struct call *c = p->order.call;
+    struct str digest = arena_str(&c->req->arena, reply->def);
+    if (p->order.def_digest.len > 0 || ++p->tries >= SCHEMA_TRIES || !digest.ptr)
+        done(p, p->tries >= SCHEMA_TRIES ? ERR_OVERLOADED : ERR_INTERNAL);
+    else if (input_check(c, p->sub.agent, digest, reply->schema, p->sub.input, &p->result.faults))
+        send_submit(p, digest);
+    else
+        done(p, ERR_INPUT_INVALID);
+}
+
 static void on_submit(void *ctx, enum err err, const struct script_submit_reply *reply)
 {
     struct pending_submit *p = ctx;
+    if (err == ERR_SCHEMA_UNCHECKED && reply) {
+        check_input(p, reply);
+        return;
+    }
     if (!err && (!id_parse(reply->run, &p->result.run_id) || reply->status.len >= sizeof p->status))
         err = ERR_INTERNAL;
     if (err) {
@@ -172,6 +203,11 @@ bool submit_webhook(struct call *c, const char *at, struct submission *sub, stru
     return err == ERR_OK;
 }
 
+static void refuse_input(void *ctx)
+{
+    done(ctx, ERR_INPUT_INVALID);
+}
+
 static void refuse_forbidden(void *ctx)
 {
     done(ctx, ERR_FORBIDDEN);
@@ -199,25 +235,12 @@ static size_t add_key_gate(struct call *c, const struct submission *s, struct st
     return n;
 }
 
-void submit_run(const struct submit_order *order)
+/* checked: the digest of the definition whose schema the input meets. */
+static void send_submit(struct pending_submit *p, struct str checked)
 {
+    const struct submit_order *order = &p->order;
+    const struct submission *s = &p->sub;
     struct call *c = order->call;
-    struct pending_submit *p = calloc(1, sizeof *p);
-    PRE(p);
-    p->order = *order;
-    p->shard = node_shard_of_workspace(c->node, c->workspace);
-    if (p->shard->memory_pressure || p->shard->evicting) {
-        loop_defer(c->node->loop, p->shard->evicting ? refuse_evicting : refuse_pressure, p);
-        return;
-    }
-    const struct submission *s = order->sub;
-    bool narrowed = c->agents.len > 0 || c->queues.len > 0;
-    if ((str_eqz(s->on_limit, "replace") && (narrowed || !call_may(c, SCOPE_RUNS_STOP))) ||
-        !call_agent_allowed(c, s->agent) || (s->is_inline && !call_may(c, SCOPE_AGENTS_WRITE)) ||
-        (s->queue.len > 0 && !call_queue_allowed(c, s->queue))) {
-        loop_defer(c->node->loop, refuse_forbidden, p);
-        return;
-    }
     struct str gates[GATES_MAX];
     size_t gate_count = add_key_gate(c, s, gates);
     struct submit_fields fields;
@@ -264,6 +287,36 @@ void submit_run(const struct submit_order *order)
         .queue_max = c->node->config->queue_max,
         .rid = str_of(redis_run_id(p->shard->commands)),
         .redrive = order->redrive,
+        .schema_checked = checked,
     };
     script_call_submit(p->shard->commands, shard_prefix(p->shard), &args, on_submit, p);
+}
+
+void submit_run(const struct submit_order *order)
+{
+    struct call *c = order->call;
+    struct pending_submit *p = calloc(1, sizeof *p);
+    struct str checked = order->def_digest;
+    PRE(p);
+    p->order = *order;
+    p->sub = *order->sub;
+    p->order.sub = &p->sub;
+    snprintf(p->idem_digest, sizeof p->idem_digest, "%s", order->idem_digest ? order->idem_digest : "");
+    p->order.idem_digest = p->idem_digest;
+    p->shard = node_shard_of_workspace(c->node, c->workspace);
+    if (p->shard->memory_pressure || p->shard->evicting) {
+        loop_defer(c->node->loop, p->shard->evicting ? refuse_evicting : refuse_pressure, p);
+        return;
+    }
+    const struct submission *s = &p->sub;
+    bool narrowed = c->agents.len > 0 || c->queues.len > 0;
+    if ((str_eqz(s->on_limit, "replace") && (narrowed || !call_may(c, SCOPE_RUNS_STOP))) ||
+        !call_agent_allowed(c, s->agent) || (s->is_inline && !call_may(c, SCOPE_AGENTS_WRITE)) ||
+        (s->queue.len > 0 && !call_queue_allowed(c, s->queue)))
+        loop_defer(c->node->loop, refuse_forbidden, p);
+    else if (checked.len == 0 &&
+             !input_check_first(c, s->is_inline ? &s->def : NULL, s->agent, s->input, &checked, &p->result.faults))
+        loop_defer(c->node->loop, refuse_input, p);
+    else
+        send_submit(p, checked);
 }

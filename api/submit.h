@@ -9,8 +9,10 @@ struct submitted {
     struct id run_id;
     struct str status;
     bool replayed;
-    bool durable; /* false: min_replicas did not confirm in time */
+    bool durable;      /* false: min_replicas did not confirm in time */
+    struct str faults; /* of the input: with ERR_INPUT_INVALID, and then nothing else is set */
 };
+/* s: NULL with an error other than ERR_INPUT_INVALID. */
 typedef void (*submit_fn)(void *ctx, enum err err, const struct submitted *s);
 
 struct submit_order {
@@ -28,7 +30,8 @@ struct submit_order {
 
 /* A run's own webhook: looks at its URL and seals its secret. Nothing to do where there is none. False and *ret_fault when it is refused; at: as validate_submission's. */
 MUST_CHECK bool submit_webhook(struct call *c, const char *at, struct submission *sub, struct fault *ret_fault);
-/* Runs the script; fn is called once, later. order is copied, and what it points to need not outlive this call, but ctx. */
+/* Runs the script; fn is called once, later. order is copied, with its sub. What these point to is the request's; a rerun's (def_digest: its input was checked when the run it comes from was accepted) need not outlive
+ * this call. */
 void submit_run(const struct submit_order *order);
 /* What of a submission is kept in the run hash as it is: field, value, … Borrowed. */
 enum { SUBMIT_FIELDS = 24 };
@@ -40,6 +43,8 @@ void submit_fields(const struct call *c, const struct submission *s, struct subm
 /* Reads Idempotency-Key into *ret_key ("" for none) and makes the digest of what is asked (kind, workspace, body). False when the header is malformed (*ret_fault). */
 MUST_CHECK bool submit_idempotency(struct call *c, const char *kind, struct str *ret_key, char ret_digest[65],
                                    struct fault *ret_fault);
+/* Answers an error of submit, with what on_submit was given. */
+void submit_refuse(struct call *c, enum err err, const struct submitted *s);
 /* What to tell for an error of submit. */
 const char *submit_detail(enum err err);
 /* Where the run's stream is read without a header: a path with a token, behind public_url. In the arena. */

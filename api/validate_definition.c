@@ -246,6 +246,8 @@ static void add_policies(struct check *c, struct definition *def, const struct r
         add_field(def, "inputSchema", d->exec.input_schema);
     if (d->exec.output_schema.len > 0)
         add_field(def, "outputSchema", d->exec.output_schema);
+    if (d->exec.strict_output)
+        add_field(def, "strictOutput", STR("1"));
     if (d->retry_on.count > 0)
         add_field(def, "retryOn", d->retry_on.text);
     if (d->no_retry_on.count > 0)

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "api/validate_fields.h"
+#include "common/schema.h"
 
 /* Which fields an executor takes. */
 enum {
@@ -145,6 +146,14 @@ bool take_schema(struct check *c, const struct json *v, const char *name, void *
 {
     if (v->type != JSON_OBJECT)
         return refuse(c, ERR_INVALID_FIELD, "%s must be an object", name);
+    struct schema *s;
+    struct schema_fault fault;
+    enum err err = schema_compile(v->raw, &s, &fault);
+    if (err == ERR_INVALID_FIELD)
+        return refuse(c, err, "%s%s%s %s", name, fault.pointer[0] ? " at " : "", fault.pointer, fault.message);
+    if (err)
+        return refuse(c, err, "%s is more than this node has memory for", name);
+    schema_unref(s);
     *(struct str *)out = v->raw;
     return true;
 }

@@ -34,6 +34,9 @@ void schema_unref(struct schema *s);
 size_t schema_bytes(const struct schema *s);
 /* Whether the JSON text meets it. What it has no room or no time to look at does not. *ret_faults: the first ones that were found; left alone where it meets it. */
 bool schema_check(const struct schema *s, struct str value, struct schema_faults *ret_faults);
+/* The message of an error output_invalid: the first fault, and how many more there are. Returns buf. */
+enum { OUTPUT_INVALID_MAX = 900 };
+const char *schema_output_message(const struct schema_faults *faults, char buf[OUTPUT_INVALID_MAX]);
 /* Adds [{"pointer","keyword","message"}, …]. */
 void schema_faults_write(const struct schema_faults *faults, struct strbuf *out);
 

@@ -28,59 +28,6 @@ struct check {
 
 /* ---- faults ---- */
 
-void schema_pointer(const struct place *at, char ret_pointer[SCHEMA_POINTER_MAX + 1])
-{
-    char buf[SCHEMA_POINTER_MAX + 1];
-    size_t begin = sizeof buf, end = sizeof buf; /* from its end to its beginning: the way is up */
-    for (; at; at = at->up) {
-        char number[24];
-        struct str key =
-            at->key.ptr ? at->key : (struct str){number, (size_t)snprintf(number, sizeof number, "%zu", at->index)};
-        size_t need = 1;
-        for (size_t i = 0; i < key.len; i++)
-            need += key.ptr[i] == '~' || key.ptr[i] == '/' ? 2 : 1;
-        if (need > begin) { /* all below it goes */
-            begin = end = sizeof buf;
-            if (need > begin)
-                continue;
-        }
-        for (size_t i = key.len; i-- > 0;) {
-            bool escaped = key.ptr[i] == '~' || key.ptr[i] == '/';
-            buf[--begin] = !escaped ? key.ptr[i] : key.ptr[i] == '~' ? '0' : '1';
-            if (escaped)
-                buf[--begin] = '~';
-        }
-        buf[--begin] = '/';
-    }
-    memcpy(ret_pointer, buf + begin, end - begin);
-    ret_pointer[end - begin] = 0;
-}
-
-const char *schema_shown(struct str name, char buf[SHOWN_MAX])
-{
-    struct strbuf text;
-    bool cut = name.len > 60;
-    if (cut) {
-        name.len = 60;
-        name.len = utf8_complete_len(name);
-    }
-    strbuf_init(&text, 6 * 64);
-    json_quote(&text, name);
-    int len = text.len < SHOWN_MAX - 8 ? (int)text.len : SHOWN_MAX - 8;
-    while (len > 0 && ((unsigned char)text.ptr[len] & 0xc0) == 0x80)
-        len--;
-    snprintf(buf, SHOWN_MAX, "%.*s%s", len, text.ptr ? text.ptr : "", cut ? "…" : "");
-    strbuf_done(&text);
-    return buf;
-}
-
-int schema_name_order(struct str a, struct str b)
-{
-    size_t n = a.len < b.len ? a.len : b.len;
-    int order = n > 0 ? memcmp(a.ptr, b.ptr, n) : 0;
-    return order ? order : a.len < b.len ? -1 : a.len > b.len;
-}
-
 static bool fault(struct check *c, const struct place *at, const char *keyword, const char *fmt, ...) PRINTF_LIKE(4, 5);
 static bool fault(struct check *c, const struct place *at, const char *keyword, const char *fmt, ...)
 {
@@ -589,19 +536,4 @@ bool schema_check(const struct schema *s, struct str value, struct schema_faults
     }
     arena_done(&arena);
     return ok;
-}
-
-void schema_faults_write(const struct schema_faults *faults, struct strbuf *out)
-{
-    struct json_writer w;
-    json_writer_init(&w, out);
-    json_array_begin(&w);
-    for (size_t i = 0; i < faults->n; i++) {
-        json_object_begin(&w);
-        json_kv_str(&w, "pointer", str_of(faults->list[i].pointer));
-        json_kv_str(&w, "keyword", str_of(faults->list[i].keyword));
-        json_kv_str(&w, "message", str_of(faults->list[i].message));
-        json_object_end(&w);
-    }
-    json_array_end(&w);
 }

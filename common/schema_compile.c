@@ -24,18 +24,6 @@ struct keyword {
 
 static struct node *compile_node(struct compile *c, const struct json *v, const struct place *at);
 
-static bool refuse(struct compile *c, const struct place *at, const char *fmt, ...) PRINTF_LIKE(3, 4);
-static bool refuse(struct compile *c, const struct place *at, const char *fmt, ...)
-{
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(c->fault->message, sizeof c->fault->message, fmt, args);
-    va_end(args);
-    c->fault->keyword = "";
-    schema_pointer(at, c->fault->pointer);
-    return false;
-}
-
 static void *get(struct compile *c, size_t size)
 {
     void *p = arena_zalloc(&c->s->arena, size);
@@ -64,7 +52,8 @@ static bool take_dialect(struct compile *c, struct node *n, const struct keyword
     if (v->type == JSON_STRING && (str_eqz(v->string, "https://json-schema.org/draft/2020-12/schema") ||
                                    str_eqz(v->string, "https://json-schema.org/draft/2020-12/schema#")))
         return true;
-    return refuse(c, at, "must be \"https://json-schema.org/draft/2020-12/schema\": no other dialect is spoken");
+    return schema_refuse(c->fault, at,
+                         "must be \"https://json-schema.org/draft/2020-12/schema\": no other dialect is spoken");
 }
 
 static bool take_id(struct compile *c, struct node *n, const struct keyword *k, const struct json *v,
@@ -73,7 +62,8 @@ static bool take_id(struct compile *c, struct node *n, const struct keyword *k, 
     (void)n, (void)k;
     if (v->type == JSON_STRING && at->up == NULL)
         return true;
-    return refuse(c, at, "may stand at the root only, and is a string: schemas are referred to by \"#/…\" alone");
+    return schema_refuse(c->fault, at,
+                         "may stand at the root only, and is a string: schemas are referred to by \"#/…\" alone");
 }
 
 static bool take_node(struct compile *c, struct node *n, const struct keyword *k, const struct json *v,
@@ -89,7 +79,7 @@ static bool take_list(struct compile *c, struct node *n, const struct keyword *k
 {
     struct node_list *list = target(n, k);
     if (v->type != JSON_ARRAY || v->count == 0)
-        return refuse(c, at, "must be an array of one or more schemas");
+        return schema_refuse(c->fault, at, "must be an array of one or more schemas");
     list->items = get(c, v->count * sizeof *list->items);
     for (const struct json *m = v->child; list->items && m; m = m->next, list->n++) {
         struct place here = {at, STR_NONE, list->n};
@@ -110,7 +100,8 @@ static struct pattern *compile_pattern(struct compile *c, struct str text, const
     PCRE2_SIZE where, size = 0, jit = 0;
     struct pattern *p = get(c, sizeof *p);
     if (text.len > LIMIT_SCHEMA_PATTERN || c->s->pattern_count >= LIMIT_SCHEMA_PATTERNS) {
-        refuse(c, at, "a schema has at most %d patterns of %d bytes", LIMIT_SCHEMA_PATTERNS, LIMIT_SCHEMA_PATTERN);
+        schema_refuse(c->fault, at, "a schema has at most %d patterns of %d bytes", LIMIT_SCHEMA_PATTERNS,
+                      LIMIT_SCHEMA_PATTERN);
         return NULL;
     }
     if (!p)
@@ -123,7 +114,7 @@ static struct pattern *compile_pattern(struct compile *c, struct str text, const
     if (!p->code) {
         char why[160] = "it is malformed";
         (void)pcre2_get_error_message(error, (PCRE2_UCHAR *)why, sizeof why);
-        refuse(c, at, "is no regular expression: %s, at byte %zu", why, (size_t)where);
+        schema_refuse(c->fault, at, "is no regular expression: %s, at byte %zu", why, (size_t)where);
         return NULL;
     }
     (void)pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE); /* without JIT it is only slower */
@@ -142,7 +133,7 @@ static bool take_map(struct compile *c, struct node *n, const struct keyword *k,
     struct node_map *map = target(n, k);
     bool patterns = map == &n->patterns;
     if (v->type != JSON_OBJECT || v->repeated_key)
-        return refuse(c, at, "must be an object of schemas, each key once");
+        return schema_refuse(c->fault, at, "must be an object of schemas, each key once");
     map->items = get(c, (v->count + 1) * sizeof *map->items);
     for (const struct json *m = v->child; map->items && m; m = m->next, map->n++) {
         struct place here = {at, m->key, 0};
@@ -163,7 +154,7 @@ static bool take_pattern(struct compile *c, struct node *n, const struct keyword
 {
     (void)k;
     if (v->type != JSON_STRING)
-        return refuse(c, at, "must be a string, a regular expression");
+        return schema_refuse(c->fault, at, "must be a string, a regular expression");
     n->pattern = compile_pattern(c, v->string, at);
     return n->pattern != NULL;
 }
@@ -172,7 +163,7 @@ static bool take_bool(struct compile *c, struct node *n, const struct keyword *k
                       const struct place *at)
 {
     if (v->type != JSON_BOOL)
-        return refuse(c, at, "must be true or false");
+        return schema_refuse(c->fault, at, "must be true or false");
     *(bool *)target(n, k) = v->boolean;
     return true;
 }
@@ -182,9 +173,9 @@ static bool take_number(struct compile *c, struct node *n, const struct keyword 
 {
     struct bound *b = target(n, k);
     if (v->type != JSON_INT && v->type != JSON_DOUBLE)
-        return refuse(c, at, "must be a number");
+        return schema_refuse(c->fault, at, "must be a number");
     if (b == &n->multiple && !(v->number > 0))
-        return refuse(c, at, "must be above 0");
+        return schema_refuse(c->fault, at, "must be above 0");
     *b = (struct bound){true, v->number};
     return true;
 }
@@ -193,7 +184,7 @@ static bool take_count(struct compile *c, struct node *n, const struct keyword *
                        const struct place *at)
 {
     if (v->type != JSON_INT || v->integer < 0)
-        return refuse(c, at, "must be an integer, 0 or more");
+        return schema_refuse(c->fault, at, "must be an integer, 0 or more");
     *(int64_t *)target(n, k) = v->integer;
     return true;
 }
@@ -209,7 +200,7 @@ static bool take_name_list(struct compile *c, struct names *names, const struct 
     for (const struct json *m = texts ? v->child : NULL; m; m = m->next)
         texts = texts && m->type == JSON_STRING;
     if (!texts)
-        return refuse(c, at, "must be an array of names");
+        return schema_refuse(c->fault, at, "must be an array of names");
     names->items = get(c, (v->count + 1) * sizeof *names->items);
     for (const struct json *m = v->child; names->items && m; m = m->next)
         names->items[names->n++] = m->string;
@@ -218,7 +209,7 @@ static bool take_name_list(struct compile *c, struct names *names, const struct 
     qsort(names->items, names->n, sizeof *names->items, by_text);
     for (size_t i = 1; i < names->n; i++)
         if (str_eq(names->items[i - 1], names->items[i]))
-            return refuse(c, at, "must name each property once");
+            return schema_refuse(c->fault, at, "must name each property once");
     return true;
 }
 
@@ -233,7 +224,7 @@ static bool take_dependent_required(struct compile *c, struct node *n, const str
 {
     (void)k;
     if (v->type != JSON_OBJECT || v->repeated_key)
-        return refuse(c, at, "must be an object of arrays of names, each key once");
+        return schema_refuse(c->fault, at, "must be an object of arrays of names, each key once");
     n->dependent_required = get(c, (v->count + 1) * sizeof *n->dependent_required);
     for (const struct json *m = v->child; n->dependent_required && m; m = m->next) {
         struct place here = {at, m->key, 0};
@@ -250,11 +241,12 @@ static bool add_type(struct compile *c, struct node *n, const struct json *v, co
     for (unsigned i = 0; v->type == JSON_STRING && i < TYPE_COUNT; i++)
         if (str_eqz(v->string, schema_type_names[i])) {
             if (n->types & (1U << i))
-                return refuse(c, at, "names a type twice");
+                return schema_refuse(c->fault, at, "names a type twice");
             n->types |= 1U << i;
             return true;
         }
-    return refuse(c, at, "must be null, boolean, integer, number, string, array or object, or an array of these");
+    return schema_refuse(c->fault, at,
+                         "must be null, boolean, integer, number, string, array or object, or an array of these");
 }
 
 static bool take_type(struct compile *c, struct node *n, const struct keyword *k, const struct json *v,
@@ -264,7 +256,7 @@ static bool take_type(struct compile *c, struct node *n, const struct keyword *k
     if (v->type != JSON_ARRAY)
         return add_type(c, n, v, at);
     if (v->count == 0)
-        return refuse(c, at, "must name at least one type");
+        return schema_refuse(c->fault, at, "must name at least one type");
     for (const struct json *m = v->child; m; m = m->next)
         if (!add_type(c, n, m, at))
             return false;
@@ -276,7 +268,7 @@ static bool take_enum(struct compile *c, struct node *n, const struct keyword *k
 {
     (void)k;
     if (v->type != JSON_ARRAY || v->count == 0)
-        return refuse(c, at, "must be an array of one or more values");
+        return schema_refuse(c->fault, at, "must be an array of one or more values");
     n->enumeration = v;
     return true;
 }
@@ -295,7 +287,7 @@ static bool take_ref(struct compile *c, struct node *n, const struct keyword *k,
     (void)k;
     if (v->type != JSON_STRING || v->string.len == 0 || v->string.ptr[0] != '#' ||
         (v->string.len > 1 && v->string.ptr[1] != '/'))
-        return refuse(c, at, "must be \"#\" or \"#/…\": a place inside this schema");
+        return schema_refuse(c->fault, at, "must be \"#\" or \"#/…\": a place inside this schema");
     n->ref_text = v->string;
     return true;
 }
@@ -392,7 +384,7 @@ static struct node *compile_node(struct compile *c, const struct json *v, const 
         return n;
     }
     if (v->type != JSON_OBJECT || v->repeated_key) {
-        refuse(c, at, "a schema must be an object, each key once, or true or false");
+        schema_refuse(c->fault, at, "a schema must be an object, each key once, or true or false");
         return NULL;
     }
     for (const struct json *m = v->child; m; m = m->next) {
@@ -400,148 +392,19 @@ static struct node *compile_node(struct compile *c, const struct json *v, const 
         struct place here = {at, m->key, 0};
         char shown[SHOWN_MAX];
         if (!k) {
-            refuse(c, &here, "%s is no keyword of the JSON Schema that is understood here (docs/agents.md lists it)",
-                   schema_shown(m->key, shown));
+            schema_refuse(c->fault, &here,
+                          "%s is no keyword of the JSON Schema that is understood here (docs/agents.md lists it)",
+                          schema_shown(m->key, shown));
             return NULL;
         }
         if (k->take == take_map && str_eqz(m->key, "definitions") && json_get(v, "$defs")) {
-            refuse(c, &here, "definitions stands beside $defs, which it is the old name of");
+            schema_refuse(c->fault, &here, "definitions stands beside $defs, which it is the old name of");
             return NULL;
         }
         if (!k->take(c, n, k, m, &here))
             return NULL;
     }
     return n;
-}
-
-/* ---- $ref ---- */
-
-/* One part of a JSON pointer in a URI fragment: %XX, then ~0 and ~1. False: malformed. */
-static bool unescape(struct str part, struct strbuf *out)
-{
-    for (size_t i = 0; i < part.len; i++) {
-        char ch = part.ptr[i];
-        if (ch == '%') {
-            int high = i + 2 < part.len ? hex_value(part.ptr[i + 1]) : -1,
-                low = i + 2 < part.len ? hex_value(part.ptr[i + 2]) : -1;
-            if (high < 0 || low < 0)
-                return false;
-            ch = (char)(high << 4 | low);
-            i += 2;
-        }
-        strbuf_addc(out, ch);
-    }
-    size_t to = 0;
-    for (size_t i = 0; i < out->len; i++, to++) {
-        char ch = out->ptr[i];
-        if (ch == '~') {
-            char next = i + 1 < out->len ? out->ptr[i + 1] : 0;
-            if (next != '0' && next != '1')
-                return false;
-            ch = next == '0' ? '~' : '/';
-            i++;
-        }
-        out->ptr[to] = ch;
-    }
-    out->len = to;
-    return true;
-}
-
-static const struct json *step_into(const struct json *v, struct str name)
-{
-    size_t index = 0;
-    if (v->type == JSON_OBJECT) {
-        for (const struct json *m = v->child; m; m = m->next)
-            if (str_eq(m->key, name))
-                return m;
-        return NULL;
-    }
-    bool number = v->type == JSON_ARRAY && name.len > 0 && name.len < 7 && (name.len == 1 || name.ptr[0] != '0');
-    for (size_t i = 0; number && i < name.len; i++) {
-        number = name.ptr[i] >= '0' && name.ptr[i] <= '9';
-        index = index * 10 + (size_t)(name.ptr[i] - '0');
-    }
-    const struct json *m = number ? v->child : NULL;
-    while (m && index-- > 0)
-        m = m->next;
-    return m;
-}
-
-/* The place that "#/…" speaks of, or NULL. */
-static const struct json *follow(const struct json *root, struct str ref)
-{
-    const struct json *v = root;
-    struct strbuf name;
-    strbuf_init(&name, LIMIT_DEFINITION);
-    for (size_t at = 1; v && at < ref.len;) {
-        const char *slash = memchr(ref.ptr + at + 1, '/', ref.len - at - 1);
-        size_t end = slash ? (size_t)(slash - ref.ptr) : ref.len;
-        strbuf_reset(&name);
-        bool good = unescape((struct str){ref.ptr + at + 1, end - at - 1}, &name);
-        v = good ? step_into(v, strbuf_str(&name)) : NULL;
-        at = end;
-    }
-    strbuf_done(&name);
-    return v;
-}
-
-static bool resolve(struct compile *c)
-{
-    char shown[SHOWN_MAX];
-    for (struct node *n = c->s->nodes; n; n = n->next) {
-        if (n->ref_text.len == 0)
-            continue;
-        const struct json *to = follow(c->s->root->at, n->ref_text);
-        for (struct node *m = to ? c->s->nodes : NULL; m && !n->ref; m = m->next)
-            if (m->at == to)
-                n->ref = m;
-        if (!n->ref)
-            return refuse(c, NULL, "$ref %s names no schema of this document", schema_shown(n->ref_text, shown));
-    }
-    return true;
-}
-
-static void longer(struct node *child, int *chain);
-
-/* Over how many schemas n hands on the very value that it is applied to; more than may, where that leads back to n and would never end. */
-static int chain_of(struct node *n)
-{
-    enum { NEW, OPEN, DONE };
-    struct node *const singles[] = {n->ref, n->not_, n->if_, n->then_, n->else_};
-    const struct node_list *const lists[] = {&n->all_of, &n->any_of, &n->one_of};
-    int chain = 0;
-    if (n->mark == OPEN)
-        return LIMIT_SCHEMA_CHAIN + 1;
-    if (n->mark == DONE)
-        return n->chain;
-    n->mark = OPEN;
-    for (size_t i = 0; i < ARRAY_LEN(singles); i++)
-        longer(singles[i], &chain);
-    for (size_t i = 0; i < ARRAY_LEN(lists); i++)
-        for (size_t k = 0; k < lists[i]->n; k++)
-            longer(lists[i]->items[k], &chain);
-    for (size_t k = 0; k < n->dependents.n; k++)
-        longer(n->dependents.items[k].node, &chain);
-    n->mark = DONE;
-    n->chain = chain;
-    return chain;
-}
-
-static void longer(struct node *child, int *chain)
-{
-    int own = child && *chain <= LIMIT_SCHEMA_CHAIN ? 1 + chain_of(child) : 0;
-    *chain = own > *chain ? own : *chain;
-}
-
-static bool check_chains(struct compile *c)
-{
-    for (struct node *n = c->s->nodes; n; n = n->next)
-        if (chain_of(n) > LIMIT_SCHEMA_CHAIN)
-            return refuse(c, NULL,
-                          "a $ref leads back to where it stands without going into the value (or over more than %d "
-                          "schemas)",
-                          LIMIT_SCHEMA_CHAIN);
-    return true;
 }
 
 /* ---- the simple form ---- */
@@ -607,7 +470,7 @@ static enum err parse(struct compile *c, struct str text, struct json **ret_root
     const char *why = "it is malformed";
     enum err err = json_parse(a, text, SCHEMA_DEPTH, SCHEMA_DEPTH, ret_root, &why);
     if (err == ERR_INVALID_JSON) {
-        refuse(c, NULL, "is not JSON of at most %d levels: %s", SCHEMA_DEPTH, why);
+        schema_refuse(c->fault, NULL, "is not JSON of at most %d levels: %s", SCHEMA_DEPTH, why);
         return ERR_INVALID_FIELD;
     }
     if (err || (*ret_root)->type != JSON_OBJECT || !is_simple(*ret_root))
@@ -624,18 +487,18 @@ static enum err compile(struct compile *c, struct str text)
 {
     struct json *root;
     if (text.len > LIMIT_DEFINITION) {
-        refuse(c, NULL, "is over %d bytes", LIMIT_DEFINITION);
+        schema_refuse(c->fault, NULL, "is over %d bytes", LIMIT_DEFINITION);
         return ERR_INVALID_FIELD;
     }
     enum err err = parse(c, text, &root);
     if (err)
         return err;
     if (root->type != JSON_OBJECT) {
-        refuse(c, NULL, "must be an object");
+        schema_refuse(c->fault, NULL, "must be an object");
         return ERR_INVALID_FIELD;
     }
     c->s->root = compile_node(c, root, NULL);
-    bool good = c->s->root && resolve(c) && check_chains(c);
+    bool good = c->s->root && schema_resolve(c->s, c->fault) && schema_check_chains(c->s, c->fault);
     return good ? ERR_OK : c->no_memory ? ERR_NO_MEMORY : ERR_INVALID_FIELD;
 }
 

@@ -103,6 +103,11 @@ void schema_pointer(const struct place *at, char ret_pointer[SCHEMA_POINTER_MAX 
 /* A name as it is shown in a sentence: in quotes, cut to a bearable length. */
 #define SHOWN_MAX 160
 const char *schema_shown(struct str name, char buf[SHOWN_MAX]);
+/* Says what of a schema can't be taken; false. */
+bool schema_refuse(struct schema_fault *fault, const struct place *at, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* Finds what each $ref speaks of; sees that none leads back to itself. False, and *fault, where it does not. */
+bool schema_resolve(struct schema *s, struct schema_fault *fault);
+bool schema_check_chains(struct schema *s, struct schema_fault *fault);
 /* For names in order. */
 int schema_name_order(struct str a, struct str b);
 

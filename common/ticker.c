@@ -1,12 +1,16 @@
 #include "common/ticker.h"
 
+#include <stdlib.h>
+
+#include "common/arena.h"
 #include "common/id.h"
 #include "common/log.h"
 #include "common/metrics.h"
 #include "common/schedule.h"
+#include "common/schema.h"
 #include "lua/scripts.h"
 
-enum { LOOK_MS = 1000, BATCH = 100 };
+enum { LOOK_MS = 1000, BATCH = 100, TRIES = 4, TICK_ARENA_MAX = 65536 };
 
 static void look_again(struct ticker *t)
 {
@@ -14,9 +18,45 @@ static void look_again(struct ticker *t)
     loop_timer_set(&t->timer, t->progress ? 0 : ms);
 }
 
+/* A tick that is asked for, perhaps once more: its words outlive the reply that they came in. */
+struct tick {
+    struct ticker *ticker;
+    struct script_tick_args args;
+    struct arena arena;
+    struct id run;
+    int tries;
+};
+
+static void tick_free(struct tick *k)
+{
+    arena_done(&k->arena);
+    free(k);
+}
+
+static void send_tick(struct tick *k);
+
+/* The agent has a schema: whether the schedule's input meets it, as it is now. */
+static void check_input(struct tick *k, const struct script_tick_reply *reply)
+{
+    struct schema *s = NULL;
+    struct schema_fault fault;
+    struct schema_faults faults;
+    bool ok = schema_compile(reply->schema, &s, &fault) == ERR_OK && schema_check(s, reply->input, &faults);
+    schema_unref(s);
+    k->args.schema_failed = !ok;
+    k->args.schema_checked = arena_str(&k->arena, reply->def);
+    send_tick(k);
+}
+
 static void on_tick(void *ctx, enum err err, const struct script_tick_reply *reply)
 {
-    struct ticker *t = ctx;
+    struct tick *k = ctx;
+    struct ticker *t = k->ticker;
+    if (err == ERR_SCHEMA_UNCHECKED && reply && ++k->tries < TRIES) {
+        check_input(k, reply);
+        return;
+    }
+    tick_free(k);
     t->waiting--;
     if (err == ERR_CANCELED) /* this node ends: its timers are stopped */
         return;
@@ -25,6 +65,11 @@ static void on_tick(void *ctx, enum err err, const struct script_tick_reply *rep
         metric_add(METRIC_TICKS, 1);
     if (t->waiting == 0)
         look_again(t);
+}
+
+static void send_tick(struct tick *k)
+{
+    script_call_tick(k->ticker->commands, k->ticker->prefix, &k->args, on_tick, k);
 }
 
 /* One schedule whose tick has come. */
@@ -47,19 +92,24 @@ static void tick(struct ticker *t, const struct script_ticks_due *row, int64_t n
     }
     struct schedule_step step = schedule_step(&s, catch_up_of(row->catch_up), row->tick_ms, row->until_ms, now_ms);
     schedule_done(&s);
-    struct id run = id_new_run(t->shard);
-    struct script_tick_args args = {.ws = row->ws,
-                                    .name = row->name,
-                                    .version = row->version,
-                                    .seen_ms = row->tick_ms,
-                                    .tick_ms = step.tick_ms,
-                                    .next_ms = step.next_ms,
-                                    .missed = step.missed,
-                                    .until_ms = step.until_ms,
-                                    .run = str_of(run.s),
-                                    .rid = str_of(redis_run_id(t->commands))};
+    struct tick *k = calloc(1, sizeof *k);
+    if (!k)
+        return; /* it is due at the next look */
+    arena_init(&k->arena, TICK_ARENA_MAX);
+    k->ticker = t;
+    k->run = id_new_run(t->shard);
+    k->args = (struct script_tick_args){.ws = arena_str(&k->arena, row->ws),
+                                        .name = arena_str(&k->arena, row->name),
+                                        .version = arena_str(&k->arena, row->version),
+                                        .seen_ms = row->tick_ms,
+                                        .tick_ms = step.tick_ms,
+                                        .next_ms = step.next_ms,
+                                        .missed = step.missed,
+                                        .until_ms = step.until_ms,
+                                        .run = str_of(k->run.s),
+                                        .rid = arena_str(&k->arena, str_of(redis_run_id(t->commands)))};
     t->waiting++;
-    script_call_tick(t->commands, t->prefix, &args, on_tick, t);
+    send_tick(k);
 }
 
 static void on_ticks(void *ctx, enum err err, const struct script_ticks_reply *reply)

@@ -16,6 +16,8 @@
 --   claim_result str   raw JSON or ''
 --   claim_error  str   raw JSON {"class","message"} or ''
 --   claim_retry  str   as finish's retry
+--   claim_warnings str  raw JSON: what of the result does not meet the definition's outputSchema, '' for none
+--   schema_checked str  digest of the definition whose outputSchema the claim's result was checked against, '' for none
 --   events_max   int
 --   bytes_max    int
 --   asks         int   1: an event of it asks for input
@@ -25,10 +27,13 @@
 --   next_seq     int
 --   last_t_ms    int
 --   stop         int
--- ERRORS run_not_found fenced wrong_source run_terminal seq_conflict t_ms_not_monotonic
+--   def          str   with schema_unchecked: the definition's digest
+--   schema       str   and its outputSchema
+--   strict       int   and whether what does not meet it is an error
+-- ERRORS schema_unchecked run_not_found fenced wrong_source run_terminal seq_conflict t_ms_not_monotonic
 
 local SEQ_JUMP, AHEAD_MS = 4294967296, 86400000
-local r = run_get(run, {'ws', 'epoch', 'inc', 'attempt', 'source', 'stopAt', 'inputLast', 'claimLine', 'claimSeq', 'claimT', 'lastSeq', 'lastT', 'rid',
+local r = run_get(run, {'ws', 'def', 'epoch', 'inc', 'attempt', 'source', 'stopAt', 'inputLast', 'claimLine', 'claimSeq', 'claimT', 'lastSeq', 'lastT', 'rid',
   af(attempt, 'tok'), af(attempt, 'by'), af(attempt, 'first')})
 if not r then
   return {'run_not_found'}
@@ -44,7 +49,7 @@ if r.claimLine ~= '' and not TERMINAL[r.status] then
   last_stored_t = math.max(last_stored_t, tonumber(r.claimT))
 end
 local function answer(code, accepted, duplicate)
-  return {code, accepted, duplicate, next_seq, last_stored_t, r.stopAt ~= '' and 1 or 0}
+  return {code, accepted, duplicate, next_seq, last_stored_t, r.stopAt ~= '' and 1 or 0, '', '', 0}
 end
 
 local ended = TERMINAL[r.status] or false
@@ -97,6 +102,16 @@ if first_t < last_stored_t or last_t > now_ms + AHEAD_MS then
   return answer('t_ms_not_monotonic', 0, 0)
 end
 
+-- What is claimed is what counts, also for a reaper: so its result is checked before it is kept. Lua can't: the caller asks again.
+if claim_status == 'success' then
+  local schema = redis.call('HMGET', k.def(r.def), 'outputSchema', 'strictOutput')
+  if schema[1] and schema_checked ~= r.def then
+    local reply = answer('schema_unchecked', 0, 0)
+    reply[7], reply[8], reply[9] = r.def, schema[1], schema[2] and 1 or 0
+    return reply
+  end
+end
+
 local c, z, accepted = before.c, before.z, 0
 for _, entry in ipairs(entries) do
   c = c + entry.n
@@ -125,7 +140,8 @@ if #entries > 0 then
 end
 if claim_line ~= '' then
   accepted = accepted + 1
-  redis.call('HSET', k.run(run), 'claimLine', claim_line, 'claimSeq', fmt(claim_seq), 'claimT', fmt(claim_t), 'claimStatus', claim_status, 'claimResult', claim_result, 'claimError', claim_error, 'claimRetry', claim_retry)
+  redis.call('HSET', k.run(run), 'claimLine', claim_line, 'claimSeq', fmt(claim_seq), 'claimT', fmt(claim_t), 'claimStatus', claim_status, 'claimResult', claim_result, 'claimError', claim_error, 'claimRetry', claim_retry,
+    'claimWarnings', claim_warnings)
   redis.call('PUBLISH', k.ctl(r.inc), 'claimed ' .. run)
 end
 next_seq, last_stored_t = last + 1, last_t

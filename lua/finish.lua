@@ -12,6 +12,7 @@
 --   error_json  str   raw JSON {"class","message"} or ''
 --   result      str   raw JSON or ''
 --   truncated   int   1: the result was over its limit
+--   warnings    str   raw JSON: what of the result does not meet the definition's outputSchema, '' for none
 --   exit_code   str   decimal or ''
 --   seq         int   the closing event's seq (stdout source); 0: the script takes the next one
 --   t_ms        int
@@ -38,6 +39,6 @@ local state = redis.call('HGET', k.runner(inc), 'state')
 if mine[2] ~= '' or r.inc ~= inc or tonumber(r.epoch) ~= epoch or not state or state == 'dead' then
   return {'fenced'}
 end
-local o = {status = outcome, error = error_json, result = result, truncated = truncated, seq = seq, t = t_ms, retry = retry}
+local o = {status = outcome, error = error_json, result = result, truncated = truncated, warnings = warnings, seq = seq, t = t_ms, retry = retry}
 attempt_end(r, o, 'finish', exit_code, rid, retention_ms)
 return {'ok', r.status, 1}

@@ -28,6 +28,7 @@
 --   on_limit     str
 --   queue_max    int
 --   retention_ms int
+--   schema_checked str  as submit's
 --   max_schedules int
 --   def_fields   list
 --   fields       list
@@ -36,7 +37,9 @@
 -- REPLY
 --   created      int   1: it is new
 --   fields       flat  as schedule_get's
--- ERRORS schedule_exists schedule_changed limit_exceeded agent_not_found bundle_not_found
+--   def          str   with schema_unchecked: as submit's
+--   schema       str
+-- ERRORS schema_unchecked schedule_exists schedule_changed limit_exceeded agent_not_found bundle_not_found
 
 local key = k.schedule(ws, name)
 local old = schedule_read(ws, name, {'def', 'paused'})
@@ -49,8 +52,16 @@ end
 if not old and redis.call('ZCARD', k.schedules(ws)) >= max_schedules then
   return {'limit_exceeded'}
 end
-if def_digest == '' and redis.call('EXISTS', k.agent(ws, agent)) == 0 then
-  return {'agent_not_found'}
+if def_digest == '' then
+  local newest = redis.call('HGET', k.agent(ws, agent), 'latest')
+  if not newest then
+    return {'agent_not_found'}
+  end
+  local digest = redis.call('HGET', k.agent(ws, agent), 'v' .. newest)
+  local schema = redis.call('HGET', k.def(digest), 'inputSchema')
+  if schema and schema_checked ~= digest then
+    return {'schema_unchecked', 0, {}, digest, schema}
+  end
 end
 if not def_ready(ws, def_fields) then
   return {'bundle_not_found'}
@@ -79,4 +90,4 @@ if not old then
   redis.call('ZADD', k.schedules(ws), 0, name)
 end
 schedule_next(ws, name, stays_paused and 0 or first_ms, true)
-return {'ok', old and 0 or 1, schedule_shown(key, 'run')}
+return {'ok', old and 0 or 1, schedule_shown(key, 'run'), '', ''}

@@ -23,6 +23,7 @@
 --   queue_max    int   runs of a workspace that may wait, those that wait for their time included
 --   rid          str   Redis server's run id as the caller's connection sees it: a claim that a crashed Redis forgot leaves a gap too
 --   retention_ms int
+--   schema_checked str  digest of the definition whose inputSchema the input was checked against, '' for none: a definition that has one and is another is not submitted to
 --   agents_in    str   what a narrowed key may name: comma list of agents, '' for all
 --   queues_in    str   and of queues
 --   def_fields   list  field, value, … of an inline definition's def hash (json, and what include/submit.lua names DEF_FIELDS); empty when named
@@ -35,7 +36,9 @@
 --   run          str   the run's id (the first one's when replayed)
 --   status       str   as first answered
 --   replayed     int   1 when the Idempotency-Key was known
--- ERRORS agent_not_found bundle_not_found run_not_found parent_stopped idempotency_mismatch queue_full queue_draining quota_exceeded limit_exceeded concurrency_limit dependency_not_found dependency_cycle not_dead_letter forbidden webhook_not_found
+--   def          str   with schema_unchecked: the definition's digest
+--   schema       str   and its inputSchema
+-- ERRORS schema_unchecked agent_not_found bundle_not_found run_not_found parent_stopped idempotency_mismatch queue_full queue_draining quota_exceeded limit_exceeded concurrency_limit dependency_not_found dependency_cycle not_dead_letter forbidden webhook_not_found
 
 local own_hook, again
 for i = 1, #fields, 2 do
@@ -48,4 +51,4 @@ end
 return run_submit({run = run, ws = ws, idem_key = idem_key, idem_digest = idem_digest, agent = agent, def_digest = def_digest, version = version, queue = queue, priority = priority,
   delay_ms = delay_ms, scheduled_ms = scheduled_ms, timeout_ms = timeout_ms, max_attempts = max_attempts, start_within_ms = start_within_ms, stall_ms = stall_ms, parent = parent,
   on_limit = on_limit, on_dep_fail = on_dep_fail, queue_max = queue_max, rid = rid, retention_ms = retention_ms, def_fields = def_fields, fields = fields, gates = gates, depends = depends,
-  requires = requires, redrive = redrive, agents_in = agents_in, queues_in = queues_in})
+  requires = requires, redrive = redrive, agents_in = agents_in, queues_in = queues_in, schema_checked = schema_checked})

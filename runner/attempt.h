@@ -3,6 +3,7 @@
 #define ERRAND_RUNNER_ATTEMPT_H
 
 #include "common/json.h"
+#include "common/schema.h"
 #include "runner/adapter.h"
 #include "runner/bundles.h"
 #include "runner/input.h"
@@ -92,6 +93,10 @@ struct attempt {
     int64_t event_ms; /* monotonic: when its last event came (stallMs) */
     char newest[48];  /* remote: the stream's newest entry, as the stall timer last saw it */
     bool finish_sent;
+    bool checks_output, strict_output, output_checked;
+    struct schema *output_schema; /* NULL with checks_output: it could not be compiled */
+    struct strbuf warnings;       /* of its result: raw JSON, or empty */
+    char *output_fault;           /* malloc'd: why its result is output_invalid */
     int64_t claimed_us;
 };
 

@@ -9,6 +9,7 @@
 #include "lua/scripts.h"
 #include "runner/attempt_parts.h"
 #include "runner/outcome.h"
+#include "runner/result_check.h"
 
 enum { LOG_FLUSH_MS = 1000 };
 
@@ -69,6 +70,7 @@ void attempt_free(void *p)
     struct attempt *a = p;
     outbox_done(&a->outbox);
     adapter_done(&a->adapter);
+    result_check_done(a);
     redaction_done(&a->redaction);
     sodium_memzero(a->token, sizeof a->token);
     sodium_memzero(a->storage_password, sizeof a->storage_password);
@@ -184,6 +186,7 @@ static void call_finish(struct attempt *a)
     struct outcome o;
     struct strbuf error, result;
     char exit_code[16] = "", retry[OUTCOME_RETRY_MAX];
+    result_check(a);
     redacted_outcome(a, &o);
     outcome_retry(a, retry);
     strbuf_init(&error, 16384);
@@ -202,6 +205,7 @@ static void call_finish(struct attempt *a)
         .error_json = strbuf_str(&error),
         .result = strbuf_str(&result),
         .truncated = !whole,
+        .warnings = strbuf_str(&a->warnings),
         .exit_code = str_of(exit_code),
         .seq = a->remote ? 0 : a->outbox.next_seq,
         .t_ms = clock_wall_ms(),

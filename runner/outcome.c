@@ -58,6 +58,8 @@ void outcome_of(const struct attempt *a, struct outcome *o)
         o->status = "stopped";
     } else if (a->adapter.claim.error) {
         error_outcome(o, "agent_error", *said ? said : "the agent reported an error");
+    } else if (a->output_fault) {
+        error_outcome(o, "output_invalid", a->output_fault);
     }
 }
 
@@ -78,6 +80,8 @@ void outcome_error(const struct outcome *o, struct strbuf *out)
 bool outcome_result(const struct attempt *a, struct strbuf *out)
 {
     bool text = a->adapter.text && !a->remote;
+    if (a->output_fault)
+        return true; /* what does not meet its schema is nobody's result */
     if (text && a->adapter.result_truncated)
         return false;
     if (text)

@@ -8,6 +8,7 @@
 #include "common/crypto.h"
 #include "common/data_source.h"
 #include "common/secret.h"
+#include "runner/result_check.h"
 #include "runner/storage.h"
 #include "runner/workdir.h"
 
@@ -261,6 +262,7 @@ enum err spec_build(struct attempt *a, const struct script_claim_runs *row, stru
     if (json_parse(&a->arena, row->def, LIMIT_JSON_DEPTH, DEFINITION_LEVELS, &def, NULL) != ERR_OK)
         return ERR_INTERNAL;
     *ret_protocol = text_of(def, "protocol");
+    result_check_init(a, def);
     if (a->executor->local && !workdir_make(&a->shard->worker->workdirs, str_of(a->run_id.s), a->number, a->workdir)) {
         *ret_why =
             arena_printf(&a->arena, "can't make a folder in %s: %s", a->shard->worker->workdirs.path, strerror(errno));

@@ -8,6 +8,7 @@
 #include "common/crypto.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "common/schema_cache.h"
 #include "common/vault.h"
 #include "common/version.h"
 #include "lua/scripts.h"
@@ -276,6 +277,9 @@ enum err worker_start(struct worker *w, const struct config *config, const char 
         err = vault_new(config, &w->vault, ret_message);
     if (err)
         return err;
+    w->schemas = schema_cache_new();
+    if (!w->schemas)
+        return ERR_NO_MEMORY;
     loop_timer_init(&w->sweep, w->loop, sweep, w);
     if (config->adopt)
         loop_timer_set(&w->sweep, config->lease_ms + SWEEP_LATER_MS);
@@ -309,4 +313,5 @@ void worker_done(struct worker *w)
     workdirs_close(&w->workdirs);
     free(w->shards);
     vault_free(w->vault);
+    schema_cache_free(w->schemas);
 }

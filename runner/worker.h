@@ -50,6 +50,7 @@ struct worker {
     struct loop *loop;
     struct vault *vault; /* NULL where no master key is configured */
     struct bundles *bundles;
+    struct schema_cache *schemas;
     struct executor_context executor_context;
     struct executor_self *executors[EXECUTORS_MAX]; /* by executor_index; of those that are open */
     bool executor_open[EXECUTORS_MAX];

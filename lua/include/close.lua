@@ -1,9 +1,9 @@
 -- The ends of attempts and of runs. Fields that these functions want of a run:
 local CLOSE_FIELDS = {'ws', 'queue', 'req', 'reqText', 'agent', 'def', 'priority', 'createdUs', 'started', 'epoch', 'inc', 'attempt', 'failures', 'losses', 'maxAttempts', 'stopAt', 'rid',
-  'claimSeq', 'claimT', 'claimStatus', 'claimResult', 'claimError', 'claimRetry', 'lane', 'laneId', 'due', 'gates', 'gated', 'waitGate', 'deps', 'depsLeft', 'dependents', 'startBy', 'size',
+  'claimSeq', 'claimT', 'claimStatus', 'claimResult', 'claimError', 'claimRetry', 'claimWarnings', 'lane', 'laneId', 'due', 'gates', 'gated', 'waitGate', 'deps', 'depsLeft', 'dependents', 'startBy', 'size',
   'hook', 'hookUrl', 'hookSecret'}
 local CLOSE_POLICY = {'maxAttempts', 'atMostOnce', 'backoffType', 'backoffBaseMs', 'backoffCapMs', 'retryOn', 'noRetryOn', 'retainMs', 'retainCount', 'retainEventsMs', 'retainResultMs'}
-local CLAIM_FIELDS = {'claimLine', 'claimSeq', 'claimT', 'claimStatus', 'claimResult', 'claimError', 'claimRetry'}
+local CLAIM_FIELDS = {'claimLine', 'claimSeq', 'claimT', 'claimStatus', 'claimResult', 'claimError', 'claimRetry', 'claimWarnings'}
 local KEPT_STEP = 10 -- most runs given up by a count when one ends
 local TPUT_MS = 900000
 
@@ -105,12 +105,17 @@ local function run_end(run, o, rid, retention_ms)
     fields[#fields + 1] = 'error'
     fields[#fields + 1] = o.error
   end
+  local warnings = o.status == 'success' and o.warnings or ''
+  if warnings ~= '' then
+    fields[#fields + 1] = 'schemaWarnings'
+    fields[#fields + 1] = warnings
+  end
   if o.status == 'error' then
     fields[#fields + 1] = 'deadLetter'
     fields[#fields + 1] = '1'
     redis.call('ZADD', k.dead(run.ws), run.createdUs, run.id)
   end
-  local grown = before.z + size + #(o.result or '')
+  local grown = before.z + size + #(o.result or '') + #warnings
   fields[#fields + 1] = 'size'
   fields[#fields + 1] = fmt((tonumber(run.size) or 0) + grown)
   redis.call('HINCRBY', k.use(run.ws), 'bytes', fmt(grown))
@@ -173,7 +178,7 @@ local function outcome_of(run, o)
     return {status = 'stopped', seq = o.seq, t = o.t}
   end
   if run.claimStatus ~= '' then
-    return {status = run.claimStatus, error = run.claimError, result = run.claimResult, seq = tonumber(run.claimSeq), t = tonumber(run.claimT), retry = run.claimRetry}
+    return {status = run.claimStatus, error = run.claimError, result = run.claimResult, seq = tonumber(run.claimSeq), t = tonumber(run.claimT), retry = run.claimRetry, warnings = run.claimWarnings}
   end
   return o
 end

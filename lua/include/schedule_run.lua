@@ -4,11 +4,23 @@ local function schedule_busy(last_run)
   return status and not TERMINAL[status]
 end
 
--- Submits a run by the template of a schedule. s: its fields overlap, template, lastRun; o: run, tick, scheduled_ms, rid, idem_key, idem_digest, created_by ('' keeps the template's). Returns a reply of run_submit;
+-- The input of a schedule's runs.
+local function schedule_input(s)
+  local t = cmsgpack.unpack(s.template)
+  for i = 1, #t.fields, 2 do
+    if t.fields[i] == 'input' then
+      return t.fields[i + 1]
+    end
+  end
+  return 'null'
+end
+
+-- Submits a run by the template of a schedule. s: its fields overlap, template, lastRun; o: run, tick, scheduled_ms, rid, idem_key, idem_digest, created_by ('' keeps the template's), schema_checked. Returns a reply of run_submit;
 -- concurrency_limit when an earlier run is not over and overlap says skip.
 local function schedule_run(ws, name, s, o)
   local t = cmsgpack.unpack(s.template)
   t.ws, t.run, t.rid, t.scheduled_ms, t.idem_key, t.idem_digest = ws, o.run, o.rid, o.scheduled_ms, o.idem_key, o.idem_digest
+  t.schema_checked = o.schema_checked
   t.version, t.delay_ms, t.parent, t.depends, t.on_dep_fail, t.def_fields = '', 0, '', {}, '', {}
   if s.overlap ~= 'allow' then
     table.insert(t.gates, 1, 's:' .. name .. '=1')

@@ -1,5 +1,5 @@
 -- Accepting a run: for the submit of a request and the tick of a schedule.
-local DEF_FIELDS = {'queue', 'source', 'executor', 'tags', 'needs', 'slots', 'startWithinMs', 'concurrency', 'rate'} -- what is decided at submission; the rest is read when it is needed
+local DEF_FIELDS = {'queue', 'source', 'executor', 'tags', 'needs', 'slots', 'startWithinMs', 'concurrency', 'rate', 'inputSchema'} -- what is decided at submission; the rest is read when it is needed
 local REQS_MAX, GRAPH_MAX, ANCESTORS_MAX = 256, 256, 64
 
 -- The definition: inline, by digest (a rerun), or the named agent's newest. nil: there is none, or (the code behind it) not the bundle that it names.
@@ -164,7 +164,8 @@ local function submit_room(o, queue, req, bytes)
   end
 end
 
--- o: the arguments of submit by name. Returns a reply: {'ok', run, status, replayed}, or an error's code; then nothing was written.
+-- o: the arguments of submit by name. Returns a reply: {'ok', run, status, replayed, '', ''}, or an error's code; then nothing was written. schema_unchecked says the definition's digest and its inputSchema: the
+-- caller checks the input, which Lua can't, and asks again with that digest.
 local function run_submit(o)
   if o.idem_key ~= '' then
     local known = redis.call('GET', k.idem(o.ws, o.idem_key))
@@ -177,12 +178,15 @@ local function run_submit(o)
       if before and not (listed(o.agents_in or '', before.agent) and listed(o.queues_in or '', before.queue)) then
         return {'forbidden'}
       end
-      return {'ok', first, status, 1}
+      return {'ok', first, status, 1, '', ''}
     end
   end
   local def, missing = submit_definition(o)
   if not def then
     return {missing or 'agent_not_found'}
+  end
+  if def.inputSchema ~= '' and o.schema_checked ~= o.def_digest then
+    return {'schema_unchecked', '', '', 0, o.def_digest, def.inputSchema}
   end
   local redrive = o.redrive or '' -- taken out in the same step, so that two redrives give one run
   if redrive ~= '' then
@@ -340,5 +344,5 @@ local function run_submit(o)
   if o.idem_key ~= '' then
     redis.call('SET', k.idem(o.ws, o.idem_key), o.idem_digest .. ' ' .. o.run .. ' ' .. status, 'PX', 86400000)
   end
-  return {'ok', o.run, status, 0}
+  return {'ok', o.run, status, 0, '', ''}
 end
