@@ -2,9 +2,9 @@
 
 #include "common/json.h"
 #include "common/limits.h"
+#include "runner/adapter_tool.h"
 
 enum {
-    ARENA_MAX = 32 << 20,
     EVENT_OVERHEAD = 128,
     CLAIM_LINE_MAX = LIMIT_RESULT + LIMIT_EVENT,
     CLAIM_HEAD = 256,
@@ -56,8 +56,9 @@ static const struct json *members_of(struct arena *arena, const struct json *val
     return ok ? root : NULL;
 }
 
-static void set_message(struct adapter *a, struct str text)
+void adapter_claim_message(struct adapter *a, struct str text)
 {
+    strbuf_reset(&a->claim.message);
     if (text.len > MESSAGE_KEPT) {
         text.len = MESSAGE_KEPT;
         text.len = utf8_complete_len(text);
@@ -87,9 +88,9 @@ static void take_claim(struct adapter *a, struct arena *arena, const struct json
         strbuf_add(&a->claim.result, result->raw);
     claim_retry(data, &a->claim.no_retry, &a->claim.retry_ms);
     if (message && message->type == JSON_STRING)
-        set_message(a, message->string);
+        adapter_claim_message(a, message->string);
     else if (error && error->type == JSON_STRING)
-        set_message(a, error->string);
+        adapter_claim_message(a, error->string);
 }
 
 static void plain_line(struct adapter *a, struct str line, bool piece)
@@ -98,6 +99,32 @@ static void plain_line(struct adapter *a, struct str line, bool piece)
         a->plain(a->ctx, line, piece);
     else
         adapter_notify_line("stdout", line, piece, a->fn, a->ctx);
+}
+
+/* A line of a tool's own protocol. */
+static void on_tool_line(void *ctx, struct str line, bool piece)
+{
+    struct adapter *a = ctx;
+    struct arena arena;
+    struct json *root = NULL;
+    const char *last = a->protocol->last_line;
+    if (piece) {
+        struct str head = {line.ptr, line.len < CLAIM_HEAD ? line.len : CLAIM_HEAD};
+        if (last && head.ptr[0] == '{' && memmem(head.ptr, head.len, last, strlen(last)))
+            a->claim.made = a->claim.too_long = true;
+        plain_line(a, line, true);
+        return;
+    }
+    if (line.len == 0)
+        return;
+    arena_init(&arena, ADAPTER_ARENA_MAX);
+    /* four levels less than an envelope's: its events are deeper than it by what they are wrapped in */
+    bool is_json = line.ptr[0] == '{' && json_parse(&arena, line, LIMIT_JSON_DEPTH - 4, 1, &root, NULL) == ERR_OK;
+    if (is_json)
+        a->protocol->line(a, &arena, root);
+    else
+        plain_line(a, line, false);
+    arena_done(&arena);
 }
 
 static void on_line(void *ctx, struct str line, bool piece)
@@ -114,7 +141,7 @@ static void on_line(void *ctx, struct str line, bool piece)
     }
     if (line.len == 0)
         return;
-    arena_init(&arena, ARENA_MAX);
+    arena_init(&arena, ADAPTER_ARENA_MAX);
     /* two levels less than an envelope's: the same data must pass there, too */
     bool is_json = line.ptr[0] == '{' && json_parse(&arena, line, LIMIT_JSON_DEPTH - 2, 1, &root, NULL) == ERR_OK;
     const struct json *kind = is_json ? json_get(root, "kind") : NULL, *data = is_json ? json_get(root, "data") : NULL;
@@ -175,7 +202,13 @@ static void feed_text(struct adapter *a, struct str bytes)
 
 void adapter_init(struct adapter *a, struct str protocol, adapter_event_fn fn, void *ctx)
 {
-    *a = (struct adapter){.text = str_eqz(protocol, "text"), .fn = fn, .ctx = ctx, .claim.retry_ms = -1};
+    *a = (struct adapter){.text = str_eqz(protocol, "text"),
+                          .protocol = str_eqz(protocol, "goose")    ? &adapter_goose
+                                      : str_eqz(protocol, "claude") ? &adapter_claude
+                                                                    : NULL,
+                          .fn = fn,
+                          .ctx = ctx,
+                          .claim.retry_ms = -1};
     lines_init(&a->lines, CLAIM_LINE_MAX);
     strbuf_init(&a->rest, 2 * LINE_PIECE_BYTES);
     strbuf_init(&a->result_text, 4 * (size_t)LIMIT_RESULT);
@@ -185,6 +218,9 @@ void adapter_init(struct adapter *a, struct str protocol, adapter_event_fn fn, v
 
 void adapter_done(struct adapter *a)
 {
+    if (a->protocol)
+        a->protocol->done(a);
+    a->state = NULL;
     lines_done(&a->lines);
     strbuf_done(&a->rest);
     strbuf_done(&a->result_text);
@@ -197,7 +233,7 @@ void adapter_feed(struct adapter *a, struct str bytes)
     if (a->text)
         feed_text(a, bytes);
     else
-        lines_feed(&a->lines, bytes, on_line, a);
+        lines_feed(&a->lines, bytes, a->protocol ? on_tool_line : on_line, a);
 }
 
 void adapter_end(struct adapter *a)
@@ -206,5 +242,7 @@ void adapter_end(struct adapter *a)
         text_event(a, strbuf_str(&a->rest));
     strbuf_reset(&a->rest);
     if (!a->text)
-        lines_end(&a->lines, on_line, a);
+        lines_end(&a->lines, a->protocol ? on_tool_line : on_line, a);
+    if (a->protocol && a->protocol->end)
+        a->protocol->end(a);
 }

@@ -23,8 +23,14 @@ struct adapter_claim {
     int64_t retry_ms;      /* or only after this long; -1: it did not say */
 };
 
+struct adapter_protocol;
+
+enum { ADAPTER_ARENA_MAX = 32 << 20 /* of one line */ };
+
 struct adapter {
-    bool text; /* protocol `text`; else `events` */
+    bool text;                               /* protocol `text`; else `events`, or */
+    const struct adapter_protocol *protocol; /* a tool's own: runner/adapter_tool.h */
+    void *state;                             /* the protocol's own */
     struct lines lines;
     struct strbuf rest;        /* text: bytes of a character that is not whole yet */
     struct strbuf result_text; /* text: all of it, up to the limit */
@@ -32,6 +38,8 @@ struct adapter {
     struct adapter_claim claim;
     adapter_event_fn fn;
     adapter_plain_fn plain; /* NULL: they become notifications as they are */
+    adapter_event_fn
+        big; /* of a tool's: an event that is longer than one may be, to be redacted and split; NULL: it is split as it is */
     void *ctx;
 };
 
@@ -45,5 +53,11 @@ void adapter_restore_text(struct adapter *a, struct str text);
 void adapter_end(struct adapter *a);
 /* A line of output that is no event, as notification {"stream", "text", "partial"?}: whole where an event holds it, else in pieces, which are partial. */
 void adapter_notify_line(const char *stream, struct str line, bool partial, adapter_event_fn fn, void *ctx);
+
+/* The message of the error that it ends with. */
+void adapter_claim_message(struct adapter *a, struct str text);
+/* An event whose data is longer than an event may be, in parts: its longest member is cut (as text; what is no string as JSON, "encoding": "json"), and each part has "partial": true, "part" (1 …) and "parts". Where
+ * what is left is too long as well, the whole data is cut: notifications {"kind", "text", "encoding", …}. */
+void adapter_split(enum event_kind kind, struct str data, adapter_event_fn fn, void *ctx);
 
 #endif

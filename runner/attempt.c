@@ -502,6 +502,7 @@ struct attempt *attempt_new(struct worker_shard *s, const struct script_claim_ru
         snprintf(a->start_why, sizeof a->start_why, "%s", why);
     adapter_init(&a->adapter, protocol, output_event, a);
     a->adapter.plain = output_plain;
+    a->adapter.big = output_big;
     if (attempt_redact(a) != ERR_OK)
         snprintf(a->start_why, sizeof a->start_why, "what it shows could not be redacted");
     loop_defer(s->worker->loop, begin, a);

@@ -25,6 +25,13 @@ void output_event(void *ctx, enum event_kind kind, struct str data)
         redaction_event(&a->redaction, kind, data, store_event, a);
 }
 
+void output_big(void *ctx, enum event_kind kind, struct str data)
+{
+    struct attempt *a = ctx;
+    a->event_ms = clock_mono_ms();
+    redaction_big(&a->redaction, kind, data, store_event, a);
+}
+
 void output_plain(void *ctx, struct str line, bool piece)
 {
     struct attempt *a = ctx;

@@ -6,8 +6,9 @@
 
 /* The executor's: bytes of a stream. ctx: the attempt. */
 void output_take(void *ctx, enum job_stream stream, struct str bytes);
-/* The adapter's: an event; a line that is none. ctx: the attempt. */
+/* The adapter's: an event; one that is longer than an event may be; a line that is none. ctx: the attempt. */
 void output_event(void *ctx, enum event_kind kind, struct str data);
+void output_big(void *ctx, enum event_kind kind, struct str data);
 void output_plain(void *ctx, struct str line, bool piece);
 /* The timer's, after a pause: the last letters of a text are not kept back while nothing follows. ctx: the attempt. */
 void output_pause(void *ctx);

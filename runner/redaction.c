@@ -179,6 +179,20 @@ void redaction_event(struct redaction *r, enum event_kind kind, struct str data,
         send_event(r, kind, data, &t);
 }
 
+void redaction_big(struct redaction *r, enum event_kind kind, struct str data, adapter_event_fn fn, void *ctx)
+{
+    struct strbuf shown;
+    strbuf_init(&shown, SCRATCH_MAX);
+    redact_json(r->redactor, data, &shown);
+    if (strbuf_failed(&shown))
+        fn(ctx, kind, STR("{\"redacted\":\"[REDACTED:undecided]\"}"));
+    else if (shown.len + EVENT_OVERHEAD <= LIMIT_EVENT)
+        fn(ctx, kind, strbuf_str(&shown));
+    else
+        adapter_split(kind, strbuf_str(&shown), fn, ctx);
+    strbuf_done(&shown);
+}
+
 /* What a text still has, as a delta of its own. */
 static void rest_of_delta(struct redaction *r, void (*rest_of)(struct redact_stream *s, struct strbuf *out),
                           const struct target *t)
