@@ -80,7 +80,7 @@ static void on_put(void *ctx, enum err err, const struct script_schedule_put_rep
     } else if (err == ERR_SCHEDULE_CHANGED && ++p->tries < TRIES) {
         put_begin(p);
     } else if (err) {
-        call_problem(c, err,
+        call_problem(c, err == ERR_SCHEMA_UNCHECKED ? ERR_OVERLOADED : err, /* an agent that never stays the same */
                      err == ERR_LIMIT_EXCEEDED    ? "this workspace has as many schedules as it may; delete one first"
                      : err == ERR_SCHEDULE_EXISTS ? "PUT /v1/schedules/{name} replaces it"
                                                   : submit_detail(err));
@@ -384,7 +384,7 @@ static void on_trigger(void *ctx, enum err err, const struct script_schedule_tri
     if (!err && !id_parse(reply->run, &s.run_id))
         err = ERR_INTERNAL;
     if (err) {
-        call_problem(c, err,
+        call_problem(c, err == ERR_SCHEMA_UNCHECKED ? ERR_OVERLOADED : err,
                      err == ERR_CONCURRENCY_LIMIT ? "an earlier run of this schedule is not over, and overlap is skip"
                                                   : submit_detail(err));
         return;
