@@ -161,7 +161,7 @@ def test_a_schedule_is_checked_when_it_is_made_and_at_each_tick(api, runner):
     for agent in ("quick", QUICK):
         check_refused(api.request("PUT", "/v1/schedules/s", {"everyMs": 1000, "run": {"agent": agent, "input": BAD}}))
     assert api.get("/v1/schedules/s").status == 404
-    assert api.request("PUT", "/v1/schedules/s", {"everyMs": 1000, "run": {"agent": "quick", "input": GOOD}}).status == 201
+    assert api.request("PUT", "/v1/schedules/s", {"everyMs": 1000, "overlap": "allow", "run": {"agent": "quick", "input": GOOD}}).status == 201
     wait_until(lambda: api.get("/v1/schedules/s").json()["runs"] >= 2, 15, "ticks that are good")
     assert api.post("/v1/schedules/s/trigger").status == 202
     put(api, {**QUICK, "inputSchema": {"type": "object", "required": ["city"]}})
