@@ -17,7 +17,7 @@ static struct str write_faults(struct call *c, const struct schema_faults *fault
 static bool meets(struct call *c, const struct schema *s, struct str input, struct str *ret_faults)
 {
     struct schema_faults faults;
-    if (schema_check(s, input, &faults))
+    if (schema_check_within(s, input, &c->work, &faults))
         return true;
     if (ret_faults)
         *ret_faults = write_faults(c, &faults);
@@ -81,9 +81,13 @@ bool input_check_first(struct call *c, const struct definition *def, struct str 
 bool input_check(struct call *c, struct str agent, struct str digest, struct str schema, struct str input,
                  struct str *ret_faults)
 {
-    struct schema *s;
-    struct str key = agent.len > 0 ? agent_key(c, agent) : digest;
-    return compile(c, key, digest, schema, &s, ret_faults) && meets(c, s, input, ret_faults);
+    struct str key = agent.len > 0 ? agent_key(c, agent) : digest, known = STR("");
+    struct schema *s = schema_cache_find(c->node->schemas, key, &known);
+    if (!s || !str_eq(known, digest)) { /* else another item of a batch brought it meanwhile */
+        if (!compile(c, key, digest, schema, &s, ret_faults))
+            return false;
+    }
+    return meets(c, s, input, ret_faults);
 }
 
 const char *input_detail(struct call *c, struct str faults)

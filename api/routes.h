@@ -5,6 +5,7 @@
 #include "api/node.h"
 #include "common/cidr.h"
 #include "common/json.h"
+#include "common/schema.h"
 #include "common/scope.h"
 #include "common/script.h"
 
@@ -59,6 +60,7 @@ struct call {
     int64_t runner_attempt;
     struct str audit_object; /* what the audit log was told that something is done to */
     bool audited;            /* it was told, and a problem that is answered now is to be told, too */
+    struct schema_work work; /* spent on checking inputs: bounded by request, however many runs a batch has */
     void *user;              /* the handler's own */
 };
 

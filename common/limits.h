@@ -32,7 +32,7 @@
     X(LIMIT_IDEMPOTENCY_KEY, 255, "bytes", "an Idempotency-Key")                                                       \
     X(LIMIT_DEFINITION, 65536, "bytes", "an agent definition, as stored")                                              \
     X(LIMIT_SCHEMA_FAULTS, 16, "faults", "what is told of a value that does not meet a schema")                        \
-    X(LIMIT_SCHEMA_STEPS, 4000000, "steps", "the work of checking one value (about one for each keyword and value)")   \
+    X(LIMIT_SCHEMA_STEPS, 4000000, "steps", "the work of checking a value, or all of a request's")                     \
     X(LIMIT_SCHEMA_PATTERN, 1024, "bytes", "a pattern of a schema")                                                    \
     X(LIMIT_SCHEMA_PATTERNS, 256, "patterns", "patterns of a schema")                                                  \
     X(LIMIT_SCHEMA_CHAIN, 256, "schemas", "schemas that one value is handed on through ($ref, allOf, …)")              \

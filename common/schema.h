@@ -22,6 +22,11 @@ struct schema_faults {
     size_t n;
 };
 
+/* What was spent on checking so far; zeroed: nothing. Values that one request brings share it. */
+struct schema_work {
+    int64_t steps, pattern_us;
+};
+
 struct schema;
 
 /* text: a JSON object, of the simple form ({key: "string"|"integer"|"float"|"boolean"|"list"|"json"}: see schema_is_simple) too. The caller owns *ret_schema. ERR_INVALID_FIELD: *ret_fault says what of it can't be
@@ -34,6 +39,9 @@ void schema_unref(struct schema *s);
 size_t schema_bytes(const struct schema *s);
 /* Whether the JSON text meets it. What it has no room or no time to look at does not. *ret_faults: the first ones that were found; left alone where it meets it. */
 bool schema_check(const struct schema *s, struct str value, struct schema_faults *ret_faults);
+/* The same with what is left of an amount of work that others share. */
+bool schema_check_within(const struct schema *s, struct str value, struct schema_work *work,
+                         struct schema_faults *ret_faults);
 /* The message of an error output_invalid: the first fault, and how many more there are. Returns buf. */
 enum { OUTPUT_INVALID_MAX = 900 };
 const char *schema_output_message(const struct schema_faults *faults, char buf[OUTPUT_INVALID_MAX]);

@@ -10,7 +10,7 @@ enum {
     VALUE_ARENA_MAX = 128 << 20,
     MATCH_LIMIT = 100000,
     MATCH_HEAP_KIB = 4096,
-    PATTERN_US = 250000,
+    PATTERN_US = 100000,
     FRAMES_MAX = 1000
 };
 
@@ -20,7 +20,7 @@ struct check {
     int muted;      /* > 0: only whether it fits is asked, not why not */
     bool exhausted; /* no room or no time to look further: it does not fit */
     const char *why_exhausted;
-    int64_t steps, pattern_us;
+    struct schema_work *work;
     int frames;
     pcre2_match_data *data;
     pcre2_match_context *limits;
@@ -31,7 +31,8 @@ struct check {
 static bool fault(struct check *c, const struct place *at, const char *keyword, const char *fmt, ...) PRINTF_LIKE(4, 5);
 static bool fault(struct check *c, const struct place *at, const char *keyword, const char *fmt, ...)
 {
-    if (c->muted == 0 && c->faults->n < LIMIT_SCHEMA_FAULTS) {
+    if (c->muted == 0 && !c->exhausted &&
+        c->faults->n < LIMIT_SCHEMA_FAULTS) { /* exhausted: it was not looked at to the end */
         struct schema_fault *f = &c->faults->list[c->faults->n++];
         va_list args;
         va_start(args, fmt);
@@ -57,8 +58,8 @@ static bool pay(struct check *c, size_t steps)
 {
     if (c->exhausted)
         return false;
-    c->steps += (int64_t)(steps < LIMIT_SCHEMA_STEPS ? steps : LIMIT_SCHEMA_STEPS);
-    return c->steps <= LIMIT_SCHEMA_STEPS || exhaust(c, "takes more steps to check than a value may");
+    c->work->steps += (int64_t)(steps < LIMIT_SCHEMA_STEPS ? steps : LIMIT_SCHEMA_STEPS);
+    return c->work->steps <= LIMIT_SCHEMA_STEPS || exhaust(c, "takes more steps to check than a value may");
 }
 
 /* Whether to go on behind a fault: only where others may still be told. */
@@ -182,9 +183,9 @@ static bool matches(struct check *c, const struct pattern *p, struct str text)
     int64_t begin = clock_mono_us();
     int rc = pcre2_match(p->code, (PCRE2_SPTR)(text.ptr ? text.ptr : ""), text.len, 0, PCRE2_NO_UTF_CHECK, c->data,
                          c->limits);
-    c->pattern_us += clock_mono_us() - begin;
+    c->work->pattern_us += clock_mono_us() - begin;
     if (rc >= 0 || rc == PCRE2_ERROR_NOMATCH)
-        return (c->pattern_us <= PATTERN_US || exhaust(c, "takes its patterns too long to look at")) && rc >= 0;
+        return (c->work->pattern_us <= PATTERN_US || exhaust(c, "takes its patterns too long to look at")) && rc >= 0;
     return exhaust(c, "takes a pattern too long to look at");
 }
 
@@ -519,9 +520,16 @@ static bool check_parsed(const struct schema *s, struct check *c, const struct j
 
 bool schema_check(const struct schema *s, struct str value, struct schema_faults *ret_faults)
 {
+    struct schema_work work = {0};
+    return schema_check_within(s, value, &work, ret_faults);
+}
+
+bool schema_check_within(const struct schema *s, struct str value, struct schema_work *work,
+                         struct schema_faults *ret_faults)
+{
     struct arena arena;
     struct json *root;
-    struct check c = {.faults = ret_faults};
+    struct check c = {.faults = ret_faults, .work = work};
     bool ok = false;
     ret_faults->n = 0;
     arena_init(&arena, VALUE_ARENA_MAX);
@@ -532,6 +540,7 @@ bool schema_check(const struct schema *s, struct str value, struct schema_faults
         ok = check_parsed(s, &c, root);
     if (c.exhausted) {
         ret_faults->n = ret_faults->n < LIMIT_SCHEMA_FAULTS ? ret_faults->n : LIMIT_SCHEMA_FAULTS - 1;
+        c.exhausted = false;
         fault(&c, NULL, "", "%s", c.why_exhausted);
     }
     arena_done(&arena);

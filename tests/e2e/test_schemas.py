@@ -154,6 +154,16 @@ def test_a_pattern_that_never_ends_ends(api):
     assert (answer.status, answer.code) == (400, "input_invalid"), answer
 
 
+def test_a_batch_is_no_way_around_the_bounds(api):
+    """All of its items together may cost what one may."""
+    put(api, {**QUICK, "inputSchema": {"items": {"enum": list(range(4000))}}})
+    ok = {"agent": "quick", "input": [3999] * 100}
+    results = api.post("/v1/runs/batch", {"runs": [ok] * 100}, timeout=20).json()["results"]
+    taken = [r for r in results if "runId" in r]
+    assert 5 <= len(taken) <= 12 and all("more steps" in r["error"]["faults"][0]["message"] for r in results if "error" in r)
+    assert api.post("/v1/runs", ok).status == 202, "each request has its own"
+
+
 # ---- schedules ----
 
 def test_a_schedule_is_checked_when_it_is_made_and_at_each_tick(api, runner):
