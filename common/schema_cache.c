@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 struct entry {
-    struct entry *prev, *next; /* the one used last is first */
+    struct entry *next; /* the one used last is first */
     uint64_t hash;
     struct schema *schema;
     size_t key_len, digest_len;
@@ -11,7 +11,7 @@ struct entry {
 };
 
 struct schema_cache {
-    struct entry *first, *last;
+    struct entry *first;
     size_t count, bytes;
 };
 
@@ -20,23 +20,19 @@ struct schema_cache *schema_cache_new(void)
     return calloc(1, sizeof(struct schema_cache));
 }
 
-static void unlink_entry(struct schema_cache *c, struct entry *e)
+/* Takes out the one at this place; NULL where there is none. */
+static struct entry *take(struct entry **at)
 {
-    *(e->prev ? &e->prev->next : &c->first) = e->next;
-    *(e->next ? &e->next->prev : &c->last) = e->prev;
-}
-
-static void link_first(struct schema_cache *c, struct entry *e)
-{
-    e->prev = NULL;
-    e->next = c->first;
-    *(c->first ? &c->first->prev : &c->last) = e;
-    c->first = e;
+    struct entry *e = *at;
+    if (e)
+        *at = e->next;
+    return e;
 }
 
 static void forget(struct schema_cache *c, struct entry *e)
 {
-    unlink_entry(c, e);
+    if (!e)
+        return;
     c->count--;
     c->bytes -= schema_bytes(e->schema);
     schema_unref(e->schema);
@@ -46,7 +42,7 @@ static void forget(struct schema_cache *c, struct entry *e)
 void schema_cache_free(struct schema_cache *c)
 {
     while (c && c->first)
-        forget(c, c->first);
+        forget(c, take(&c->first));
     free(c);
 }
 
@@ -58,24 +54,31 @@ static uint64_t hash_of(struct str key)
     return h;
 }
 
-static struct entry *find(struct schema_cache *c, struct str key)
+/* Its place, or the list's end. */
+static struct entry **place_of(struct schema_cache *c, struct str key)
 {
-    if (!c || !c->first)
-        return NULL;
-    uint64_t hash = hash_of(key);
-    for (struct entry *e = c->first; e; e = e->next)
-        if (e->hash == hash && str_eq((struct str){e->text, e->key_len}, key))
-            return e;
-    return NULL;
+    uint64_t hash = c->first ? hash_of(key) : 0;
+    struct entry **at = &c->first;
+    while (*at && ((*at)->hash != hash || !str_eq((struct str){(*at)->text, (*at)->key_len}, key)))
+        at = &(*at)->next;
+    return at;
+}
+
+static struct entry **last_place(struct schema_cache *c)
+{
+    struct entry **at = &c->first;
+    while (*at && (*at)->next)
+        at = &(*at)->next;
+    return at;
 }
 
 struct schema *schema_cache_find(struct schema_cache *c, struct str key, struct str *ret_digest)
 {
-    struct entry *e = find(c, key);
+    struct entry *e = c ? take(place_of(c, key)) : NULL;
     if (!e)
         return NULL;
-    unlink_entry(c, e);
-    link_first(c, e);
+    e->next = c->first;
+    c->first = e;
     if (ret_digest)
         *ret_digest = (struct str){e->text + e->key_len, e->digest_len};
     return e->schema;
@@ -88,7 +91,7 @@ enum err schema_cache_put(struct schema_cache *c, struct str key, struct str dig
     enum err err = schema_compile(text, &s, ret_fault);
     if (err)
         return err;
-    struct entry *e = malloc(sizeof *e + key.len + digest.len), *old = find(c, key);
+    struct entry *e = malloc(sizeof *e + key.len + digest.len);
     if (!e) {
         schema_unref(s);
         return ERR_NO_MEMORY;
@@ -98,13 +101,13 @@ enum err schema_cache_put(struct schema_cache *c, struct str key, struct str dig
         memcpy(e->text, key.ptr, key.len);
     if (digest.len > 0)
         memcpy(e->text + key.len, digest.ptr, digest.len);
-    if (old)
-        forget(c, old);
-    c->bytes += schema_bytes(s);
-    while (c->last && (c->count >= SCHEMA_CACHE_ENTRIES || c->bytes > SCHEMA_CACHE_BYTES))
-        forget(c, c->last);
-    link_first(c, e);
+    forget(c, take(place_of(c, key)));
+    while (c->first && (c->count >= SCHEMA_CACHE_ENTRIES || c->bytes + schema_bytes(s) > SCHEMA_CACHE_BYTES))
+        forget(c, take(last_place(c)));
+    e->next = c->first;
+    c->first = e;
     c->count++;
+    c->bytes += schema_bytes(s);
     *ret_schema = s;
     return ERR_OK;
 }

@@ -70,20 +70,29 @@ static void open_message(struct claude *c, uint64_t parent, struct str id)
 static void drop(struct claude *c, struct shown_block **at)
 {
     struct shown_block *b = *at;
+    if (!b)
+        return;
     *at = b->next;
     free(b);
     c->blocks--;
 }
 
-static void remember(struct claude *c, uint64_t message, uint64_t index, struct str text)
+/* Where the block is, or where it is to be put. */
+static struct shown_block **place_of(struct claude *c, uint64_t message, uint64_t index)
 {
     struct shown_block **at = &c->first;
     while (*at && ((*at)->message != message || (*at)->index != index))
         at = &(*at)->next;
+    return at;
+}
+
+static void remember(struct claude *c, uint64_t message, uint64_t index, struct str text)
+{
+    struct shown_block **at = place_of(c, message, index);
     if (!*at) {
-        if (c->blocks >= BLOCKS_MAX) {
-            drop(c, &c->first); /* one of many, so `at` is another's */
-        }
+        if (c->blocks >= BLOCKS_MAX)
+            drop(c, &c->first);
+        at = place_of(c, message, index);
         *at = calloc(1, sizeof **at);
         PRE(*at);
         (*at)->message = message;

@@ -11,6 +11,7 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/schema.h"
+#include "common/schema_cache.h"
 
 enum { LINE_MAX_BYTES = 1 << 16 };
 
@@ -257,6 +258,36 @@ static void test_patterns_are_counted(void **state)
     strbuf_done(&b);
 }
 
+static void test_the_cache_forgets_what_is_used_least(void **state)
+{
+    (void)state;
+    struct schema_cache *c = schema_cache_new();
+    struct schema *s = NULL, *first = NULL;
+    struct schema_fault fault;
+    struct str digest;
+    char key[32];
+    assert_non_null(c);
+    assert_null(schema_cache_find(NULL, STR("a"), NULL));
+    for (int i = 0; i <= SCHEMA_CACHE_ENTRIES; i++) {
+        snprintf(key, sizeof key, "key %d", i);
+        assert_int_equal(schema_cache_put(c, str_of(key), str_of(key), STR("{\"type\":\"null\"}"), &s, &fault), ERR_OK);
+        if (i == 0)
+            first = schema_ref(s); /* lives on where it is used */
+        assert_non_null(schema_cache_find(c, STR("key 1"), NULL) || i == 0 ? c : NULL);
+    }
+    assert_null(schema_cache_find(c, STR("key 0"), NULL));
+    assert_non_null(schema_cache_find(c, STR("key 1"), &digest));
+    assert_true(str_eqz(digest, "key 1"));
+    assert_int_equal(schema_cache_put(c, STR("key 1"), STR("new"), STR("{}"), &s, &fault), ERR_OK);
+    assert_ptr_equal(schema_cache_find(c, STR("key 1"), &digest), s);
+    assert_true(str_eqz(digest, "new"));
+    assert_int_equal(schema_cache_put(c, STR("key 1"), STR("bad"), STR("{\"x\":1}"), &s, &fault), ERR_INVALID_FIELD);
+    assert_non_null(schema_cache_find(c, STR("key 1"), &digest));
+    schema_cache_free(c);
+    schema_cache_free(NULL);
+    schema_unref(first);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -266,6 +297,7 @@ int main(void)
         cmocka_unit_test(test_a_key_that_stands_twice_is_a_fault),
         cmocka_unit_test(test_deep),
         cmocka_unit_test(test_patterns_are_counted),
+        cmocka_unit_test(test_the_cache_forgets_what_is_used_least),
     };
     return cmocka_run_group_tests_name("schema", tests, NULL, NULL);
 }
