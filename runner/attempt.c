@@ -376,7 +376,9 @@ static void start_failed(struct attempt *a)
 static void start_job(struct attempt *a)
 {
     const char *why = "out of memory";
-    a->spec.adoptable = a->shard->worker->config->adopt && a->executor->leave && !a->spec.stdin_open;
+    /* what a tool's adapter knows of its text so far is nowhere but here */
+    a->spec.adoptable =
+        a->shard->worker->config->adopt && a->executor->leave && !a->spec.stdin_open && !a->adapter.protocol;
     a->adoptable = a->spec.adoptable;
     a->job = a->executor->start(attempt_executor_self(a), &a->spec, &attempt_job_events, a, &why);
     if (!a->job) {

@@ -329,6 +329,7 @@ enum err spec_adopt(struct attempt *a, struct str workspace, struct str def, str
     enum err err = json_parse(&a->arena, def, LIMIT_JSON_DEPTH, DEFINITION_LEVELS, &root, NULL);
     if (err)
         return err;
+    result_check_init(a, root);
     a->spec = (struct job_spec){.run_id = str_of(a->run_id.s),
                                 .workspace = arena_str(&a->arena, workspace),
                                 .agent = str_of(a->agent ? a->agent : ""),
