@@ -19,25 +19,31 @@ struct http_client {
     struct loop *loop;
     CURLM *multi;
     struct loop_timer timer; /* the next time curl wants to be asked */
-    struct call *calls;
+    struct http_flow *calls;
     size_t open;
     char *ca_file; /* NULL: the system's */
     bool allow_private;
-    bool calling; /* a callback runs */
+    size_t calling; /* callbacks that run */
 };
 
-struct call {
+/* A call that is open; its answer is kept to its end for `fn`, or handed on as it comes to `fns`. */
+struct http_flow {
     struct http_client *client;
-    struct call *next, **link;
+    struct http_flow *next, **link;
     CURL *easy;
     struct curl_slist *headers;
     http_answer_fn fn;
+    const struct http_flow_fns *fns;
     void *ctx;
     struct strbuf body;
-    size_t head_len;
-    bool refused; /* an address was private */
-    bool too_large;
-    struct loop_timer fail; /* set where it failed before curl had it */
+    size_t head_len, taken, max; /* bytes of heads; of the body, and how many it may have */
+    bool refused;                /* an address was private */
+    bool too_large, local;       /* local: over a Unix socket that the caller named */
+    bool has_head, paused, closed;
+    struct loop_timer fail;   /* set where it failed before curl had it, and where it was closed */
+    struct loop_timer idle;   /* no byte came for so long */
+    struct loop_timer resume; /* curl is told from the loop: it hands on at once what it kept back */
+    int64_t idle_ms;
     enum err fail_err;
 };
 
@@ -59,7 +65,7 @@ static void global_init(void)
 
 static void call_free(void *p)
 {
-    struct call *c = p;
+    struct http_flow *c = p;
     if (c->easy)
         curl_easy_cleanup(c->easy);
     curl_slist_free_all(c->headers);
@@ -68,24 +74,28 @@ static void call_free(void *p)
 }
 
 /* Takes it out of its client, and tells its sender. */
-static void call_end(struct call *call, enum err err, const struct http_answer *answer)
+static void call_end(struct http_flow *call, enum err err, const struct http_answer *answer)
 {
     struct http_client *c = call->client;
     loop_timer_stop(&call->fail);
+    loop_timer_stop(&call->idle);
+    loop_timer_stop(&call->resume);
     if (call->easy)
         curl_multi_remove_handle(c->multi, call->easy);
     *call->link = call->next;
     if (call->next)
         call->next->link = call->link;
     c->open--;
-    bool outer = c->calling;
-    c->calling = true;
-    call->fn(call->ctx, err, answer);
-    c->calling = outer;
+    c->calling++;
+    if (call->fns && !call->closed)
+        call->fns->end(call->ctx, err, answer->error);
+    else if (!call->closed)
+        call->fn(call->ctx, err, answer);
+    c->calling--;
     loop_defer_free(c->loop, call_free, call);
 }
 
-static void call_fail(struct call *call, enum err err, const char *sentence)
+static void call_fail(struct http_flow *call, enum err err, const char *sentence)
 {
     call_end(call, err, &(struct http_answer){.max_age_s = -1, .retry_after_s = -1, .error = sentence});
 }
@@ -131,7 +141,7 @@ static int64_t retry_after_of(CURL *easy)
     return seconds > MAX_AGE_MAX_S ? MAX_AGE_MAX_S : (int64_t)seconds;
 }
 
-static void call_answer(struct call *call)
+static void call_answer(struct http_flow *call)
 {
     long status = 0;
     curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
@@ -145,7 +155,7 @@ static void call_answer(struct call *call)
     call_end(call, ERR_OK, &answer);
 }
 
-static void call_failed_in_curl(struct call *call, CURLcode code)
+static void call_failed_in_curl(struct http_flow *call, CURLcode code)
 {
     if (call->refused && code == CURLE_COULDNT_CONNECT)
         call_fail(call, ERR_FORBIDDEN, "The host has a private address, which is not called");
@@ -168,7 +178,7 @@ static void take_ended(struct http_client *c)
         if (m->msg != CURLMSG_DONE)
             continue;
         CURLcode code = m->data.result;
-        struct call *call = NULL;
+        struct http_flow *call = NULL;
         curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)(void *)&call);
         if (code == CURLE_OK)
             call_answer(call);
@@ -245,35 +255,95 @@ static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, voi
 /* The choke point: curl asks for a socket to this very address, after it resolved the name. */
 static curl_socket_t on_open_socket(void *ctx, curlsocktype purpose, struct curl_sockaddr *address)
 {
-    struct call *call = ctx;
+    struct http_flow *call = ctx;
     (void)purpose;
-    if (!call->client->allow_private && !address_is_public(&address->addr, address->addrlen)) {
+    bool free_to_call = call->local ? address->family == AF_UNIX : call->client->allow_private;
+    if (!free_to_call && !address_is_public(&address->addr, address->addrlen)) {
         call->refused = true;
         return CURL_SOCKET_BAD;
     }
     return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
+static void on_idle(void *ctx)
+{
+    call_fail(ctx, ERR_TIMEOUT, "Nothing came for too long");
+}
+
+static void heard(struct http_flow *call)
+{
+    if (call->idle_ms > 0 && !call->paused)
+        loop_timer_set(&call->idle, call->idle_ms);
+}
+
+static size_t hand_on(struct http_flow *call, struct str bytes)
+{
+    if (call->paused)
+        return CURL_WRITEFUNC_PAUSE;
+    call->client->calling++;
+    call->fns->body(call->ctx, bytes);
+    call->client->calling--;
+    return call->closed ? 0 : bytes.len;
+}
+
 static size_t on_body(char *ptr, size_t size, size_t count, void *ctx)
 {
-    struct call *call = ctx;
-    strbuf_add(&call->body, (struct str){ptr, size * count});
-    call->too_large |= strbuf_failed(&call->body);
-    return call->too_large ? 0 : size * count;
+    struct http_flow *call = ctx;
+    struct str bytes = {ptr, size * count};
+    if (call->closed)
+        return 0;
+    heard(call);
+    if (!call->fns)
+        strbuf_add(&call->body, bytes);
+    call->too_large |= call->fns ? bytes.len > call->max - call->taken : strbuf_failed(&call->body);
+    if (call->too_large)
+        return 0;
+    size_t n = call->fns ? hand_on(call, bytes) : bytes.len;
+    if (n == bytes.len)
+        call->taken += n;
+    return n;
+}
+
+/* Of an answer that is handed on as it comes. Interim ones (100, 103) are none; 101 is the last one. */
+static void take_head(struct http_flow *call)
+{
+    long status = 0;
+    curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
+    if (call->has_head || (status < 200 && status != 101))
+        return;
+    call->has_head = true;
+    const struct http_flow_head head = {.status = (int)status,
+                                        .content_type = header_of(call->easy, "Content-Type"),
+                                        .retry_after_s = retry_after_of(call->easy),
+                                        .of = call};
+    call->client->calling++;
+    call->fns->head(call->ctx, &head);
+    call->client->calling--;
+}
+
+struct str http_flow_field(const struct http_flow_head *head, const char *name)
+{
+    return header_of(head->of->easy, name);
 }
 
 static size_t on_header(char *ptr, size_t size, size_t count, void *ctx)
 {
-    (void)ptr;
-    struct call *call = ctx;
-    call->head_len += size * count; /* with what interim answers had */
+    struct http_flow *call = ctx;
+    size_t n = size * count;
+    call->head_len += n; /* with what interim answers had */
     call->too_large |= call->head_len > HEADER_MAX;
-    return call->too_large ? 0 : size * count;
+    if (call->too_large || call->closed)
+        return 0;
+    heard(call);
+    bool ends = (n == 2 && ptr[0] == '\r') || (n == 1 && ptr[0] == '\n');
+    if (call->fns && ends)
+        take_head(call);
+    return call->closed ? 0 : n;
 }
 
 /* ---- sending ---- */
 
-static bool add_headers(struct call *call, const struct http_call *what)
+static bool add_headers(struct http_flow *call, const struct http_call *what)
 {
     struct curl_slist *list = curl_slist_append(NULL, "Expect:"); /* no round trip before the body */
     bool ok = list != NULL;
@@ -294,10 +364,11 @@ static bool add_headers(struct call *call, const struct http_call *what)
 }
 
 /* Options that decide what may be reached. */
-static bool set_bounds(struct call *call, const struct http_call *what)
+static bool set_bounds(struct http_flow *call, const struct http_call *what)
 {
     CURL *e = call->easy;
-    int64_t connect_ms = what->timeout_ms < CONNECT_MAX_MS ? what->timeout_ms : CONNECT_MAX_MS;
+    bool soon = what->timeout_ms > 0 && what->timeout_ms < CONNECT_MAX_MS;
+    int64_t connect_ms = soon ? what->timeout_ms : CONNECT_MAX_MS;
     return !curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, what->https_only ? "https" : "http,https") &&
            !curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L) && !curl_easy_setopt(e, CURLOPT_PROXY, "") &&
            !curl_easy_setopt(e, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED) &&
@@ -309,10 +380,11 @@ static bool set_bounds(struct call *call, const struct http_call *what)
            !curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms) &&
            !curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header) && !curl_easy_setopt(e, CURLOPT_HEADERDATA, call) &&
            !curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body) && !curl_easy_setopt(e, CURLOPT_WRITEDATA, call) &&
+           (!what->unix_socket || !curl_easy_setopt(e, CURLOPT_UNIX_SOCKET_PATH, what->unix_socket)) &&
            (!call->client->ca_file || !curl_easy_setopt(e, CURLOPT_CAINFO, call->client->ca_file));
 }
 
-static bool set_request(struct call *call, const struct http_call *what)
+static bool set_request(struct http_flow *call, const struct http_call *what)
 {
     CURL *e = call->easy;
     /* Quick exit: where a name takes longer than the call may, the loop does not wait for the thread that still asks for it. */
@@ -321,6 +393,8 @@ static bool set_request(struct call *call, const struct http_call *what)
               !curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) &&
               !curl_easy_setopt(e, CURLOPT_USERAGENT, "errand/" ERRAND_VERSION) &&
               !curl_easy_setopt(e, CURLOPT_HTTPHEADER, call->headers);
+    if (ok && strcmp(what->method, "HEAD") == 0)
+        return !curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
     if (ok && strcmp(what->method, "GET") != 0) {
         ok = !curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)what->body.len) &&
              !curl_easy_setopt(e, CURLOPT_COPYPOSTFIELDS, what->body.len ? what->body.ptr : "") &&
@@ -331,11 +405,11 @@ static bool set_request(struct call *call, const struct http_call *what)
 
 static void on_fail(void *ctx)
 {
-    struct call *call = ctx;
+    struct http_flow *call = ctx;
     call_fail(call, call->fail_err, err_sentence(call->fail_err));
 }
 
-static void fail_later(struct call *call, enum err err)
+static void fail_later(struct http_flow *call, enum err err)
 {
     if (call->easy)
         curl_easy_cleanup(call->easy);
@@ -344,23 +418,86 @@ static void fail_later(struct call *call, enum err err)
     loop_timer_set(&call->fail, 0);
 }
 
-void http_client_send(struct http_client *c, const struct http_call *what, http_answer_fn fn, void *ctx)
+static void on_resume(void *ctx)
 {
-    PRE(what->timeout_ms > 0);
-    struct call *call = calloc(1, sizeof *call);
+    struct http_flow *call = ctx;
+    if (!call->easy || call->closed || call->paused)
+        return;
+    heard(call);
+    CURLcode code = curl_easy_pause(call->easy, CURLPAUSE_CONT);
+    if (code != CURLE_OK && !call->closed)
+        call_failed_in_curl(call, code); /* curl would say it to nobody else */
+}
+
+static struct http_flow *call_new(struct http_client *c, const struct http_call *what, void *ctx)
+{
+    struct http_flow *call = calloc(1, sizeof *call);
     PRE(call); /* a few bytes, and its callback must come */
-    *call = (struct call){.client = c, .next = c->calls, .link = &c->calls, .fn = fn, .ctx = ctx};
+    *call = (struct http_flow){.client = c,
+                               .next = c->calls,
+                               .link = &c->calls,
+                               .ctx = ctx,
+                               .max = what->max_response,
+                               .local = what->unix_socket != NULL,
+                               .idle_ms = what->idle_ms};
     if (call->next)
         call->next->link = &call->next;
     c->calls = call;
     c->open++;
     loop_timer_init(&call->fail, c->loop, on_fail, call);
+    loop_timer_init(&call->idle, c->loop, on_idle, call);
+    loop_timer_init(&call->resume, c->loop, on_resume, call);
     strbuf_init(&call->body, what->max_response);
+    return call;
+}
+
+static void call_begin(struct http_flow *call, const struct http_call *what)
+{
     call->easy = curl_easy_init();
     if (!add_headers(call, what) || !call->easy || !set_bounds(call, what) || !set_request(call, what))
         fail_later(call, ERR_NO_MEMORY);
-    else if (curl_multi_add_handle(c->multi, call->easy) != CURLM_OK)
+    else if (curl_multi_add_handle(call->client->multi, call->easy) != CURLM_OK)
         fail_later(call, ERR_INTERNAL);
+    else
+        heard(call);
+}
+
+void http_client_send(struct http_client *c, const struct http_call *what, http_answer_fn fn, void *ctx)
+{
+    PRE(what->timeout_ms > 0);
+    struct http_flow *call = call_new(c, what, ctx);
+    call->fn = fn;
+    call_begin(call, what);
+}
+
+struct http_flow *http_client_flow(struct http_client *c, const struct http_call *what, const struct http_flow_fns *fns,
+                                   void *ctx)
+{
+    PRE(what->timeout_ms >= 0);
+    struct http_flow *call = call_new(c, what, ctx);
+    call->fns = fns;
+    call_begin(call, what);
+    return call;
+}
+
+void http_flow_pause(struct http_flow *s, bool on)
+{
+    if (s->paused == on)
+        return;
+    s->paused = on;
+    if (on)
+        loop_timer_stop(&s->idle); /* it is us who do not read */
+    else
+        loop_timer_set(&s->resume, 0);
+}
+
+void http_flow_close(struct http_flow *s)
+{
+    s->closed = true; /* curl may be on the stack: it lets go of it on its way, or else the timer does */
+    loop_timer_stop(&s->idle);
+    loop_timer_stop(&s->resume);
+    s->fail_err = ERR_CANCELED;
+    loop_timer_set(&s->fail, 0);
 }
 
 /* ---- the client ---- */

@@ -17,9 +17,14 @@ struct http_call {
     const struct str *headers; /* each a line "Name: value", without its end */
     size_t header_count;
     struct str body;
-    int64_t timeout_ms;  /* for the whole of it, name resolution included; at most 10 s of it to connect. PRE: > 0 */
-    size_t max_response; /* bytes of the answer's body; a longer one is an error */
+    int64_t
+        timeout_ms; /* for the whole of it, name resolution included; at most 10 s of it to connect. PRE: > 0, or a stream's: 0 is for as long as it takes */
+    int64_t
+        idle_ms; /* no byte for so long is an error, too (ERR_TIMEOUT); time in which it is paused does not count. 0: as long as it takes */
+    size_t max_response; /* bytes of the answer's body; a longer one is an error. A stream's may be SIZE_MAX */
     bool https_only;
+    const char *
+        unix_socket; /* path of a socket to connect to in place of the URL's host, which is only named then; NULL: none. Whether addresses are private is not asked */
 };
 
 /* What came back. Lives only while the callback runs. */
@@ -44,6 +49,38 @@ void http_client_free(struct http_client *c);
 void http_client_trust(struct http_client *c, const char *ca_file);
 /* Copies all of the call. fn is called exactly once, never from inside this call; it may send again. */
 void http_client_send(struct http_client *c, const struct http_call *call, http_answer_fn fn, void *ctx);
+
+/* ---- answers that are handed on as they come ---- */
+
+struct http_flow;
+
+struct http_flow_head {
+    int status;
+    struct str content_type; /* as sent; empty when there was none */
+    int64_t retry_after_s;   /* as in http_answer */
+    const struct http_flow *of;
+};
+/* A field of the head as sent, the last one of that name; empty when there is none. While the callback runs. */
+struct str http_flow_field(const struct http_flow_head *head, const char *name);
+
+/* Static; none of them is called from inside a call into this module. Each may close or pause the stream. */
+struct http_flow_fns {
+    /* The answer's status and fields, of whatever status; once. Lives while it runs. */
+    void (*head)(void *ctx, const struct http_flow_head *head);
+    /* Bytes of its body, borrowed; after head. */
+    void (*body)(void *ctx, struct str bytes);
+    /* Its end, and the last call. err as in http_answer_fn, ERR_OK for a whole answer: one that says neither its length nor that it is chunked is whole whenever the connection ends.
+     * error: why not, static; NULL with ERR_OK. */
+    void (*end)(void *ctx, enum err err, const char *error);
+};
+/* Copies all of the call, but not fns. */
+struct http_flow *http_client_flow(struct http_client *c, const struct http_call *call, const struct http_flow_fns *fns,
+                                   void *ctx);
+/* While it is on, no body is handed on, and nothing is read but what fits curl's buffers: the sender has to wait. */
+void http_flow_pause(struct http_flow *s, bool on);
+/* Closes the connection; no callback comes any more, not even `end`. s is not to be used after this. */
+void http_flow_close(struct http_flow *s);
+
 /* Calls that are open. */
 size_t http_client_open(const struct http_client *c);
 
