@@ -8,7 +8,7 @@
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/render.h"
-#include "cli/sse.h"
+#include "common/sse.h"
 #include "common/clock.h"
 #include "common/crypto.h"
 
@@ -378,7 +378,7 @@ static bool follow_init(struct follow *f, struct cli *cli, const char *run_id, i
     if (!f->client)
         return false;
     strbuf_init(&f->record, CLIENT_ANSWER_MAX);
-    sse_init(&f->sse, on_frame, f);
+    sse_init(&f->sse, SSE_FRAME_MAX, on_frame, f);
     interrupt_begin();
     return true;
 }

@@ -43,14 +43,15 @@ enum { FOR_API = 1, FOR_RUNNER = 2, FOR_BOTH = 3 };
     X(session_ms, ms, "session-ms", FOR_API, "43200000", 60000, 2592000000, "how long a browser's session lasts")      \
     X(session_cookie_secure, bool, "session-cookie-secure", FOR_API, "true", 0, 0,                                     \
       "send the session's cookie over TLS only (false for plain HTTP in development)")                                 \
-    X(allow_private_addresses, bool, "allow-private-addresses", FOR_API, "false", 0, 0,                                \
-      "let webhooks and token issuers be at private, loopback and link-local addresses, and webhooks speak http")      \
+    X(allow_private_addresses, bool, "allow-private-addresses", FOR_BOTH, "false", 0, 0,                               \
+      "let webhooks, token issuers and remote agents be at private, loopback and link-local addresses, and webhooks "  \
+      "and calls with a secret speak http")                                                                            \
     X(webhook_timeout_ms, ms, "webhook-timeout-ms", FOR_API, "15000", 100, 60000,                                      \
       "how long a webhook's receiver may take to answer")                                                              \
     X(webhook_retry_base_ms, ms, "webhook-retry-base-ms", FOR_API, "5000", 1, 60000,                                   \
       "the first wait before a webhook is told again; the later ones are multiples of it, 24 h in all by default")     \
-    X(ca_file, str, "ca-file", FOR_API, "", 0, 0,                                                                      \
-      "certificates to trust when webhooks and token issuers are called (PEM; default: the system's)")                 \
+    X(ca_file, str, "ca-file", FOR_BOTH, "", 0, 0,                                                                     \
+      "certificates to trust when webhooks, token issuers and remote agents are called (PEM; default: the system's)")  \
     X(reader_buffer, bytes, "reader-buffer", FOR_API, "1048576", 65536, 1073741824,                                    \
       "bytes buffered for a reader of a stream, at most (one entry more)")                                             \
     X(min_replicas, int, "min-replicas", FOR_API, "0", 0, 16,                                                          \
@@ -105,6 +106,10 @@ enum { FOR_API = 1, FOR_RUNNER = 2, FOR_BOTH = 3 };
       "package index for requirements.txt (default: PyPI; none: only what the bundle's wheels folder has)")            \
     X(npm_registry, str, "npm-registry", FOR_RUNNER, "", 0, 0, "registry for package-lock.json (default: npm's own)")  \
     X(exec_path, str, "exec-path", FOR_RUNNER, "", 0, 0, "errand-exec (default: beside this program)")                 \
+    X(remote_idle_ms, ms, "remote-idle-ms", FOR_RUNNER, "300000", 100, 86400000,                                       \
+      "how long a remote agent or a model may send nothing before its connection is taken for broken")                 \
+    X(anthropic_url, str, "anthropic-url", FOR_RUNNER, "https://api.anthropic.com", 0, 0,                              \
+      "where the executor anthropic finds the Messages API, unless an agent says otherwise")                           \
     X(drain_ms, ms, "drain-ms", FOR_BOTH, "30000", 0, 86400000,                                                        \
       "on SIGTERM: how long runs (of a runner) or requests (of an API node) may still take")                           \
     X(lease_ms, ms, "lease-ms", FOR_BOTH, "10000", 1000, 600000,                                                       \

@@ -2,7 +2,8 @@
 
 #include "runner/cgroup.h"
 
-static const struct executor *const table[] = {&executor_process, &executor_sandbox, &executor_pool};
+static const struct executor *const table[] = {&executor_process, &executor_sandbox, &executor_pool,
+                                                  &executor_http,    &executor_anthropic};
 _Static_assert(ARRAY_LEN(table) <= EXECUTORS_MAX, "room for each executor");
 
 const char *const executor_capabilities[] = {"timeout",

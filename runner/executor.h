@@ -148,7 +148,7 @@ const struct executor *executor_at(size_t i);
 /* The place of an executor in the table. */
 size_t executor_index(const struct executor *e);
 enum { EXECUTORS_MAX = 8 };
-extern const struct executor executor_process, executor_sandbox, executor_pool;
+extern const struct executor executor_process, executor_sandbox, executor_pool, executor_http, executor_anthropic;
 
 /* The contract's capabilities; NULL-terminated. */
 extern const char *const executor_capabilities[];

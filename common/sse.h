@@ -1,6 +1,6 @@
-/* Server-Sent Events from bytes that come in any pieces. Pure. */
-#ifndef ERRAND_CLI_SSE_H
-#define ERRAND_CLI_SSE_H
+/* Server-Sent Events from bytes that come in any pieces: what the CLI follows, and what remote executors are answered. Pure. */
+#ifndef ERRAND_COMMON_SSE_H
+#define ERRAND_COMMON_SSE_H
 
 #include "common/strbuf.h"
 
@@ -26,11 +26,12 @@ struct sse {
     void *ctx;
 };
 
-void sse_init(struct sse *s, sse_fn fn, void *ctx);
+/* max: bytes of a line, and of the data of a frame. */
+void sse_init(struct sse *s, size_t max, sse_fn fn, void *ctx);
 void sse_done(struct sse *s);
 /* Forgets an incomplete frame, for a new connection. */
 void sse_reset(struct sse *s);
-/* False when fn stopped it or a frame is over SSE_FRAME_MAX. */
+/* False when fn stopped it or a frame is too long. */
 MUST_CHECK bool sse_feed(struct sse *s, struct str bytes);
 
 #endif

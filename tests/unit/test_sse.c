@@ -1,4 +1,4 @@
-/* The CLI's SSE reader: every frame comes out the same however its bytes are cut. */
+/* The SSE reader: every frame comes out the same however its bytes are cut. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "cli/sse.h"
+#include "common/sse.h"
 
 struct seen {
     char text[4096];
@@ -52,7 +52,7 @@ static void feeds_in_pieces(const char *bytes, size_t cut, size_t step, const ch
     struct seen seen = {0};
     struct sse s;
     size_t len = strlen(bytes);
-    sse_init(&s, on_frame, &seen);
+    sse_init(&s, SSE_FRAME_MAX, on_frame, &seen);
     if (cut < len) {
         assert_true(sse_feed(&s, (struct str){bytes, cut}));
         bytes += cut;
@@ -79,7 +79,7 @@ static void retry_is_kept(void **state)
     (void)state;
     struct seen seen = {0};
     struct sse s;
-    sse_init(&s, on_frame, &seen);
+    sse_init(&s, SSE_FRAME_MAX, on_frame, &seen);
     assert_int_equal(s.retry_ms, -1);
     assert_true(sse_feed(&s, STR("retry: 1500\nretry: x\nretry: 12x\nretry: \n\n")));
     assert_int_equal(s.retry_ms, 1500);
@@ -91,7 +91,7 @@ static void stops_when_told(void **state)
     (void)state;
     struct seen seen = {.stop_after = 2};
     struct sse s;
-    sse_init(&s, on_frame, &seen);
+    sse_init(&s, SSE_FRAME_MAX, on_frame, &seen);
     assert_false(sse_feed(&s, STR("data: a\n\ndata: b\n\ndata: c\n\n")));
     assert_string_equal(seen.text, "[message||a][message||b]");
     sse_done(&s);
@@ -102,7 +102,7 @@ static void reset_forgets_a_cut_frame(void **state)
     (void)state;
     struct seen seen = {0};
     struct sse s;
-    sse_init(&s, on_frame, &seen);
+    sse_init(&s, SSE_FRAME_MAX, on_frame, &seen);
     assert_true(sse_feed(&s, STR("id: 5\nevent: notification\ndata: {\"half")));
     sse_reset(&s);
     assert_true(sse_feed(&s, STR("data: whole\n\n")));
@@ -115,7 +115,7 @@ static void a_frame_has_a_bound(void **state)
     (void)state;
     struct seen seen = {0};
     struct sse s;
-    sse_init(&s, on_frame, &seen);
+    sse_init(&s, SSE_FRAME_MAX, on_frame, &seen);
     char *block = malloc(1U << 20);
     assert_non_null(block);
     memset(block, 'x', 1U << 20);

@@ -1,7 +1,7 @@
-/* The CLI's SSE reader: whatever comes, and however it is cut, the frames are the same, and nothing is read beyond the end. The first byte says where the cuts are. */
+/* The SSE reader: whatever comes, and however it is cut, the frames are the same, and nothing is read beyond the end. The first byte says where the cuts are. */
 #include <stdlib.h>
 
-#include "cli/sse.h"
+#include "common/sse.h"
 #include "common/strbuf.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -21,7 +21,7 @@ static void feed(struct strbuf *seen, const uint8_t *data, size_t size, size_t s
 {
     struct sse s;
     strbuf_init(seen, 64U << 20);
-    sse_init(&s, on_frame, seen);
+    sse_init(&s, SSE_FRAME_MAX, on_frame, seen);
     for (size_t at = 0; at < size; at += step) {
         size_t len = step < size - at ? step : size - at;
         char *piece = malloc(len);

@@ -1,12 +1,12 @@
-#include "cli/sse.h"
+#include "common/sse.h"
 
 #include <stdlib.h>
 
-void sse_init(struct sse *s, sse_fn fn, void *ctx)
+void sse_init(struct sse *s, size_t max, sse_fn fn, void *ctx)
 {
     *s = (struct sse){.retry_ms = -1, .fn = fn, .ctx = ctx};
-    strbuf_init(&s->line, SSE_FRAME_MAX);
-    strbuf_init(&s->data, SSE_FRAME_MAX);
+    strbuf_init(&s->line, max);
+    strbuf_init(&s->data, max);
     strbuf_init(&s->event, 4096);
     strbuf_init(&s->id, 4096);
 }
