@@ -15,7 +15,7 @@
 enum {
     FRAME_MAX = LIMIT_RESULT + LIMIT_EVENT, /* the longest line that the adapter looks at */
     TRIES_MAX = 5,                          /* to resume it, without an event in between */
-    BACKOFF_MS = 200,
+    BACKOFF_MS = 100,
     BACKOFF_CAP_MS = 10000,
     WISH_MAX_MS = 30000, /* what is waited at most where the remote says how long */
     TOKEN_LINE_MAX = 2048,
