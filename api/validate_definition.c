@@ -129,6 +129,10 @@ static bool check_runtime(struct check *c, struct raw_definition *d)
         return false;
     if (str_eqz(d->stdin_mode, "open") && !execution_takes_input(d->executor))
         return refuse(c, ERR_INVALID_FIELD, "stdin \"open\" goes with the executors process, sandbox and container");
+    if (str_eqz(d->executor, "anthropic") && (!str_eqz(d->protocol, "events") || !str_eqz(d->event_source, "stdout")))
+        return refuse(c, ERR_INVALID_FIELD,
+                      "the executor anthropic goes with protocol \"events\" and eventSource \"stdout\" only: what the "
+                      "model answers becomes events");
     return one_of(c, d->protocol, "protocol", protocols, ARRAY_LEN(protocols)) &&
            one_of(c, d->stdin_mode, "stdin", stdin_modes, ARRAY_LEN(stdin_modes)) &&
            one_of(c, d->event_source, "eventSource", sources, ARRAY_LEN(sources)) &&

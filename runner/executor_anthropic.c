@@ -31,7 +31,6 @@ struct job {
     struct strbuf why; /* why no request can be made */
     struct sse sse;
     struct anthropic_events events;
-    char request_id[80]; /* theirs, for messages */
 };
 
 /* ---- its end ---- */
@@ -66,9 +65,9 @@ static void describe(const struct job *job, struct str type, struct str message,
         strbuf_addz(out, ": ");
         remote_text(message, 500, out);
     }
-    if (job->request_id[0]) {
+    if (r->request_id[0]) {
         strbuf_addz(out, " (request ");
-        remote_text(str_of(job->request_id), sizeof job->request_id, out);
+        remote_text(str_of(r->request_id), sizeof r->request_id, out);
         strbuf_addc(out, ')');
     }
 }
@@ -132,16 +131,9 @@ static bool on_frame(void *ctx, const struct sse_frame *frame)
     return job->events.state == ANTHROPIC_OPEN;
 }
 
-static void keep_request_id(struct job *job, const struct http_flow_head *head)
-{
-    struct str id = http_flow_field(head, "request-id");
-    snprintf(job->request_id, sizeof job->request_id, "%.*s", (int)(id.len < 64 ? id.len : 64), id.len ? id.ptr : "");
-}
-
 static void anthropic_head(void *ctx, const struct http_flow_head *head)
 {
     struct job *job = ctx;
-    keep_request_id(job, head);
     if (!str_starts(head->content_type, STR("text/event-stream")))
         remote_fail(&job->remote, "start_failed", REMOTE_NO_RETRY,
                     "the Messages API's answer is no text/event-stream: is anthropic-url, or the agent's url, right?");
@@ -240,7 +232,6 @@ static void anthropic_send(void *ctx)
                              .body = strbuf_str(&job->body),
                              .https_only = !job->remote.all->x->config->allow_private_addresses};
     sse_reset(&job->sse);
-    job->request_id[0] = 0;
     remote_send(&job->remote, &call);
 }
 

@@ -133,6 +133,8 @@ static void on_head(void *ctx, const struct http_flow_head *head)
     r->status = head->status;
     r->retry_after_s = head->retry_after_s;
     bool plain = encoding_is_plain(r, head);
+    struct str id = http_flow_field(head, "request-id");
+    snprintf(r->request_id, sizeof r->request_id, "%.*s", (int)(id.len < 64 ? id.len : 64), id.len ? id.ptr : "");
     if (head->status != 200)
         return;
     if (!plain)
@@ -175,6 +177,7 @@ void remote_send(struct remote *r, struct http_call *call)
     r->status = 0;
     r->retry_after_s = -1;
     r->has_length = false;
+    r->request_id[0] = 0;
     strbuf_reset(&r->piece);
     r->flow = http_client_flow(r->all->client, call, &flow_fns, r);
     if (r->paused)

@@ -51,6 +51,7 @@ struct remote {
     int64_t retry_after_s;
     bool has_length;     /* the answer says where it ends: whether it is whole can be known */
     struct strbuf piece; /* of the body of a refusal */
+    char request_id[65]; /* theirs, for messages; empty where there is none */
     int tries;           /* without success, one after the other */
     bool plain;          /* its output is no events: a claim can't be made through it */
     bool begun, paused, stopping, over;
