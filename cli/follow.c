@@ -8,9 +8,9 @@
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/render.h"
-#include "common/sse.h"
 #include "common/clock.h"
 #include "common/crypto.h"
+#include "common/sse.h"
 
 #define IDLE_MS      20000  /* four heartbeats of the stream */
 #define GIVE_UP_MS   600000 /* without any connection */

@@ -128,9 +128,10 @@ static bool on_frame(void *ctx, const struct sse_frame *frame)
         strbuf_add(&line, frame->data);
         strbuf_addc(&line, '\n');
     }
-    remote_output(&job->remote, strbuf_str(&line));
-    if (job->events && line.len > 0)
-        on_line(job, (struct str){line.ptr, line.len - 1}, false);
+    struct str whole = strbuf_str(&line);
+    remote_output(&job->remote, whole);
+    if (job->events && whole.len > 0)
+        on_line(job, (struct str){whole.ptr, whole.len - 1}, false);
     strbuf_done(&line);
     return !job->terminal;
 }
@@ -230,7 +231,7 @@ static void ended(struct job *job, enum err err, const char *error)
     const char *what = err   ? error
                        : cut ? "it ended within an event"
                              : "it ended without saying its length, and without a runtime_terminal";
-    if (!err && !cut && job->remote.has_length) {
+    if (!err && !cut && (job->remote.has_length || job->log)) { /* a log has no end that matters */
         if (!job->sse && job->events)
             lines_end(&job->lines, on_line, job);
         remote_done(&job->remote);
