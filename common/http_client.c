@@ -12,6 +12,7 @@
 #define CONNECT_MAX_MS  INT64_C(10000)
 #define HEADER_MAX      16384 /* bytes of an answer's head */
 #define HEADER_LINE_MAX 2048  /* of a line that is sent */
+#define UPLOAD_BUFFER   16384 /* curl keeps it for as long as a call is open: the smallest it takes */
 #define CONNECTIONS_MAX 64    /* kept open for the next call */
 #define MAX_AGE_MAX_S   INT64_C(31536000)
 
@@ -391,6 +392,7 @@ static bool set_request(struct http_flow *call, const struct http_call *what)
     bool ok = !curl_easy_setopt(e, CURLOPT_URL, what->url) && !curl_easy_setopt(e, CURLOPT_PRIVATE, (void *)call) &&
               !curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L) && !curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L) &&
               !curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) &&
+              !curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, (long)UPLOAD_BUFFER) &&
               !curl_easy_setopt(e, CURLOPT_USERAGENT, "errand/" ERRAND_VERSION) &&
               !curl_easy_setopt(e, CURLOPT_HTTPHEADER, call->headers);
     if (ok && strcmp(what->method, "HEAD") == 0)

@@ -244,6 +244,15 @@ def test_a_stream_without_ids_is_not_resumed(node, started, remote):
     assert len(remote.got) == 1
 
 
+def test_an_end_within_an_event_is_none(node, started, remote):
+    started()
+
+    @remote.on("/run")
+    def run(_, reply):
+        reply.head(type="text/event-stream").frame(text("a")).send("data: " + json.dumps(OK) + "\n").end()
+    failed(ran(node, remote, "error")[1], "agent_error", "within an event")
+
+
 def test_broken_lines_are_not_resumed(node, started, remote):
     started()
 
