@@ -359,6 +359,9 @@ static struct str without_query(const char *url)
 static struct job *http_start(struct executor_self *self, const struct job_spec *spec, const struct job_events *events,
                               void *ctx, const char **ret_why)
 {
+    struct remote *already = remotes_find(&self->all, spec);
+    if (already)
+        return already->job;
     struct job *job = calloc(1, sizeof *job);
     *ret_why = "out of memory";
     if (!job)

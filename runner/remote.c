@@ -27,6 +27,14 @@ void remotes_close(struct remotes *all)
     all->client = NULL;
 }
 
+struct remote *remotes_find(const struct remotes *all, const struct job_spec *spec)
+{
+    struct remote *r = all->first;
+    while (r && (r->attempt != spec->attempt || !str_eqz(spec->run_id, r->run_id)))
+        r = r->next;
+    return r;
+}
+
 enum job_status remotes_status(const struct remotes *all, struct str handle)
 {
     struct arena arena;

@@ -59,6 +59,8 @@ struct remote {
 
 MUST_CHECK enum err remotes_open(struct remotes *all, const struct executor_context *x);
 void remotes_close(struct remotes *all);
+/* What was started for the attempt already, and is not over; NULL for nothing. */
+struct remote *remotes_find(const struct remotes *all, const struct job_spec *spec);
 /* RUNNING where this process has that call, TERMINATED otherwise: nobody else could read its answer on. */
 enum job_status remotes_status(const struct remotes *all, struct str handle);
 

@@ -54,6 +54,9 @@ class HttpRig(RemoteRig):
             fields["eventSource"] = "remote"
         return self.server.definition("/" + deed, name="conform-" + deed, **fields)
 
+    def spec(self, deed):
+        return {"runId": "0" * 8 + "-conform", "attempt": 1, "url": self.server.url + "/" + deed, "input": {"input": {}}, "definition": {}}
+
     @staticmethod
     def do_succeed(given, reply):
         reply.head(type="text/event-stream").frame({"text": "hello"}, "assistant_text", 1)
@@ -98,6 +101,9 @@ class AnthropicRig(RemoteRig):
 
     def define(self, deed, **fields):
         return self.server.definition(name="conform-" + deed, model=deed, env=[{"key": "ANTHROPIC_API_KEY", "value": self.server.key}], **fields)
+
+    def spec(self, deed):
+        return {"runId": "0" * 8 + "-conform", "attempt": 1, "model": deed, "env": ["ANTHROPIC_API_KEY=" + self.server.key], "input": "Do it.", "definition": {}}
 
     def given(self, fields):
         return "Do it."
