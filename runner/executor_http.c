@@ -11,6 +11,7 @@
 #include "runner/http_request.h"
 #include "runner/lines.h"
 #include "runner/remote.h"
+#include "runner/sse_line.h"
 
 enum {
     FRAME_MAX = LIMIT_RESULT + LIMIT_EVENT, /* the longest line that the adapter looks at */
@@ -71,45 +72,6 @@ static void fail_with(struct job *job, const char *class, int64_t retry_ms, cons
 
 /* ---- frames ---- */
 
-/* An object in one line: line ends stand in JSON only where white space may. */
-static void one_line(struct str data, struct strbuf *out)
-{
-    size_t at = out->len;
-    strbuf_add(out, data);
-    for (; at < out->len; at++)
-        if (out->ptr[at] == '\n' || out->ptr[at] == '\r')
-            out->ptr[at] = ' ';
-}
-
-/* The line of protocol `events` that a frame is: its data where that says a kind, else its event's name is the kind. What is neither becomes a notification, with its name. */
-static void event_line(const struct sse_frame *frame, struct strbuf *out)
-{
-    struct arena arena;
-    struct json *root = NULL;
-    enum event_kind named = event_kind_of(frame->event);
-    arena_init(&arena, 4 * FRAME_MAX);
-    bool object =
-        json_parse(&arena, frame->data, LIMIT_JSON_DEPTH - 2, 1, &root, NULL) == ERR_OK && root->type == JSON_OBJECT;
-    if (object && named != EVENT_KIND_COUNT && !json_get(root, "kind")) {
-        strbuf_addf(out, "{\"kind\":\"%s\",\"data\":", event_kind_name(named));
-        strbuf_add(out, root->raw);
-        strbuf_addc(out, '}');
-    } else if (object || str_eqz(frame->event, "message")) {
-        one_line(frame->data, out);
-    } else {
-        struct json_writer w;
-        strbuf_addz(out, "{\"kind\":\"notification\",\"data\":");
-        json_writer_init(&w, out);
-        json_object_begin(&w);
-        json_kv_str(&w, "event", frame->event);
-        json_kv_str(&w, "text", frame->data);
-        json_object_end(&w);
-        strbuf_addc(out, '}');
-    }
-    strbuf_addc(out, '\n');
-    arena_done(&arena);
-}
-
 static bool on_frame(void *ctx, const struct sse_frame *frame)
 {
     struct job *job = ctx;
@@ -123,7 +85,7 @@ static bool on_frame(void *ctx, const struct sse_frame *frame)
     }
     strbuf_init(&line, 8 * FRAME_MAX);
     if (job->events)
-        event_line(frame, &line);
+        sse_line(frame, &line);
     else {
         strbuf_add(&line, frame->data);
         strbuf_addc(&line, '\n');

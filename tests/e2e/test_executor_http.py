@@ -92,10 +92,11 @@ def test_frames_become_events(node, started, remote):
         reply.head(type="text/event-stream; charset=utf-8").send(": hello\n\n")
         reply.frame(text("a")).frame({"text": "b."}, event="assistant_text")
         reply.send('event: tool_request\r\ndata: {\r\ndata:  "id": "1"}\r\n\r\n')
-        reply.frame({"x": 1}).frame("words", event="note").frame({"status": "success", "result": 5}, event="runtime_terminal").frame(text("late")).end()
+        reply.frame({"x": 1}).frame("two\nlines").frame("words", event="note").frame({"status": "success", "result": 5}, event="runtime_terminal").frame(text("late")).end()
     run_id, record = ran(node, remote)
     assert shown(node, run_id) == [("assistant_text", {"text": "a."}), ("assistant_text", {"text": "b."}), ("tool_request", {"id": "1"}),
-                                   ("notification", {"stream": "stdout", "text": '{"x": 1}'}), ("notification", {"event": "note", "text": "words"})]
+                                   ("notification", {"stream": "stdout", "text": '{"x":1}'}), ("notification", {"stream": "stdout", "text": "two"}),
+                                   ("notification", {"stream": "stdout", "text": "lines"}), ("notification", {"event": "note", "text": "words"})]
     assert record["result"] == 5
 
 
