@@ -213,6 +213,7 @@ class Rig:
     deeds = frozenset()  # what its agents can do
     slow = 1.0  # its starts take that much longer than a process
     dies_with_runner = True  # nothing that it starts outlives a killed runner
+    status_elsewhere = True  # a stored handle says in any process whether it runs
     refuses_pids_without_groups = False  # it starts nothing with resources.pids where it can't limit that
 
     def __init__(self, stack):
@@ -235,6 +236,14 @@ class Rig:
     def define(self, deed, **fields):
         """An agent that does a deed; fields go into its definition as they are."""
         raise NotImplementedError
+
+    def given(self, fields):
+        """A run's input, as its agents take it."""
+        return fields
+
+    def result(self, n):
+        """The result of `succeed` with that n."""
+        return {"n": n}
 
     def left(self, run_id):
         """What of a run is still there, as seen from outside; empty when nothing is."""
@@ -343,4 +352,7 @@ class PoolSandboxRig(PoolRig):
     skip = SandboxRig.skip
 
 
-RIGS = [ProcessRig, SandboxRig, PoolRig, PoolSandboxRig]
+RIGS = [ProcessRig]
+
+from .remote_rigs import AnthropicRig, HttpRig  # noqa: E402  it needs Rig
+RIGS += [HttpRig, AnthropicRig]
