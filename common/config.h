@@ -77,6 +77,17 @@ enum { FOR_API = 1, FOR_RUNNER = 2, FOR_BOTH = 3 };
       "processes and threads of a sandboxed agent unless its resources say so (0: no limit)")                          \
     X(sandbox_allow_private, bool, "sandbox-allow-private", FOR_RUNNER, "false", 0, 0,                                 \
       "let allowed hosts of a sandbox with network filtered be at private, loopback and link-local addresses")         \
+    X(images, str, "images", FOR_RUNNER, "", 0, 0,                                                                     \
+      "comma list of images that containers and machines may be made of: exact references, or prefix/* (empty: none)") \
+    X(docker_socket, str, "docker-socket", FOR_RUNNER, "/var/run/docker.sock", 0, 0,                                   \
+      "socket of the Docker Engine API (Docker's or Podman's; of a comma list the first that answers)")                \
+    X(container_pull, bool, "container-pull", FOR_RUNNER, "false", 0, 0,                                               \
+      "fetch allowed images that are not on this machine")                                                             \
+    X(fly_api_url, str, "fly-api-url", FOR_RUNNER, "https://api.machines.dev", 0, 0, "where the Fly Machines API is")  \
+    X(fly_app, str, "fly-app", FOR_RUNNER, "", 0, 0, "the Fly app whose machines execute attempts")                    \
+    X(fly_token, secret, "fly-token", FOR_RUNNER, "", 0, 0, "a token for that app")                                    \
+    X(fly_region, str, "fly-region", FOR_RUNNER, "", 0, 0,                                                             \
+      "region of machines whose agent names none (default: the nearest)")                                              \
     X(tags, str, "tags", FOR_RUNNER, "", 0, 0,                                                                         \
       "comma list of what this runner offers, for runs that require it (gpu, zone=a)")                                 \
     X(storage_redis_url, str, "storage-redis-url", FOR_RUNNER, "", 0, 0,                                               \

@@ -323,15 +323,19 @@ static void on_started(void *ctx, struct str handle)
     arena_done(&a->arena); /* the spec was used up */
     if (a->end == END_LOST)
         return;
-    handle = handle.len > 0 ? redaction_json(&a->redaction, handle) : handle;
-    if (!a->remote) {
+    struct strbuf shown;
+    strbuf_init(&shown, handle.len + 2048);
+    executor_handle(a->executor, handle, &shown);
+    handle = handle.len > 0 ? redaction_json(&a->redaction, strbuf_str(&shown)) : handle;
+    if (a->remote) {
+        struct script_handle_args args = {
+            .run = str_of(a->run_id.s), .epoch = a->epoch, .handle = handle, .stats = STR("")};
+        script_call_handle(a->shard->commands, worker_prefix(a->shard), &args, on_handle_stored, NULL);
+    } else {
         put_started(a, handle);
         bundle_tell(a);
-        return;
     }
-    struct script_handle_args args = {
-        .run = str_of(a->run_id.s), .epoch = a->epoch, .handle = handle, .stats = STR("")};
-    script_call_handle(a->shard->commands, worker_prefix(a->shard), &args, on_handle_stored, NULL);
+    strbuf_done(&shown);
 }
 
 /* Statistics: to the record; and as an event, where this runner is the one that writes events. */

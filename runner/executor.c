@@ -1,9 +1,11 @@
 #include "runner/executor.h"
 
+#include "common/json.h"
 #include "runner/cgroup.h"
 
 static const struct executor *const table[] = {&executor_process, &executor_sandbox, &executor_pool,
-                                                  &executor_http,    &executor_anthropic};
+                                                  &executor_http,    &executor_anthropic,
+                                                  &executor_container, &executor_fly};
 _Static_assert(ARRAY_LEN(table) <= EXECUTORS_MAX, "room for each executor");
 
 const char *const executor_capabilities[] = {"timeout",
@@ -29,6 +31,20 @@ const struct executor *executor_find(struct str name)
 const struct executor *executor_at(size_t i)
 {
     return i < ARRAY_LEN(table) ? table[i] : NULL;
+}
+
+void executor_handle(const struct executor *e, struct str handle, struct strbuf *out)
+{
+    struct strbuf url;
+    strbuf_init(&url, 1024);
+    bool shown = e->console_url && handle.len > 2 && e->console_url(handle, &url) && !strbuf_failed(&url);
+    strbuf_add(out, (struct str){handle.ptr, handle.len - (shown ? 1 : 0)});
+    if (shown) {
+        strbuf_addz(out, ",\"consoleUrl\":");
+        json_quote(out, strbuf_str(&url));
+        strbuf_addc(out, '}');
+    }
+    strbuf_done(&url);
 }
 
 size_t executor_index(const struct executor *e)

@@ -145,10 +145,13 @@ struct executor {
 /* By name, or NULL. executor_at(i): the i-th, NULL past the end. */
 const struct executor *executor_find(struct str name);
 const struct executor *executor_at(size_t i);
+/* A handle as the record keeps it: with "consoleUrl" where the executor knows one. */
+void executor_handle(const struct executor *e, struct str handle, struct strbuf *out);
 /* The place of an executor in the table. */
 size_t executor_index(const struct executor *e);
 enum { EXECUTORS_MAX = 8 };
-extern const struct executor executor_process, executor_sandbox, executor_pool, executor_http, executor_anthropic;
+extern const struct executor executor_process, executor_sandbox, executor_pool, executor_http, executor_anthropic,
+    executor_container, executor_fly;
 
 /* The contract's capabilities; NULL-terminated. */
 extern const char *const executor_capabilities[];

@@ -149,8 +149,8 @@ static const char *const *env_of(struct attempt *a, const struct json *def, cons
                     .wants = arena_zalloc(&a->arena, (ENV_MAX + 1) * sizeof *e.wants)};
     if (!e.words || !e.wants)
         return NULL;
-    env_set(&e, STR("PATH"), STR(DEFAULT_PATH));
-    if (a->workdir[0]) {
+    if (a->workdir[0]) { /* local; an image has a PATH of its own */
+        env_set(&e, STR("PATH"), STR(DEFAULT_PATH));
         env_set(&e, STR("HOME"), str_of(a->workdir));
         env_set(&e, STR("TMPDIR"), str_of(a->workdir));
     }

@@ -352,7 +352,8 @@ class PoolSandboxRig(PoolRig):
     skip = SandboxRig.skip
 
 
-RIGS = [ProcessRig]
+RIGS = [ProcessRig, SandboxRig, PoolRig, PoolSandboxRig]
 
 from .remote_rigs import AnthropicRig, HttpRig  # noqa: E402  it needs Rig
-RIGS += [HttpRig, AnthropicRig]
+from .rigs_elsewhere import ContainerRig, FlyRig  # noqa: E402
+RIGS += [HttpRig, AnthropicRig, ContainerRig, FlyRig]
