@@ -10,3 +10,5 @@ def pytest_configure(config):
         config.pluginmanager.import_plugin("harness.fixtures")
     if not config.pluginmanager.has_plugin("harness.npm"):
         config.pluginmanager.import_plugin("harness.npm")
+    if not config.pluginmanager.has_plugin("harness.podman_service"):
+        config.pluginmanager.import_plugin("harness.podman_service")

@@ -48,7 +48,7 @@ class Engine:
     def start(self):
         with open(self.log, "ab") as out:
             self.process = subprocess.Popen(["podman", "system", "service", "--time", "0", f"unix://{self.socket}"], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                                            env=self.env, start_new_session=True)
+                                            env=self.env, cwd=self.folder, start_new_session=True)  # conmon leaves a file where it stands
         wait_until(self.answers, 20, "Podman's service answers")
 
     def answers(self):
@@ -156,7 +156,11 @@ def container_image():
 
 
 @pytest.fixture
-def engine(container_image, folder):
-    made = Engine(folder, container_image)
+def engine(container_image, stack):
+    """What a failed test left of its runs is removed."""
+    made = Engine(stack.folder, container_image)
     yield made
+    for run_id in stack.run_ids:
+        for found in made.containers(run=run_id):
+            made.remove(found)
     made.stop()
