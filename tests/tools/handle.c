@@ -172,6 +172,7 @@ static bool read_spec(struct tool *t, struct str text)
         .protocol = STR("events"),
         .definition = raw_of(o, "definition"),
         .grace_ms = GRACE_MS,
+        .remote_events = number_of(o, "remote") != 0,
         .timeout_ms = 60000,
     };
     return true;

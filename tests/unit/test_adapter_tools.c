@@ -227,8 +227,10 @@ static void test_two_long_members(void **state)
     (void)state;
     struct strbuf line, seen, whole;
     size_t parts;
-    long_line(&line, "{\"type\":\"user\",\"message\":{\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"t\",\"content\":\"", "a",
-              200000, "\",\"more\":\"");
+    long_line(
+        &line,
+        "{\"type\":\"user\",\"message\":{\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"t\",\"content\":\"",
+        "a", 200000, "\",\"more\":\"");
     line.len--;
     for (int i = 0; i < 200000; i++)
         strbuf_addc(&line, 'b');
