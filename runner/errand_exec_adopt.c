@@ -10,8 +10,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-extern char **environ;
-
 enum { READ_SIZE = 65536, FD_MIN = 64, SEND_WAIT_S = 2 };
 
 /* ---- rings ---- */

@@ -1,5 +1,4 @@
 """Input while a run is executed: lines to its standard input, in order, once each, whatever happens in between."""
-import json
 import threading
 
 import pytest
