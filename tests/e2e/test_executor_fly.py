@@ -113,17 +113,21 @@ def test_one_that_was_created_unanswered_and_is_over_already(stack, air, fly):
     assert record["status"] == "success" and is_over(fly, run_id, 1) and not fly.break_next, record
 
 
-@pytest.mark.parametrize("action", ["get", "wait", "lease", "delete", "stop"])
-def test_errors_on_the_way(stack, air, fly, action):
+# Not here: a lease whose answer was lost. It is this runner's own, but nobody can tell: it ends by itself after 60 s.
+@pytest.mark.parametrize("action, how", [("get", 500), ("get", "cut"), ("wait", 500), ("wait", "cut"), ("lease", 500), ("delete", 500), ("delete", "cut"), ("stop", 500)])
+def test_errors_on_the_way(stack, air, fly, action, how):
     """5xx and cut connections at every other step: it goes on."""
-    fly.break_next += [(action, 500), (action, "cut")] if action != "stop" else [(action, 500)]
-    run_id = air.submit(machine(DEAF if action == "delete" else REMOTE), input={"wait": True} if action in ("stop", "delete") else {"say": ["a"]})
-    if action in ("stop", "delete"):
+    stops = action in ("stop", "delete", "wait")
+    fly.break_next.append((action, how))
+    run_id = air.submit(machine(DEAF if action == "delete" else REMOTE), input={"wait": True} if stops else {"say": ["a"]})
+    if action == "wait":
+        wait_until(lambda: not fly.break_next, 15, "it waits")
+    if stops:
         wait_until(lambda: air.record(run_id)["attempts"][:1] and air.record(run_id)["attempts"][0].get("handle"), 15, "it is known to run")
         air.post(f"/v1/runs/{run_id}/stop")
     record = air.wait(run_id, timeout=40)
-    assert not fly.break_next, "both were met"
-    assert record["status"] == ("stopped" if action in ("stop", "delete") else "success") and is_over(fly, run_id, 1), record
+    assert not fly.break_next, "it was met"
+    assert record["status"] == ("stopped" if stops else "success") and is_over(fly, run_id, 1), record
 
 
 def test_no_capacity_is_an_error_that_is_tried_again(stack, air, fly):

@@ -440,7 +440,7 @@ def test_a_runner_that_is_not_root_contains_as_well(stack, api, can_sandbox):
         stream.until("notification")
     assert api.post(f"/v1/runs/{run_id}/stop?wait=20").json()["status"] == "stopped"
     assert b"cleaned" in b"".join(api.replay(run_id).lines()), "the agent hears SIGTERM, and bubblewrap around it does not"
-    wait_until(lambda: not any(os.listdir(os.path.join(work, n)) for n in os.listdir(work)), what="its folder is removed")
+    wait_until(lambda: not any(os.listdir(os.path.join(work, n)) for n in os.listdir(work) if n.startswith("errand-")), what="its folder is removed")
 
 
 def test_without_bubblewrap_the_runner_says_so(stack, api, can_sandbox, monkeypatch):

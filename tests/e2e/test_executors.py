@@ -1,4 +1,4 @@
-"""The conformance suite: what the executors' contract asks of every one of them, run on each through its rig (harness/executors.py). A test whose deed an executor's agents can't do skips and says so."""
+"""The conformance suite: what the executors' contract asks of every one of them, run on each through its rig (harness/executors.py). A test is for the executors whose agents can do its deed (asks)."""
 import json
 import os
 import secrets
@@ -15,7 +15,7 @@ from harness.wait import holds_for, wait_until
 ROOT_FILES = "/etc"  # a folder that no agent in a container of any kind may write
 
 
-@pytest.fixture(params=RIGS, ids=lambda r: r.name)
+@pytest.fixture
 def rig(request, stack):
     made = request.param(stack)
     why = made.skip()
@@ -32,9 +32,23 @@ def node(stack, api, rig):
     return stack.runner(env={"ERRAND_STATS_MS": "300", **rig.environment()})
 
 
-def need(rig, deed):
-    if deed not in rig.deeds:
-        pytest.skip(f"{rig.name}: its agents can't {deed}")
+def asks(deed=None, **traits):
+    """Of which executors a test speaks: those whose agents can do the deed and whose rigs have the traits."""
+    def mark(test):
+        test.asks = lambda rig: (deed is None or deed in rig.deeds) and all(getattr(rig, k) == v for k, v in traits.items())
+        return test
+    return mark
+
+
+def pytest_generate_tests(metafunc):
+    """What an executor can't do by nature is no test of it; only what this machine lacks is skipped."""
+    fits = getattr(metafunc.function, "asks", lambda rig: True)
+    rigs = [r for r in RIGS if fits(r)]
+    if "escape" in metafunc.fixturenames:
+        cases = [(r, c, e) for r in rigs for c, escapes in ESCAPES.items() for e in escapes if e in r.deeds]
+        metafunc.parametrize("rig, capability, escape", cases, ids=[f"{r.name}-{c}-{e}" for r, c, e in cases], indirect=["rig"])
+    elif "rig" in metafunc.fixturenames:
+        metafunc.parametrize("rig", rigs, ids=[r.name + ("-" + r.base if hasattr(r, "base") else "") for r in rigs], indirect=True)
 
 
 def need_capability(api, rig, capability):
@@ -95,28 +109,28 @@ def handle_tool(rig, verb, argument):
 
 # ---- ends ----
 
+@asks("succeed")
 def test_success(api, rig, node):
-    need(rig, "succeed")
     run_id = api.submit(rig.define("succeed"), input=rig.given({"n": 7}))
     record = ends(api, rig, run_id, "success")
     assert record["result"] == rig.result(7)
     assert [e["data"]["text"] for e in events_of(api, run_id, "assistant_text")] == ["hello"]
 
 
+@asks("fail")
 def test_failure(api, rig, node):
-    need(rig, "fail")
     record = ends(api, rig, api.submit(rig.define("fail", maxAttempts=1)), "error", "exit_nonzero")
     assert record["attempts"][-1]["exitCode"] == 3, record
 
 
+@asks("crash")
 def test_crash(api, rig, node):
-    need(rig, "crash")
     record = ends(api, rig, api.submit(rig.define("crash", maxAttempts=1)), "error", "signal")
     assert "11" in record["error"]["message"] or "SEGV" in record["error"]["message"].upper() or "Segmentation" in record["error"]["message"], record
 
 
+@asks("tree")
 def test_stop_is_complete_and_idempotent(api, rig, node):
-    need(rig, "tree")
     run_id = api.submit(rig.define("tree", graceMs=300))
     ready(api, rig, run_id)
     assert rig.left(run_id)
@@ -126,33 +140,31 @@ def test_stop_is_complete_and_idempotent(api, rig, node):
     assert api.post(f"/v1/runs/{run_id}/stop").json()["status"] == "stopped"
 
 
+@asks("tree", dies_with_runner=True)
 def test_a_tree_ends_with_its_agent(api, rig, node):
     """A killed runner leaves nothing: what it started dies with it, and another attempt takes over."""
-    need(rig, "tree")
-    if not getattr(rig, "dies_with_runner", True):
-        pytest.skip(f"{rig.name}: what it starts outlives a runner, and is taken over or swept")
     run_id = api.submit(rig.define("tree", graceMs=300))
     ready(api, rig, run_id)
     node.kill9()
     wait_until(lambda: not rig.left(run_id), 15, "nothing of it is left")
 
 
+@asks("sleep")
 def test_timeout(api, rig, node):
-    need(rig, "sleep")
     assert "timeout" in declared(api, rig)
     ends(api, rig, api.submit(rig.define("sleep", timeoutMs=int(1000 * rig.slow), graceMs=200, maxAttempts=1), input=rig.given({})), "error", "timeout")
 
 
+@asks("silent")
 def test_silence(api, rig, node):
-    need(rig, "silent")
     record = ends(api, rig, api.submit(rig.define("silent", stallMs=500, graceMs=200, maxAttempts=1), input=rig.given({})), "error", "timeout")
     assert "no event" in record["error"]["message"]
 
 
 # ---- output ----
 
+@asks("log")
 def test_log_tail(api, rig, node):
-    need(rig, "log")
     run_id = api.submit(rig.define("log"), input={"n": 120})
     ends(api, rig, run_id, "success")
     text = api.get(f"/v1/runs/{run_id}/logs").body.decode()
@@ -160,9 +172,9 @@ def test_log_tail(api, rig, node):
 
 
 @pytest.mark.release
+@asks("flood")
 def test_flood(stack, api, rig):
     """More than the runner would ever hold: it reads on only as Redis takes it, loses nothing, and stays small."""
-    need(rig, "flood")
     stack.redis.command("CONFIG", "SET", "maxmemory", "0")
     runner = stack.runner(env=rig.environment())
     small = resident(runner.process.pid)
@@ -187,8 +199,8 @@ def resident(pid):
 
 # ---- statistics ----
 
+@asks("work")
 def test_statistics(api, rig, node):
-    need(rig, "work")
     run_id = api.submit(rig.define("work", graceMs=200))
     ready(api, rig, run_id)
     stats = wait_until(lambda: (said(api, run_id, "cpuPercent") or {}) if (said(api, run_id, "cpuPercent") or {}).get("cpuPercent", 0) > 10 else None, 15, "statistics of a busy agent")
@@ -204,10 +216,8 @@ def test_statistics(api, rig, node):
 
 # ---- handles ----
 
+@asks("sleep", status_elsewhere=True)
 def test_status_from_a_stored_handle(api, rig, node):
-    need(rig, "sleep")
-    if not rig.status_elsewhere:
-        pytest.skip(f"{rig.name}: a call is known in its runner's process only")
     run_id = api.submit(rig.define("sleep", graceMs=200))
     ready(api, rig, run_id)
     handle = stored_handle(api, run_id)
@@ -219,12 +229,10 @@ def test_status_from_a_stored_handle(api, rig, node):
     assert handle_tool(rig, "status", text)[1][0]["status"] in ("terminated", "failed")
 
 
+@asks("sleep", started_by_tool=True)
 def test_start_is_idempotent(stack, rig):
     """Started twice for the same run and attempt: one job, one handle."""
-    spec = rig.spec("sleep") if "sleep" in rig.deeds else None
-    if spec is None:
-        pytest.skip(f"{rig.name}: can't be started by the tool")
-    status, lines = handle_tool(rig, "start", json.dumps(spec))
+    status, lines = handle_tool(rig, "start", json.dumps(rig.spec("sleep")))
     assert status == 0
     started, gone = [x["started"] for x in lines if "started" in x], [x for x in lines if "gone" in x]
     assert len(started) == 2 and started[0] == started[1] and gone, lines
@@ -237,8 +245,8 @@ def test_what_is_declared_is_known(api, rig, node):
     assert set(declared(api, rig)) <= set(CAPABILITIES) and "timeout" in declared(api, rig)
 
 
+@asks("succeed")
 def test_what_is_not_declared_keeps_a_run_waiting(api, rig, node):
-    need(rig, "succeed")
     lacking = [c for c in CAPABILITIES if c not in declared(api, rig)]
     runs = {c: api.submit(rig.define("succeed", requiresCapabilities=[c]), input=rig.given({})) for c in lacking}
     served = api.submit(rig.define("succeed", requiresCapabilities=declared(api, rig)), input=rig.given({}))
@@ -250,33 +258,31 @@ def test_what_is_not_declared_keeps_a_run_waiting(api, rig, node):
         api.post(f"/v1/runs/{run_id}/stop")
 
 
+@asks("oom")
 def test_memory_limit(api, rig, node):
-    need(rig, "oom")
     need_capability(api, rig, "memory_limit")
     ends(api, rig, api.submit(rig.define("oom", resources={"memoryMb": 96}, maxAttempts=1)), "error", "oom_killed")
 
 
+@asks("burn")
 def test_cpu_limit(api, rig, node):
-    need(rig, "burn")
     need_capability(api, rig, "cpu_limit")
     record = ends(api, rig, api.submit(rig.define("burn", resources={"cpus": 0.1}), input={"seconds": 2}), "success")
     assert 0.01 < record["result"]["cpus"] < 0.2, "three processes burnt"
 
 
+@asks("forks")
 def test_pids_limit(api, rig, node):
-    need(rig, "forks")
     if not rig.limits_pids(declared(api, rig)):
         pytest.skip(f"{rig.name}: processes are not limited here")
     record = ends(api, rig, api.submit(rig.define("forks", resources={"pids": 20}, graceMs=200)), "success")
     assert 5 <= record["result"]["forked"] < 20
 
 
+@asks("succeed", limits_can_go=True)
 def test_a_limit_that_can_not_be_set_keeps_a_run_waiting(stack, api, rig):
     """Limits are never dropped in silence: where the machine can't set one, the run waits for a runner that can."""
-    need(rig, "succeed")
     off = rig.without_limits()
-    if off is None:
-        pytest.skip(f"{rig.name}: its limits can't be taken away")
     stack.runner(env={**rig.environment(), **off})
     assert "memory_limit" not in declared(api, rig) and "cpu_limit" not in declared(api, rig)
     runs = [api.submit(rig.define("succeed", resources=r)) for r in ({"memoryMb": 64}, {"cpus": 1})]
@@ -305,10 +311,9 @@ def outside(rig):
     victim.wait()
 
 
-@pytest.mark.parametrize("capability, escape", [(c, e) for c, escapes in ESCAPES.items() for e in escapes])
+@asks(isolates=True)
 def test_escape(api, rig, node, outside, capability, escape):
     """What is declared is proven: an agent that tries to get out does not."""
-    need(rig, escape)
     need_capability(api, rig, capability)
     given = {"mark": outside["mark"], "path": outside["path"], "paths": [outside["folder"], ROOT_FILES], "pids": [outside["victim"].pid], "port": outside["listener"].getsockname()[1]}
     fields = {"network": "none"} if capability == "network_isolation" else {}
@@ -323,6 +328,7 @@ def test_escape(api, rig, node, outside, capability, escape):
         outside["listener"].accept()
 
 
+@asks(name="process")
 def test_the_escapes_work_where_nothing_isolates(stack, api, outside):
     """The attempts themselves are real: under `process`, which declares no isolation, those that need no privilege get out."""
     from harness.executors import ProcessRig

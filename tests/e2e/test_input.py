@@ -1,4 +1,5 @@
 """Input while a run is executed: lines to its standard input, in order, once each, whatever happens in between."""
+import os
 import threading
 
 import pytest
@@ -134,8 +135,8 @@ def test_many_writers_at_once(stack, apis, runner):
 
 
 def test_large_lines_to_an_agent_that_reads_slowly(stack, api, runner):
-    agent = agents.python(stack.folder, """\
-        go = os.path.join(os.environ["TMPDIR"], "..", "go")
+    agent = agents.python(stack.folder, f"""\
+        go = {os.path.join(stack.folder, "go")!r}
         while not os.path.exists(go):
             time.sleep(0.01)
         end("success", result=[len(json.loads(line)) for line in sys.stdin])
@@ -206,7 +207,6 @@ def test_a_remote_runtime_asks_too(stack, api, runner):
     (b'1\n\n"two"\n', ["--close", "-"], [1, "two"]),
 ])
 def test_the_command(stack, api, runner, lines, arguments, wanted):
-    import os
     import subprocess
     from harness.nodes import build_dir
     run_id = api.submit(echo(stack.folder))

@@ -214,6 +214,9 @@ class Rig:
     slow = 1.0  # its starts take that much longer than a process
     dies_with_runner = True  # nothing that it starts outlives a killed runner
     status_elsewhere = True  # a stored handle says in any process whether it runs
+    isolates = False  # it declares isolation, which its agents try to break
+    limits_can_go = False  # options can take its limits away (without_limits)
+    started_by_tool = True  # spec() is what the handle tool starts
     refuses_pids_without_groups = False  # it starts nothing with resources.pids where it can't limit that
 
     def __init__(self, stack):
@@ -254,8 +257,8 @@ class Rig:
         return "memory_limit" in capabilities
 
     def without_limits(self):
-        """Options with which a runner of this machine can't limit memory and processors any more; None where that can't be had."""
-        return None
+        """Options with which a runner of this machine can't limit memory and processors any more."""
+        raise NotImplementedError
 
     def spec(self, deed):
         """The same agent as a specification for the handle tool (tests/tools/handle.c); None where it can't be started so."""
@@ -269,6 +272,7 @@ class Rig:
 class CommandRig(Rig):
     """Of an executor whose agents are commands on this machine."""
     deeds = frozenset(DEEDS)
+    limits_can_go = True
     python = "/usr/bin/python3"
 
     def define(self, deed, **fields):
@@ -295,6 +299,7 @@ class ProcessRig(CommandRig):
 
 class SandboxRig(CommandRig):
     name = "sandbox"
+    isolates = True
 
     def skip(self):
         done = subprocess.run(["bwrap", "--unshare-all", "--ro-bind", "/", "/", "/bin/true"], capture_output=True, text=True, check=False) if shutil.which("bwrap") else None
@@ -348,6 +353,7 @@ for line in sys.stdin:
 class PoolSandboxRig(PoolRig):
     """The same, contained."""
     base = "sandbox"
+    isolates = True
     refuses_pids_without_groups = False
     skip = SandboxRig.skip
 

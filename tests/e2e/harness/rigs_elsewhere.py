@@ -14,6 +14,7 @@ class ContainerRig(CommandRig):
     python = "python3"
     slow = 2.0
     dies_with_runner = False
+    isolates, limits_can_go = True, False
 
     def skip(self):
         try:
@@ -39,9 +40,6 @@ class ContainerRig(CommandRig):
 
     def left(self, run_id):
         return self.engine.containers(run=run_id) + of_run(run_id)
-
-    def without_limits(self):
-        return None
 
     def spec(self, deed):
         return {"runId": "0" * 8 + "-conform", "attempt": 1, "image": self.image, "command": self.define(deed)["command"], "env": [], "input": {"input": {}}, "definition": {}}
