@@ -1,20 +1,17 @@
-/* errand dev: all of Errand on one machine, supervised: a private Redis, API nodes, runners, the examples, and one run to look at. */
+/* errand dev: all of Errand on one machine, supervised: a private Redis, API nodes, runners, the examples, and some runs to look at. */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/client.h"
-#include "cli/definition.h"
 #include "cli/dev.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/redis_sync.h"
 #include "cli/where.h"
 #include "common/clock.h"
-#include "common/limits.h"
 
 #define START_MS 30000 /* for Redis, for the nodes, for the runners each */
 #define ENDS_MAX 4     /* a child that ended this often while all is being started never will work */
@@ -33,7 +30,7 @@ struct dev_text {
     char redis_url[PATH_MAX + 16], redis_env[PATH_MAX + 64], redis_dir[PATH_MAX + 16];
     char work_env[PATH_MAX + 64], api_base_env[128];
     char listen_env[DEV_NODES_MAX][64], node_env[2 * DEV_NODES_MAX][64];
-    char input[PATH_MAX * 2 + 64];
+    char executors_env[256], tags_env[DEV_NODES_MAX][512];
     int ports[DEV_NODES_MAX];
 };
 
@@ -111,9 +108,34 @@ static void add_nodes(struct dev *d, struct dev_text *t, const struct dev_option
     }
 }
 
+/* Which executors the runners get: what the person says; else all that need nothing but this machine. Whether it can contain agents a runner finds out by trying: without sandboxes the rest
+ * works as well. False once the person asked to end. */
+static bool choose_executors(struct dev *d, struct dev_text *t)
+{
+    const char *given = getenv("ERRAND_EXECUTORS");
+    char why[512];
+    int status = 0;
+    snprintf(t->work_env, sizeof(t->work_env), "ERRAND_WORK_DIR=%s/work", d->folder);
+    snprintf(t->executors_env, sizeof(t->executors_env), "ERRAND_EXECUTORS=%s", given ? given : "");
+    if (given && *given)
+        return true;
+    const char *const args[] = {t->runner_program, NULL};
+    const char *const env[] = {"ERRAND_CHECK_EXECUTORS=true", "ERRAND_EXECUTORS=sandbox", "ERRAND_NODE=runner-check",
+                               t->work_env, NULL};
+    if (!dev_run_once(d, &(struct dev_once){"runner-check", args, env, true}, &status))
+        return false;
+    if (status != 0) {
+        dev_last_line(d, "runner-check", why, sizeof(why));
+        const char *reason = strstr(why, "executors: ");
+        cli_say("agents can't have a sandbox on this machine: %s", reason ? reason + strlen("executors: ") : why);
+    }
+    snprintf(t->executors_env, sizeof(t->executors_env), "ERRAND_EXECUTORS=process%s,pool,http,anthropic",
+             status == 0 ? ",sandbox" : "");
+    return true;
+}
+
 static void add_runners(struct dev *d, struct dev_text *t, const struct dev_options *o)
 {
-    snprintf(t->work_env, sizeof(t->work_env), "ERRAND_WORK_DIR=%s/work", d->folder);
     snprintf(t->api_base_env, sizeof(t->api_base_env), "ERRAND_API_BASE=http://127.0.0.1:%d", t->ports[0]);
     for (int64_t i = 0; i < o->runners; i++) {
         char name[32], *env = t->node_env[DEV_NODES_MAX + i];
@@ -126,7 +148,12 @@ static void add_runners(struct dev *d, struct dev_text *t, const struct dev_opti
         dev_child_env(c, env);
         dev_child_env(c, t->work_env);
         dev_child_env(c, t->api_base_env);
-        dev_child_env(c, "ERRAND_EXECUTORS=process");
+        dev_child_env(c, t->executors_env);
+        /* A tag of its own, so that a run can ask for the runner where a worker is warm. */
+        const char *tags = getenv("ERRAND_TAGS");
+        snprintf(t->tags_env[i], sizeof(t->tags_env[i]), "ERRAND_TAGS=%s%snode=%s", tags ? tags : "",
+                 tags && *tags ? "," : "", name);
+        dev_child_env(c, t->tags_env[i]);
         if (!getenv("ERRAND_DRAIN_MS"))
             dev_child_env(c, "ERRAND_DRAIN_MS=1000");
     }
@@ -216,77 +243,6 @@ static bool wait_ready(struct dev *d, struct dev_text *t, const struct dev_optio
             return false;
         }
     }
-}
-
-/* ---- the examples ---- */
-
-/* Registers examples/NAME/agent.json. A node that is only just up may still be busy: the client waits that out. */
-static bool put_example(struct dev *d, const char *folder, const char *name)
-{
-    char path[PATH_MAX * 2], found[LIMIT_NAME + 2];
-    snprintf(path, sizeof(path), "%s/%s/agent.json", folder, name);
-    if (access(path, R_OK) != 0)
-        return true;
-    struct strbuf body, target;
-    strbuf_init(&body, LIMIT_DEFINITION * 2);
-    strbuf_init(&target, 4096);
-    bool ok = definition_read(path, NULL, &body, found, sizeof(found)) && found[0];
-    struct client *client = cli_client(d->cli);
-    if (ok && client) {
-        struct response r;
-        strbuf_addz(&target, "/v1/agents/");
-        url_encode(&target, str_of(found));
-        client_send(client, &(struct request){.method = "PUT", .path = target.ptr, .body = strbuf_str(&body)}, &r);
-        ok = response_ok(&r);
-        if (!ok)
-            (void)client_complain(client, &r);
-        response_done(&r);
-    }
-    strbuf_done(&body);
-    strbuf_done(&target);
-    return ok;
-}
-
-static bool put_examples(struct dev *d, const char *folder)
-{
-    static const char *const names[] = {"hello", "log-triage", "repo-report"};
-    bool ok = true;
-    for (size_t i = 0; i < ARRAY_LEN(names); i++)
-        ok = put_example(d, folder, names[i]) && ok;
-    return ok;
-}
-
-/* Runs repo-report on the repository that the examples are part of, shown on this terminal by a client of its own. Returns its exit status. */
-static int show_example(struct dev *d, struct dev_text *t)
-{
-    struct strbuf input, parent;
-    struct json_writer w;
-    strbuf_init(&input, sizeof(t->input) - 1);
-    strbuf_init(&parent, PATH_MAX);
-    const char *slash = strrchr(t->examples, '/');
-    strbuf_add(&parent,
-               slash && slash > t->examples ? (struct str){t->examples, (size_t)(slash - t->examples)} : STR("/"));
-    json_writer_init(&w, &input);
-    json_object_begin(&w);
-    json_kv_str(&w, "path", strbuf_str(&parent));
-    json_object_end(&w);
-    snprintf(t->input, sizeof(t->input), "%s", input.ptr);
-    printf("\n%srepo-report on %s%s\n", tone_on(d->cli, TONE_BOLD), parent.ptr, tone_off(d->cli, TONE_BOLD));
-    strbuf_done(&input);
-    strbuf_done(&parent);
-    struct child *c = dev_child_add(d, "example");
-    c->once = true;
-    const char *args[] = {t->own_program, "run",     "repo-report",       "--input",
-                          t->input,       "--label", "source=errand-dev", "--follow"};
-    for (size_t i = 0; i < ARRAY_LEN(args); i++)
-        dev_child_arg(c, args[i]);
-    dev_child_env(c, t->url_env);
-    dev_child_env(c, t->key_env);
-    while (c->state != CHILD_ENDED) {
-        if (!dev_turn(d, 60000))
-            return EXIT_DETACHED;
-    }
-    return WIFEXITED(c->status) ? WEXITSTATUS(c->status) : EXIT_RUN_ERROR;
 }
 
 /* ---- all together ---- */
@@ -381,6 +337,8 @@ static bool bring_up(struct dev *d, struct dev_text *t, const struct dev_options
     if (!wait_ready(d, t, o, "api", nodes_ready))
         return false;
     d->cli->client = client_new(t->urls, t->key);
+    if (!choose_executors(d, t))
+        return false;
     add_runners(d, t, o);
     return wait_ready(d, t, o, "runner", runners_ready) && dev_folder_write(d, "url", t->urls) &&
            dev_folder_write(d, "redis-url", t->redis_url);
@@ -405,10 +363,12 @@ static int supervise(struct dev *d, struct dev_text *t, const struct dev_options
     if (!where_examples(t->examples)) {
         cli_say("no examples were found; ERRAND_EXAMPLES may name their folder");
         example = EXIT_USAGE;
-    } else if (!put_examples(d, t->examples)) {
-        example = EXIT_RUN_ERROR;
-    } else if (!o->no_example) {
-        example = show_example(d, t);
+    } else {
+        struct dev_show show = {t->own_program, t->examples, {t->url_env, t->key_env, NULL}, t->executors_env};
+        if (!dev_put_examples(d, &show))
+            example = EXIT_RUN_ERROR;
+        else if (!o->no_example)
+            example = dev_show_examples(d, &show);
     }
     if (o->once || interrupted())
         return interrupted() && !o->once ? EXIT_OK : example;
@@ -422,7 +382,7 @@ int cmd_dev(struct cli *cli, const struct command *command, int argc, char **arg
 {
     struct dev_options r = {.nodes = 2, .runners = 2, .port = 7070, .dir = ".errand"};
     const struct option table[] = {
-        {.name = "once", .type = OPTION_FLAG, .target = &r.once, .help = "end after the example, with its exit status"},
+        {.name = "once", .type = OPTION_FLAG, .target = &r.once, .help = "end after the examples, with the worst exit status"},
         {.name = "nodes",
          .type = OPTION_INT,
          .target = &r.nodes,

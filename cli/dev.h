@@ -21,6 +21,7 @@ struct child {
     const char *argv[DEV_ARGS_MAX + 1]; /* borrowed */
     const char *env[DEV_ENV_MAX + 1];   /* NAME=VALUE on top of ours; borrowed */
     bool once;                          /* its output goes to the terminal, and it is not started again */
+    bool logged;                        /* once, but its output goes to its log */
     enum child_state state;
     pid_t pid;
     int status;         /* as waitpid gave it, of the last end */
@@ -62,6 +63,29 @@ bool dev_turn(struct dev *d, int64_t ms);
 void dev_children_end(struct dev *d, const char *prefix, int64_t grace_ms);
 /* The last lines of a child's log, on standard error. */
 void dev_show_log(const struct dev *d, const struct child *c);
+
+/* dev_examples.c: runs a program to its end, and forgets it. False, without a status, once the person asked to end. */
+struct dev_once {
+    const char *name;        /* of its log; begins with "example" or "runner", as whom it is ended */
+    const char *const *args; /* up to NULL */
+    const char *const *env;  /* NAME=VALUE up to NULL */
+    bool logged;             /* its output is not for the terminal */
+};
+MUST_CHECK bool dev_run_once(struct dev *d, const struct dev_once *what, int *ret_status);
+/* The last line of a log, without its end; "" when there is none. */
+void dev_last_line(const struct dev *d, const char *name, char *ret_line, size_t cap);
+
+/* What the examples are shown with. */
+struct dev_show {
+    const char *program;   /* the client */
+    const char *folder;    /* of the examples */
+    const char *client[3]; /* its address and key as NAME=VALUE, up to NULL */
+    const char *executors; /* that the runners have */
+};
+/* Registers the examples: those whose code is at their place, and where there are sandboxes those that ship with their code. False after a complaint. */
+MUST_CHECK bool dev_put_examples(struct dev *d, const struct dev_show *s);
+/* Runs some of them one after the other, shown on this terminal by clients of their own. Returns the worst exit status, or EXIT_DETACHED once the person asked to end. */
+int dev_show_examples(struct dev *d, const struct dev_show *s);
 
 /* dev_ports.c: whether 127.0.0.1:port can be listened on. When not, who has it, in words. */
 bool dev_port_free(int port, char *ret_who, size_t cap);

@@ -80,6 +80,7 @@ static bool is_own_variable(const char *entry)
                                         "ERRAND_METRICS_LISTEN=",
                                         "ERRAND_SHARDS=",
                                         "ERRAND_QUEUES=",
+                                        "ERRAND_CHECK_EXECUTORS=",
                                         "ERRAND_WORK_DIR="};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         if (strncmp(entry, names[i], strlen(names[i])) == 0)
@@ -148,11 +149,12 @@ static _Noreturn void become(const struct child *c, int log_fd, char *const *env
 
 static void start_child(struct dev *d, struct child *c)
 {
-    int log_fd = c->once ? -1 : open_log(d, c);
+    bool to_terminal = c->once && !c->logged;
+    int log_fd = to_terminal ? -1 : open_log(d, c);
     char **env = build_environment(c);
     pid_t parent = getpid(), pid = -1;
     fflush(NULL);
-    if (env && (c->once || log_fd >= 0))
+    if (env && (to_terminal || log_fd >= 0))
         pid = fork();
     if (pid == 0)
         become(c, log_fd, env, parent);

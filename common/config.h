@@ -65,6 +65,8 @@ enum { FOR_API = 1, FOR_RUNNER = 2, FOR_BOTH = 3 };
     X(slots, int, "slots", FOR_RUNNER, "8", 1, LIMIT_SLOTS, "runs executed at a time")                                 \
     X(executors, str, "executors", FOR_RUNNER, "", 0, 0,                                                               \
       "comma list of executors this runner may use (process executes what a caller sends)")                            \
+    X(check_executors, bool, "check-executors", FOR_RUNNER, "false", 0, 0,                                             \
+      "try the executors on this machine, say what keeps one from working, and end (2), or end with 0")                \
     X(sandbox_uid, int, "sandbox-uid", FOR_RUNNER, "64111", 1, 4294967293,                                             \
       "user and group id that sandboxed agents have (where the runner is root, also outside)")                         \
     X(sandbox_paths, str, "sandbox-paths", FOR_RUNNER, "", 0, 0,                                                       \

@@ -46,6 +46,20 @@ static const char *find_exec(struct process *p)
     return access(p->exec_path, X_OK) == 0 ? NULL : "errand-exec is not beside this program; set exec-path";
 }
 
+/* What `errand dev` and an operator ask before they rely on an executor. */
+static int check_executors(struct process *p)
+{
+    struct strbuf msg;
+    strbuf_init(&msg, 4096);
+    enum err err = worker_check(&p->worker, &p->config, p->exec_path, &msg);
+    if (err) {
+        daemon_usage_error(NAME, msg.len ? msg.ptr : err_sentence(err));
+        _exit(err == ERR_CONFIG ? 2 : 1);
+    }
+    strbuf_done(&msg);
+    return 0;
+}
+
 static int run(struct process *p)
 {
     struct strbuf msg;
@@ -91,7 +105,7 @@ int main(int argc, char **argv)
         why = "lease-ms must be at least twice heartbeat-ms";
     if (why)
         return daemon_usage_error(NAME, why);
-    status = run(&p);
+    status = p.config.check_executors ? check_executors(&p) : run(&p);
     config_done(&p.config);
     return status;
 }

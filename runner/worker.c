@@ -255,6 +255,20 @@ static void sweep(void *ctx)
     free(keep);
 }
 
+enum err worker_check(struct worker *w, const struct config *config, const char *exec_path, struct strbuf *ret_message)
+{
+    *w = (struct worker){.config = config, .loop = loop_new()};
+    if (!w->loop)
+        return ERR_NO_MEMORY;
+    w->executor_context =
+        (struct executor_context){.config = config, .loop = w->loop, .exec_path = exec_path, .workdirs = &w->workdirs};
+    enum err err = executors_open(&w->executor_context, w->executors, w->executor_open, ret_message);
+    executors_close(&w->executor_context, w->executors, w->executor_open);
+    if (!err)
+        loop_free(w->loop);
+    return err;
+}
+
 enum err worker_start(struct worker *w, const struct config *config, const char *exec_path, struct strbuf *ret_message)
 {
     *w = (struct worker){.config = config, .shard_count = (unsigned)config->shards, .slots = config->slots};

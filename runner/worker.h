@@ -68,6 +68,9 @@ struct worker {
     bool stop_called;
 };
 
+/* Opens the executors of the configuration and closes them again; no Redis is needed. Errors as of worker_start; the process is to end then, as the loop may not be empty. */
+MUST_CHECK enum err worker_check(struct worker *w, const struct config *config, const char *exec_path,
+                                 struct strbuf *ret_message);
 /* ERR_CONFIG or ERR_NO_MEMORY, with a sentence. */
 MUST_CHECK enum err worker_start(struct worker *w, const struct config *config, const char *exec_path,
                                  struct strbuf *ret_message);

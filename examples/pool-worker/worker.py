@@ -41,7 +41,7 @@ def work(job, index, served):
         fail('the input must be {"letters": "…"}: 1 to 64 letters')
         return
     found = [w for w in index.get("".join(sorted(letters.lower())), []) if w != letters.lower()]
-    say("assistant_text", {"text": f"{letters}: {', '.join(found) or 'nothing'}\n"})
+    say("assistant_text", {"text": f"{letters}: {', '.join(found) or 'nothing'} (worker {os.getpid()}, its run {served})\n"})
     say("runtime_terminal", {"status": "success", "result": {"letters": letters, "anagrams": found, "servedByThisWorker": served, "pid": os.getpid()}})
 
 

@@ -1,4 +1,5 @@
 """`errand dev`: everything on one machine with one command, and nothing of it left behind."""
+import json
 import os
 import re
 import shutil
@@ -23,13 +24,17 @@ ERRAND = os.path.join(build_dir(), "errand")
 class Dev:
     """One `errand dev` in a folder of its own. Everything it starts carries a mark in its environment."""
 
-    def __init__(self, folder, *args, env=None):
+    def __init__(self, folder, *args, env=None, under=()):
         self.folder, self.mark = folder, uuid.uuid4().hex
         self.env = {k: os.environ[k] for k in ("PATH", "ASAN_OPTIONS", "UBSAN_OPTIONS") if k in os.environ}
         self.env.update(HOME=folder, LC_ALL="C.UTF-8", ERRAND_TEST_MARK=self.mark, ERRAND_EXAMPLES=os.path.join(ROOT, "examples"), **(env or {}))
         self.out, self.err = os.path.join(folder, "out"), os.path.join(folder, "err")
         with open(self.out, "wb") as out, open(self.err, "wb") as err:
-            self.process = subprocess.Popen([ERRAND, "dev", "--port", "0", *args], stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=self.env, cwd=folder, start_new_session=True)
+            self.process = subprocess.Popen([*under, ERRAND, "dev", "--port", "0", *args], stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=self.env, cwd=folder, start_new_session=True)
+
+    def examples(self):
+        """How many runs it showed."""
+        return 4 if "look-around: in a sandbox" in self.text(self.out) else 3
 
     def text(self, path):
         with open(path, encoding="utf-8") as f:
@@ -102,14 +107,16 @@ def dev(folder):
 
 
 def test_once(dev):
-    """The first five minutes: one command shows a run's events and its result, and ends with its status."""
+    """The first five minutes: one command shows runs with their events and results, and ends with the worst status."""
     d = dev("--once")
     assert d.process.wait(180) == 0, d.text(d.err)
     out, err = d.text(d.out), d.text(d.err)
     assert len(d.ports()) == 2
     for part in ("attempt 1 started", "→ count_languages", "← count_languages", "Languages", '"languages": ['):
         assert part in out, part
-    assert "✔ success" in err
+    assert err.count("✔ success") == d.examples() and "✘" not in err
+    # A worker that stays: the second run is served by the first one's process.
+    assert re.findall(r"\(worker (\d+), its run 1\)", out) == re.findall(r"\(worker (\d+), its run 2\)", out) != []
     assert d.left() == []
     home = os.path.join(d.folder, ".errand")
     assert stat.S_IMODE(os.stat(home).st_mode) == 0o700
@@ -120,10 +127,53 @@ def test_once(dev):
         assert all(stat.S_IMODE(os.lstat(os.path.join(folder, f)).st_mode) & 0o077 == 0 for f in files), folder
 
 
+def test_the_sandbox_is_shown(dev, can_sandbox):
+    """From within: no network but its own loopback, no process of the machine, nothing to write to but its own folder."""
+    d = dev("--once")
+    assert d.process.wait(180) == 0, d.text(d.err)
+    out = d.text(d.out)
+    for part in ("started, executor sandbox", "user:       agent,", "network:    lo \n", "writing to /usr: refused", "writing to its code: refused", "writing to /: refused", "writing to its private folder: possible"):
+        assert part in out, part
+    assert "can't have a sandbox" not in d.text(d.err) and "possible!" not in out
+
+
+def test_the_worst_status_is_the_end(dev, folder):
+    """An example that fails is seen by who asked, though a later one succeeds; all of them are shown."""
+    examples = os.path.join(folder, "examples")
+    shutil.copytree(os.path.join(ROOT, "examples"), examples)
+    with open(os.path.join(examples, "repo-report", "agent.py"), "w", encoding="utf-8") as f:
+        f.write("#!/bin/sh\nexit 3\n")
+    d = dev("--once", env={"ERRAND_EXAMPLES": examples})
+    assert d.process.wait(180) == 1, d.text(d.err)
+    assert "exit_nonzero" in d.text(d.err) and "its run 2)" in d.text(d.out)
+
+
+def test_without_a_sandbox(dev):
+    """Where none can be made it says why in one line, and everything else works."""
+    hidden = ["unshare", "-m", "sh", "-c", 'mount --bind /dev/null /usr/bin/bwrap && exec "$@"', "sh"]
+    if not os.path.exists("/usr/bin/bwrap"):
+        hidden = []
+    elif subprocess.run([*hidden, "true"], stderr=subprocess.DEVNULL, check=False).returncode != 0:
+        pytest.skip("bubblewrap can't be hidden from a process here (unshare -m, mount)")
+    d = dev("--once", under=hidden)
+    assert d.process.wait(180) == 0, d.text(d.err)
+    [line] = [line for line in d.text(d.err).splitlines() if "sandbox" in line]
+    assert line == "errand: agents can't have a sandbox on this machine: sandbox needs bubblewrap (bwrap); install the package bubblewrap"
+    assert d.examples() == 3 and "its run 2)" in d.text(d.out) and "look-around" not in d.text(d.out)
+
+
+def test_executors_as_the_person_says(dev):
+    d = dev(env={"ERRAND_EXECUTORS": "process"}).wait_up()
+    runners = json.loads(d.errand("runners", "--json").stdout.splitlines()[0])
+    assert "pool-worker" not in d.text(d.out) and "repo-report" in d.text(d.out), runners
+    assert "sandbox" not in json.dumps(runners) and "pool" not in json.dumps(runners)
+    assert d.end() == 0
+
+
 def test_stays_up_serves_heals_and_ends(dev):
     d = dev().wait_up()
     out = d.text(d.out)
-    assert out.rindex(f"  API    http://127.0.0.1:{d.ports()[0]}\n") > out.index('"languages": ['), "where it serves stands below the example"
+    assert out.rindex(f"  API    http://127.0.0.1:{d.ports()[0]}\n") > out.rindex("its run 2)"), "where it serves stands below the example"
     assert "export" not in out
     key = d.text(os.path.join(d.folder, ".errand/key")).strip()
     # The client finds it without any variable, also from a folder below.
@@ -133,9 +183,9 @@ def test_stays_up_serves_heals_and_ends(dev):
     assert done.returncode == 0 and "Hello, Ada!" in done.stdout, done
     assert d.errand("run", "log-triage", "--wait").returncode == 0
     assert d.errand("doctor").returncode == 0
-    assert re.fullmatch(r"audit: 3 runs, 0 findings\n", d.errand("doctor", "--audit").stdout)
+    assert d.errand("doctor", "--audit").stdout == f"audit: {d.examples() + 2} runs, 0 findings\n"
     assert d.errand("list", "--url", f"http://localhost:{d.ports()[0]}").returncode == 0
-    assert d.errand("list").stdout.count("success") == 3
+    assert d.errand("list").stdout.count("success") == d.examples() + 2
     # No secret stands on a command line.
     for pid in d.left():
         with open(f"/proc/{pid}/cmdline", "rb") as f:
@@ -168,7 +218,7 @@ def test_stays_up_serves_heals_and_ends(dev):
     # Data and key stay.
     again = dev(path=d.folder).wait_up()
     assert again.text(os.path.join(d.folder, ".errand/key")).strip() == key
-    assert again.errand("list").stdout.count("success") == 5
+    assert again.errand("list").stdout.count("success") == 2 * d.examples() + 3
     assert again.end() == 0
 
 

@@ -1,10 +1,12 @@
 """The example agents, as programs: a job line in, events out; bad input is answered with a clear error, never with a crash."""
 import json
 import os
+import shutil
 import subprocess
 
 import pytest
 
+from harness import sandboxed
 from harness.nodes import ROOT
 
 EXAMPLES = os.path.join(ROOT, "examples")
@@ -166,3 +168,67 @@ def test_pool_worker():
     assert [e["status"] for e in ends] == ["success", "success", "error", "error"]
     assert ends[0]["result"]["anagrams"] == ["enlist", "inlets", "silent", "tinsel"] and ends[1]["result"] == {"letters": "zzz", "anagrams": [], "servedByThisWorker": 2, "pid": ends[0]["result"]["pid"]}
     assert all("letters" in e["error"]["message"] for e in ends[2:])
+
+
+# ---- those that ship with their code: pushed, contained, checked ----
+
+# Language → the file, what makes its result good, and what makes it bad.
+SHIPPED = {
+    "python": ("agent.py", '"greeting": greeting,', '"greeting": [greeting],'),
+    "node": ("agent.mjs", "result: { greeting, times }", "result: { greeting: [greeting], times }"),
+    "shell": ("agent.sh", '\\"greeting\\":\\"Hello, $name!\\"', '\\"greeting\\":[\\"Hello, $name!\\"]'),
+}
+
+
+@pytest.fixture
+def shipped(stack, api, can_sandbox):
+    """errand agents push; where there is a runner for sandboxes."""
+    sandboxed.runner(stack, api)
+
+    def push(folder):
+        done = stack.cli("agents", "push", folder)
+        assert done.popen.wait(60) == 0, done.output()
+        return done.output().decode()
+    return push
+
+
+@pytest.mark.parametrize("language", SHIPPED)
+def test_shipped(language, api, shipped, tmp_path):
+    if language == "node" and not (shutil.which("node", path="/usr/local/bin:/usr/bin") and os.path.realpath(shutil.which("node", path="/usr/local/bin:/usr/bin")).startswith("/usr/")):
+        pytest.skip("no node under /usr, where a sandbox could see it")
+    name = f"hello-{language}"
+    assert f"{name} version 1  sha256:" in shipped(os.path.join(EXAMPLES, name))
+    # Good input.
+    run_id = api.submit(name, input={"name": "Ada", "times": 2})
+    record = api.wait(run_id)
+    assert record["status"] == "success", record
+    assert record["result"] == {"greeting": "Hello, Ada!", "times": 2}
+    events = [json.loads(line) for line in api.replay(run_id).lines()]
+    assert [e["data"]["text"] for e in events if e["kind"] == "assistant_text"] == ["Hello, Ada!\n"] * 2
+    assert events[0]["data"]["executor"] == "sandbox"
+    assert api.wait(api.submit(name, input={"name": "Bo"}))["result"]["times"] == 1
+    # Bad input: no run, and a pointer to each fault.
+    for bad, faults in (({"name": "", "times": 11}, [("/name", "pattern"), ("/times", "maximum")]), ({"times": 1}, [("", "required")]), ({"name": "A", "x": 1}, [("/x", "additionalProperties")]),
+                        ({"name": 'A"},{"x'}, [("/name", "pattern")]), ("Ada", [("", "type")])):
+        answer = api.post("/v1/runs", {"agent": name, "input": bad})
+        assert (answer.status, answer.code) == (400, "input_invalid"), answer
+        assert [(f["pointer"], f["keyword"]) for f in answer.json()["faults"]] == faults
+    # Bad output: an error, whatever the agent says of its end.
+    file, good, wrong = SHIPPED[language]
+    broken = tmp_path / name
+    shutil.copytree(os.path.join(EXAMPLES, name), broken)
+    code = (broken / file).read_text()
+    assert code.count(good) == 1
+    (broken / file).write_text(code.replace(good, wrong))
+    assert f"{name} version 2  sha256:" in shipped(str(broken))
+    record = api.wait(api.submit(name, input={"name": "Ada"}))
+    assert (record["status"], record["error"]["class"]) == ("error", "output_invalid"), record
+    assert "result" not in record and "/greeting" in json.dumps(record)
+
+
+def test_look_around(api, shipped):
+    shipped(os.path.join(EXAMPLES, "look-around"))
+    record = api.wait(api.submit("look-around"))
+    assert record["status"] == "success", record
+    for part in ("user:       agent,", "network:    lo \n", "writing to /usr: refused", "writing to its code: refused", "writing to /: refused", "folder: possible"):
+        assert part in record["result"], record["result"]
