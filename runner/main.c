@@ -46,6 +46,16 @@ static const char *find_exec(struct process *p)
     return access(p->exec_path, X_OK) == 0 ? NULL : "errand-exec is not beside this program; set exec-path";
 }
 
+/* Until there is somebody to take them, signals wait: a runner that died while it tries its executors would leave what it tried them with. */
+static void hold_signals(int how)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigprocmask(how, &set, NULL);
+}
+
 /* What `errand dev` and an operator ask before they rely on an executor. */
 static int check_executors(struct process *p)
 {
@@ -81,6 +91,7 @@ static int run(struct process *p)
     p->term.data = p->interrupt.data = p;
     uv_signal_start(&p->term, on_signal, SIGTERM);
     uv_signal_start(&p->interrupt, on_signal, SIGINT);
+    hold_signals(SIG_UNBLOCK);
     LOG_INFO("started", LOG_I("slots", p->worker.slots), LOG_Z("queues", p->config.queues),
              LOG_Z("executors", p->config.executors), LOG_I("pid", getpid()));
     if (!p->config.executors[0])
@@ -105,6 +116,7 @@ int main(int argc, char **argv)
         why = "lease-ms must be at least twice heartbeat-ms";
     if (why)
         return daemon_usage_error(NAME, why);
+    hold_signals(SIG_BLOCK);
     status = p.config.check_executors ? check_executors(&p) : run(&p);
     config_done(&p.config);
     return status;

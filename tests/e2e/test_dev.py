@@ -27,7 +27,7 @@ class Dev:
     def __init__(self, folder, *args, env=None, under=()):
         self.folder, self.mark = folder, uuid.uuid4().hex
         self.env = {k: os.environ[k] for k in ("PATH", "ASAN_OPTIONS", "UBSAN_OPTIONS") if k in os.environ}
-        self.env.update(HOME=folder, LC_ALL="C.UTF-8", ERRAND_TEST_MARK=self.mark, ERRAND_EXAMPLES=os.path.join(ROOT, "examples"), **(env or {}))
+        self.env.update(HOME=folder, LC_ALL="C.UTF-8", ERRAND_TEST_MARK=self.mark, **{"ERRAND_EXAMPLES": os.path.join(ROOT, "examples"), **(env or {})})
         self.out, self.err = os.path.join(folder, "out"), os.path.join(folder, "err")
         with open(self.out, "wb") as out, open(self.err, "wb") as err:
             self.process = subprocess.Popen([*under, ERRAND, "dev", "--port", "0", *args], stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=self.env, cwd=folder, start_new_session=True)
@@ -123,7 +123,11 @@ def test_once(dev):
     key = os.path.join(home, "key")
     assert stat.S_IMODE(os.stat(key).st_mode) == 0o600 and re.fullmatch(r"errand_root_[\w-]{43}\n", d.text(key))
     assert not os.path.exists(os.path.join(home, "url")), "nothing serves there any more"
-    for folder, _, files in os.walk(home):
+    for folder, below, files in os.walk(home):
+        # Code that agents came with is as their sandbox may read it, in a folder that nobody else enters.
+        for cache in [b for b in below if b.startswith(".errand-bundles-")]:
+            assert stat.S_IMODE(os.stat(os.path.join(folder, cache)).st_mode) == 0o700
+            below.remove(cache)
         assert all(stat.S_IMODE(os.lstat(os.path.join(folder, f)).st_mode) & 0o077 == 0 for f in files), folder
 
 
