@@ -382,7 +382,10 @@ int cmd_dev(struct cli *cli, const struct command *command, int argc, char **arg
 {
     struct dev_options r = {.nodes = 2, .runners = 2, .port = 7070, .dir = ".errand"};
     const struct option table[] = {
-        {.name = "once", .type = OPTION_FLAG, .target = &r.once, .help = "end after the examples, with the worst exit status"},
+        {.name = "once",
+         .type = OPTION_FLAG,
+         .target = &r.once,
+         .help = "end after the examples, with the worst exit status"},
         {.name = "nodes",
          .type = OPTION_INT,
          .target = &r.nodes,

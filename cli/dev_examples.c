@@ -129,7 +129,7 @@ static void write_repository(struct strbuf *out, const char *folder)
 
 struct shown {
     const char *title, *agent, *input;
-    const char *require; /* a runner's tag, or NULL */
+    const char *require;  /* a runner's tag, or NULL */
     const char *executor; /* that it needs */
 };
 

@@ -166,6 +166,21 @@ def test_without_a_sandbox(dev):
     assert d.examples() == 3 and "its run 2)" in d.text(d.out) and "look-around" not in d.text(d.out)
 
 
+def test_a_runner_tries_its_executors(folder, can_sandbox):
+    """Without a Redis, and without leaving anything."""
+    def check(executors, **more):
+        env = {k: os.environ[k] for k in ("PATH", "ASAN_OPTIONS", "UBSAN_OPTIONS") if k in os.environ}
+        env.update(ERRAND_WORK_DIR=folder, ERRAND_NODE=f"check-{os.path.basename(folder)}", ERRAND_REDIS_URL="unix:///nonexistent", ERRAND_EXECUTORS=executors, **more)
+        done = subprocess.run([os.path.join(build_dir(), "errand-runner"), "--check-executors", "true"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, timeout=60, check=False)
+        assert os.listdir(folder) == []
+        return done.returncode, done.stdout
+    assert check("process,sandbox,pool,http,anthropic") == (0, "")
+    status, said = check("process,nonsense")
+    assert status == 2 and 'executors: "nonsense" is not one of this version' in said
+    status, said = check("process,container", ERRAND_DOCKER_SOCKET="/nonexistent")
+    assert status == 2 and "/nonexistent" in said
+
+
 def test_executors_as_the_person_says(dev):
     d = dev(env={"ERRAND_EXECUTORS": "process"}).wait_up()
     runners = json.loads(d.errand("runners", "--json").stdout.splitlines()[0])

@@ -146,3 +146,26 @@ def test_every_script_is_in_the_architecture():
     text = read("docs", "architecture.md")
     scripts = [n[:-4] for n in os.listdir(os.path.join(ROOT, "lua")) if n.endswith(".lua")]
     assert len(scripts) > 15 and not [s for s in scripts if f"`{s}`" not in text]
+
+
+def test_every_field_of_a_definition_is_in_one_table():
+    """Each with one row, and no row of a field that is none."""
+    table = re.search(r"struct field definition_fields\[\] = \{(.*?)^\};", read("api", "validate_definition.c"), re.M | re.S).group(1)
+    fields = re.findall(r'^    \{"(\w+)",', table, re.M)
+    section = read("docs", "agents.md").split("\n## Definition\n")[1].split("\n## ")[0]
+    rows = [name for line in section.splitlines() if line.startswith("| `") for name in re.findall(r"`(\w+)`", line.split(" | ")[0])]
+    assert len(fields) > 40 and sorted(rows) == sorted(fields)
+
+
+def test_the_executors_have_a_section_each():
+    table = re.search(r"\} kinds\[\] = \{(.*?)^\};", read("api", "validate_execution.c"), re.M | re.S).group(1)
+    names = re.findall(r'^    \{"(\w+)",', table, re.M)
+    titles = re.findall(r"^## .*`(\w+)`$", read("docs", "agents.md"), re.M)
+    assert len(names) == 7 and sorted(titles) == sorted(names)
+
+
+def test_every_part_of_the_agents_page_is_in_its_contents():
+    text = read("docs", "agents.md")
+    contents = text.split("\n## ", 1)[0]
+    wanted = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^## (.*)$", text, re.M)}
+    assert len(wanted) > 15 and set(re.findall(r"\(#([^)]*)\)", contents)) == wanted
