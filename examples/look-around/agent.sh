@@ -15,11 +15,11 @@ refused() { # refused WHAT COMMAND…
 }
 write_to() { (: >"$1") 2>/dev/null; } # in a shell of its own: a redirection that fails would end this one
 
-read -r job
+read -r _
 printf 'user:       %s, groups %s\n' "$(id -un)" "$(id -Gn)"
 printf 'network:    %s\n' "$(sed -n 's/^ *\([^ ]*\):.*/\1/p' /proc/net/dev | tr '\n' ' ')"
 printf 'processes:  %s\n' "$(echo /proc/[0-9]*/stat | wc -w)"
-printf 'code:       %s\n' "$(ls "$ERRAND_CODE_DIR" | tr '\n' ' ')"
+printf 'code:       %s\n' "$(cd "$ERRAND_CODE_DIR" && echo ./*)"
 [ "$(grep -c : /proc/net/dev)" = 1 ] || escaped=1
 refused 'writing to /usr' write_to /usr/.look-around
 refused 'writing to its code' write_to "$ERRAND_CODE_DIR/.look-around"
