@@ -71,7 +71,7 @@ static int list_page(struct cli *cli, struct client *client, const struct listin
     arena_init(&arena, 64U << 20);
     strbuf_addz(&path, l->path);
     if (after->len) {
-        strbuf_addz(&path, "?after=");
+        strbuf_addz(&path, strchr(l->path, '?') ? "&after=" : "?after=");
         url_encode(&path, strbuf_str(after));
     }
     client_send(client, &(struct request){.method = "GET", .path = path.ptr}, &response);

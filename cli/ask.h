@@ -22,7 +22,7 @@ void ask_print(struct cli *cli, void *ctx, const struct json *answer);
 
 /* A list: its elements as they are with --json, else as a table, one row by `row`. */
 struct listing {
-    const char *path, *member; /* of the answer, the list */
+    const char *path, *member; /* with its query, percent-encoded; of the answer, the list */
     const char *const *head;
     size_t columns;
     size_t status_column; /* coloured; SIZE_MAX for none */

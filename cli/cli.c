@@ -101,6 +101,26 @@ const struct command cli_commands[] = {
      "  errand agents export report report.tar && errand agents import report.tar --url https://errand.example.com\n"
      "  errand agents delete hello\n",
      cmd_agents},
+    {"bundles", "list | show DIGEST | delete DIGEST", "the code of agents that is kept",
+     "'errand agents push' makes them. One that a version of an agent, a run or a schedule names can't be deleted; a\n"
+     "day after the last of these has gone it is removed by itself.\n\n"
+     "Examples:\n"
+     "  errand bundles\n"
+     "  errand bundles show sha256:HEX --json\n"
+     "  errand bundles delete sha256:HEX\n",
+     cmd_bundles},
+    {"artifacts", "list | get NAME [FILE] | put FILE | delete NAME", "what agents stored, and files for them",
+     "get writes into FILE, else into a file of that name here, which is there when all of it has come and its digest\n"
+     "fits; '-' is standard output. put stores a file, or standard input for '-', in parts where it is large (at most\n"
+     "256 MiB); what stood under the name is replaced in one step. --kind has the other kinds of things.\n\n"
+     "Examples:\n"
+     "  errand artifacts\n"
+     "  errand artifacts get report.pdf\n"
+     "  errand artifacts get report.json - | jq .total\n"
+     "  errand artifacts put model.bin --type application/octet-stream\n"
+     "  errand artifacts put - --name plan.json --kind workflows < plan.json\n"
+     "  errand artifacts delete report.pdf\n",
+     cmd_artifacts},
     {"schedules", "list | show NAME | put [FILE] | delete NAME | pause NAME | resume NAME | trigger NAME",
      "what runs by the clock",
      "put makes a schedule, or replaces the one of that name: from a JSON file as PUT /v1/schedules/{name} takes it,\n"

@@ -78,6 +78,8 @@ int cmd_delete(struct cli *cli, const struct command *command, int argc, char **
 int cmd_input(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_logs(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_agents(struct cli *cli, const struct command *command, int argc, char **argv);
+int cmd_bundles(struct cli *cli, const struct command *command, int argc, char **argv);
+int cmd_artifacts(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_webhooks(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_schedules(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_secrets(struct cli *cli, const struct command *command, int argc, char **argv);

@@ -124,8 +124,17 @@ static size_t on_header(char *ptr, size_t size, size_t count, void *ctx)
 {
     struct transfer *t = ctx;
     size_t len = size * count;
-    static const char name[] = "retry-after:";
+    static const char name[] = "retry-after:", etag[] = "etag:";
     t->last_byte_ms = clock_mono_ms();
+    if (len > sizeof(etag) && strncasecmp(ptr, etag, sizeof(etag) - 1) == 0) {
+        const char *value = ptr + sizeof(etag) - 1, *end = ptr + len;
+        while (value < end && (*value == ' ' || *value == '\t'))
+            value++;
+        while (end > value && strchr(" \t\r\n", end[-1]))
+            end--;
+        if ((size_t)(end - value) < sizeof(t->response->etag))
+            snprintf(t->response->etag, sizeof(t->response->etag), "%.*s", (int)(end - value), value);
+    }
     if (len > sizeof(name) && strncasecmp(ptr, name, sizeof(name) - 1) == 0) {
         char number[32];
         snprintf(number, sizeof(number), "%.*s", (int)(len - sizeof(name) + 1), ptr + sizeof(name) - 1);
@@ -158,8 +167,10 @@ static struct curl_slist *header_list(const struct client *c, const struct reque
         snprintf(line, sizeof(line), "Idempotency-Key: %s", r->idempotency_key);
         list = curl_slist_append(list, line);
     }
-    if (s)
-        list = curl_slist_append(list, "Accept: text/event-stream");
+    if (s) {
+        snprintf(line, sizeof(line), "Accept: %s", s->accept ? s->accept : "text/event-stream");
+        list = curl_slist_append(list, line);
+    }
     if (s && s->last_event_id) {
         snprintf(line, sizeof(line), "Last-Event-ID: %s", s->last_event_id);
         list = curl_slist_append(list, line);

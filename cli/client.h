@@ -19,6 +19,7 @@ struct response {
     int64_t retry_after_ms; /* -1 when it was not said */
     bool interrupted;       /* given up because the person asked for it */
     char why[256];          /* status 0: what went wrong with the last node, in words */
+    char etag[96];          /* as it was sent, with its quotes; "" for none, or a longer one */
 };
 
 /* urls: comma list, checked by where_find. key: "" for none. Both copied. NULL when memory is out. */
@@ -61,6 +62,7 @@ struct json *client_json(const struct response *r, struct arena *arena, int max_
 /* A streaming GET: bytes are given to fn as they come. Ends at the end of the answer, when fn or tick returns false, when nothing came for idle_ms, or on an interrupt. tick is called about twice a second (may be NULL). */
 struct stream_request {
     const char *path;
+    const char *accept;        /* NULL: text/event-stream */
     const char *last_event_id; /* NULL for none */
     int64_t idle_ms;
     bool (*fn)(void *ctx, struct str bytes); /* only of a 200 answer; other bodies are kept in ret_response */

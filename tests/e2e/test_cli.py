@@ -19,7 +19,7 @@ from harness.wait import wait_until
 ERRAND = os.path.join(build_dir(), "errand")
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # what is ignored is inherited; so the tests may run in the background of a shell
-COMMANDS = ["run", "follow", "show", "list", "tree", "stop", "rerun", "redrive", "delete", "bulk", "logs", "agents", "schedules", "runners", "queues", "workspaces", "limits", "doctor", "keygen", "dev"]
+COMMANDS = ["run", "follow", "show", "list", "tree", "stop", "rerun", "redrive", "delete", "bulk", "logs", "agents", "bundles", "artifacts", "schedules", "runners", "queues", "workspaces", "limits", "doctor", "keygen", "dev"]
 NOBODY = "http://127.0.0.1:1"
 UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 # Quick ends, one for each outcome.
