@@ -6,4 +6,7 @@
 
 void openapi_write(struct strbuf *out);
 
+/* The schemas of components, as JSON (openapi_schemas.c). */
+extern const char openapi_schemas[];
+
 #endif

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from harness import agents
 from harness.http_client import request
 from harness.nodes import ROOT, build_dir
 
@@ -84,6 +85,56 @@ def test_every_route_is_listed_and_described(api):
             assert f"`{path}`" in text or f"`{method} {path}`" in text, path
         else:  # `PUT GET DELETE /v1/agents/{name}`, `GET /healthz` · `/readyz`
             assert re.search(rf"`(?:[A-Z ]*\b{method}\b[A-Z ]* )?{re.escape(path)}`", text), (method, path)
+
+
+def fields_of(source, table):
+    """The names in a table of fields: {"name", take_name, …}."""
+    rows = re.search(rf"static const struct field {table}\[\] = \{{(.*?)\n\}};", read("api", source), re.S).group(1)
+    return set(re.findall(r'^    \{"(\w+)",', rows, re.M))
+
+
+def test_the_description_has_every_field_of_a_definition(api):
+    """And no other one; nor do the docs leave one out."""
+    schemas = request(api.port, "GET", "/openapi.json").json()["components"]["schemas"]
+    definition = schemas["AgentDefinition"]["properties"]
+    assert set(definition) == fields_of("validate_definition.c", "definition_fields") and len(definition) > 40
+    assert set(schemas["Resources"]["properties"]) == fields_of("validate_execution.c", "resource_fields")
+    assert set(definition["pool"]["properties"]) == fields_of("validate_execution.c", "pool_fields")
+    kinds = re.search(r"\} kinds\[\] = \{(.*?)\n\};", read("api", "validate_execution.c"), re.S).group(1)
+    assert definition["executor"]["enum"] == re.findall(r'^    \{"(\w+)",', kinds, re.M)
+    rows = table_rows(read("docs", "agents.md").split("\n## Definition\n")[1].split("\n## ")[0])
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row[0])]
+    assert sorted(named) == sorted(definition), "each once"
+
+
+def test_records_have_what_the_description_says(api, runner):
+    """Every member that a record, an attempt of it, or a runner has is described, with its type."""
+    schemas = request(api.port, "GET", "/openapi.json").json()["components"]["schemas"]
+    types = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "array": list, "object": dict, "null": type(None)}
+
+    def check(value, schema, at):
+        schema = schemas[schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
+        if "type" in schema:
+            words = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+            assert any(isinstance(value, types[w]) for w in words), (at, value)
+        assert "enum" not in schema or value in schema["enum"], (at, value)
+        if isinstance(value, dict) and "properties" in schema and at[-1] != "handle":
+            assert set(schema.get("required", ())) <= set(value) <= set(schema["properties"]), (at, set(value) - set(schema["properties"]))
+            for name, member in value.items():
+                check(member, schema["properties"][name], [*at, name])
+        for i, item in enumerate(value if isinstance(value, list) else ()):
+            check(item, schema.get("items", {}), [*at, i])
+
+    fine = api.wait(api.submit(agents.shell("sleep 0.2", protocol="text", outputSchema={"type": "null"}, executor="process")))
+    check(fine, {"$ref": "#/Run"}, ["run"])
+    assert fine["schemaWarnings"] and fine["attempts"][0]["handle"], fine
+    check(api.get("/v1/runners").json(), {"$ref": "#/RunnerList"}, ["runners"])
+    refused = api.post("/v1/runs", {"agent": agents.shell("true", inputSchema={"required": ["x"]}), "input": {}})
+    assert refused.code == "input_invalid"
+    check(refused.json(), {"$ref": "#/Problem"}, ["problem"])
+    definition = {"executor": "pool", "command": ["true"], "pool": {"base": "process", "max": 2}, "resources": {"cpus": 0.5, "memoryMb": 64}, "requiresCapabilities": ["timeout"], "llmSettings": {"perModel": {"a/b": {}}}}
+    check(definition, {"$ref": "#/AgentDefinition"}, ["definition"])
+    assert api.request("PUT", "/v1/agents/described", definition).status == 201
 
 
 def test_every_route_of_the_docs_exists():
