@@ -184,8 +184,9 @@ static int send_all(struct upload *u, const char *name)
     int status = EXIT_OK;
     crypto_token(u->id);
     crypto_sha256_begin(&u->sha);
-    if (!read_ahead(u) || !read_ahead(u))
-        return EXIT_USAGE;
+    for (int i = 0; i < 2; i++)
+        if (!read_ahead(u))
+            return EXIT_USAGE;
     if (u->ahead_len > 0) {
         while (status == EXIT_OK && u->now_len > 0) {
             status = send_part(u);
