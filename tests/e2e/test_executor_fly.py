@@ -185,7 +185,7 @@ def test_options_are_checked_at_the_start(stack, api, fly):
 
 def test_capabilities(stack, air, fly):
     (runner,) = air.get("/v1/runners").json()["runners"]
-    assert sorted(runner["capabilities"]["fly"]) == ["cpu_limit", "filesystem_isolation", "memory_limit", "network_isolation", "process_isolation", "timeout"]
+    assert sorted(runner["capabilities"]["fly"]) == ["cpu_limit", "filesystem_isolation", "memory_limit", "process_isolation", "timeout"]
 
 
 def handle_tool(stack, fly, verb, handle):
