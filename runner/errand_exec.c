@@ -24,7 +24,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -42,6 +41,7 @@
 #include "runner/errand_exec_groups.h"
 #include "runner/errand_exec_inside.h"
 #include "runner/errand_exec_tree.h"
+#include "runner/tree.h"
 
 #define CONTROL_FD   3
 #define KEEP_FDS_MAX 16
@@ -666,15 +666,6 @@ static bool start(struct job *j, const struct options *o)
     return true;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st;
-    (void)type;
-    (void)ftw;
-    (void)remove(path); /* best effort: the agent may have made it unremovable */
-    return 0;
-}
-
 int main(int argc, char **argv)
 {
     struct options o;
@@ -719,6 +710,6 @@ int main(int argc, char **argv)
     while (j.state != GONE || (j.out_len > 0 && j.control_open) || adopt_busy(&j.adopt))
         turn(&j, &o);
     if (!j.control_open && o.private)
-        (void)nftw(o.private, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+        tree_remove(o.private);
     return 0;
 }

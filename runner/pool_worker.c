@@ -1,5 +1,6 @@
 #include "runner/pool_worker.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -86,8 +87,8 @@ static void remove_run_folder(struct pool_worker *w)
 {
     char path[WORKDIR_MAX + 32];
     snprintf(path, sizeof path, "%s/run-%lld", w->folder, (long long)w->runs);
-    if (w->settings->sandbox && access(path, F_OK) == 0)
-        workdir_remove(w->loop, path);
+    if (w->settings->sandbox && faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        workdir_remove_used(w->loop, path);
 }
 
 bool pool_worker_give(struct pool_worker *w, struct job *job, struct str line)

@@ -92,30 +92,3 @@ enum err tree_seal(const char *path, const char *outside, int64_t *ret_bytes)
         *ret_bytes = s.bytes;
     return err;
 }
-
-static void remove_at(int folder, const char *name, int depth)
-{
-    if (unlinkat(folder, name, 0) == 0 || (errno != EISDIR && errno != EPERM) || depth >= 2 * TREE_DEPTH)
-        return;
-    int fd = openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0 && fchmodat(folder, name, 0700, 0) == 0)
-        fd = openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    if (!dir) {
-        if (fd >= 0)
-            close(fd);
-        return;
-    }
-    (void)fchmod(fd, 0700); /* it was sealed */
-    const struct dirent *e;
-    while ((e = readdir(dir)))
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-            remove_at(fd, e->d_name, depth + 1);
-    closedir(dir);
-    (void)unlinkat(folder, name, AT_REMOVEDIR);
-}
-
-void tree_remove(const char *path)
-{
-    remove_at(AT_FDCWD, path, 0);
-}

@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -11,8 +10,9 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "runner/tree.h"
 
-enum { LOCK_TRIES = 5, SUFFIX = 6 };
+enum { LOCK_TRIES = 5, SUFFIX = 6, USED_MOST = 200000 };
 
 /* "errand-NODE-", with nothing in it that a file's name may not have. */
 static void prefix_of(const struct config *config, char ret[96])
@@ -100,6 +100,7 @@ bool workdir_make(const struct workdirs *w, struct str run_id, int64_t attempt, 
 struct removal {
     uv_work_t work;
     int lock; /* of the dead runner's folder that it is in, let go afterwards; -1: none */
+    int64_t most;
     char path[];
 };
 
@@ -112,22 +113,13 @@ static void removed(uv_work_t *work, int status)
     free(r);
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st;
-    (void)type;
-    (void)ftw;
-    (void)remove(path); /* best effort: the agent may have made it unremovable */
-    return 0;
-}
-
-static void remove_tree(uv_work_t *work)
+static void remove_work(uv_work_t *work)
 {
     const struct removal *r = work->data;
-    nftw(r->path, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+    tree_remove_some(r->path, r->most);
 }
 
-static void remove_later(struct loop *l, const char *path, int lock)
+static void remove_later(struct loop *l, const char *path, int lock, int64_t most)
 {
     size_t len = strlen(path) + 1;
     struct removal *r = calloc(1, sizeof *r + len);
@@ -138,15 +130,21 @@ static void remove_later(struct loop *l, const char *path, int lock)
     }
     r->work.data = r;
     r->lock = lock;
+    r->most = most;
     memcpy(r->path, path, len);
-    if (uv_queue_work(loop_uv(l), &r->work, remove_tree, removed) != 0)
+    if (uv_queue_work(loop_uv(l), &r->work, remove_work, removed) != 0)
         removed(&r->work, 0);
 }
 
 void workdir_remove(struct loop *l, const char *path)
 {
     if (path[0])
-        remove_later(l, path, -1);
+        remove_later(l, path, -1, INT64_MAX);
+}
+
+void workdir_remove_used(struct loop *l, const char *path)
+{
+    remove_later(l, path, -1, USED_MOST);
 }
 
 /* ---- what dead runners left ---- */
@@ -175,13 +173,13 @@ static void sweep_folder(struct loop *l, const char *path, int lock, const struc
             whole = whole && !kept;
             snprintf(inner, sizeof inner, "%s/%s", path, e->d_name);
             if (pass == 1 && !whole && !kept && e->d_name[0] != '.')
-                remove_later(l, inner, -1);
+                remove_later(l, inner, -1, INT64_MAX);
         }
         if (d)
             closedir(d);
     }
     if (whole)
-        remove_later(l, path, lock);
+        remove_later(l, path, lock, INT64_MAX);
     else
         close(lock);
 }

@@ -31,5 +31,7 @@ MUST_CHECK bool workdir_make(const struct workdirs *w, struct str run_id, int64_
 void workdirs_hold(struct workdirs *w, const char *path);
 /* Removes it with everything in it, as far as that can be done, on the loop's pool: a large one takes its time. "" is none. */
 void workdir_remove(struct loop *l, const char *path);
+/* The same of a folder in which an agent is still at work: it can't keep the pool's thread busy for ever. What is left goes with the folder that it is in. */
+void workdir_remove_used(struct loop *l, const char *path);
 
 #endif
