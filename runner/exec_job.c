@@ -449,9 +449,10 @@ static int open_pipes(struct exec_job *job, int ret_child[CONTROL])
 static int spawn(struct exec_job *job, const struct exec_plan *plan)
 {
     char grace[24], fds[24];
+    /* Cores: 1 and not 0, which keeps the kernel from handing a dump, with the agent's secrets, to the machine's crash handler (core_pattern "|…"), as 0 does not; for a file it is too small. */
     const char *args[800] = {
         plan->exec_path, "--grace-ms", grace,        "--workdir", plan->workdir, "--private", plan->private,
-        "--rlimit-core", "0",          "--keep-fds", fds};
+        "--rlimit-core", "1",          "--keep-fds", fds};
     size_t n = 11;
     PRE(plan->fd_count <= EXEC_FDS_MAX);
     snprintf(grace, sizeof grace, "%lld", (long long)plan->grace_ms);

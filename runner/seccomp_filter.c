@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/personality.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -93,6 +94,14 @@ static bool refuse_sockets(scmp_filter_ctx f)
     return ok;
 }
 
+/* errand-exec set the limit of cores to 1, with which no crash handler of the machine is started; with 0 it would be again. Programs that want 0 for their secrets' sake are told that they have it. */
+static bool keep_core_limit(scmp_filter_ctx f)
+{
+    return seccomp_rule_add(f, SCMP_ACT_ERRNO(0), SCMP_SYS(setrlimit), 1, low_is(0, RLIMIT_CORE)) == 0 &&
+           seccomp_rule_add(f, SCMP_ACT_ERRNO(0), SCMP_SYS(prlimit64), 2, low_is(1, RLIMIT_CORE),
+                            SCMP_CMP64(2, SCMP_CMP_NE, 0)) == 0;
+}
+
 /* The oddities, each by its bit; 0xffffffff only asks, and has the top bit, too. */
 static bool refuse_personalities(scmp_filter_ctx f)
 {
@@ -144,8 +153,8 @@ enum err seccomp_filter_build(struct strbuf *out)
     /* Other architectures' numbers mean other calls: whoever comes with them is killed. The many rules as a tree: a few comparisons a call instead of all. */
     bool ok = seccomp_attr_set(f, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS) == 0 &&
               seccomp_attr_set(f, SCMP_FLTATR_CTL_OPTIMIZE, 2) == 0 && refuse_named(f) && refuse_namespaces(f) &&
-              refuse_ioctls(f) && refuse_sockets(f) && refuse_personalities(f) && put_ceiling(out) &&
-              export_program(f, out);
+              refuse_ioctls(f) && refuse_sockets(f) && refuse_personalities(f) && keep_core_limit(f) &&
+              put_ceiling(out) && export_program(f, out);
     seccomp_release(f);
     return ok ? ERR_OK : ERR_INTERNAL;
 }

@@ -52,7 +52,7 @@ def test_an_agent_has_its_own_descriptors_mask_limits_and_folder(stack, api):
         """, resources={"diskMb": 3})
     run_id = api.submit(agent)
     r = api.wait(run_id)["result"]
-    assert r["fds"] == [0, 1, 2] and r["mask"] == 0o077 and r["mode"] == 0o700 and r["core"] == [0, 0] and r["session"]
+    assert r["fds"] == [0, 1, 2] and r["mask"] == 0o077 and r["mode"] == 0o700 and r["core"] == [1, 1] and r["session"]
     assert r["home"] == r["tmp"] and r["home"].startswith(os.path.join(stack.folder, "errand-" + NODE["ERRAND_NODE"])) and run_id in r["home"]
     assert 256 <= r["nofile"] <= 65536 and r["fsize"] == 3 << 20
     wait_until(lambda: not os.path.exists(r["home"]), 10, "its folder is removed")

@@ -110,6 +110,17 @@ def test_what_programs_need_works(api, runner):
         """) == {"sh": "42", "names": ["lo"], "pty": 2, "home": True, "tz": True}
 
 
+def test_a_crash_is_nobody_elses(api, runner):
+    """The limit of cores that keeps the machine's crash handler out stays, whatever the agent does; asking for none is not answered with an error."""
+    assert look(api, """\
+        import resource
+        before = resource.getrlimit(resource.RLIMIT_CORE)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        end([before, resource.getrlimit(resource.RLIMIT_CORE), resource.getrlimit(resource.RLIMIT_NOFILE)])
+        """) == [[1, 1], [1, 1], [64, 64]]
+
+
 # ---- what it is, and sees ----
 
 def test_it_is_nobody_and_can_become_nobody_else(api, runner):
