@@ -2,7 +2,6 @@
 import json
 import os
 import platform
-import pwd
 import re
 import signal
 import socket
@@ -423,20 +422,7 @@ def test_network_host_is_the_hosts(api, runner, listener):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="it takes root to start a runner as somebody else")
 def test_a_runner_that_is_not_root_contains_as_well(stack, api, can_sandbox):
-    user = pwd.getpwnam("nobody")
-    folder = os.path.join(stack.folder, "as-nobody")
-    os.mkdir(folder)
-    with open(folder + "/errand-runner", "w", encoding="ascii") as f:
-        f.write(f'#!/bin/sh\nexec setpriv --reuid {user.pw_uid} --regid {user.pw_gid} --clear-groups --bounding-set=-all {build_dir()}/errand-runner "$@"\n')
-    os.chmod(folder + "/errand-runner", 0o755)
-    work = os.path.join(stack.folder, "work")
-    os.mkdir(work)
-    os.chown(work, user.pw_uid, user.pw_gid)
-    for path in (stack.folder, os.path.dirname(stack.redis.socket)):
-        os.chmod(path, 0o755)
-    os.chmod(stack.redis.socket, 0o777)
-    if not os.access(build_dir(), os.X_OK) or subprocess.run(["setpriv", "--reuid", str(user.pw_uid), "--clear-groups", "test", "-x", build_dir() + "/errand-exec"], check=False).returncode != 0:
-        pytest.skip("nobody may not reach the build's folder")
+    folder, work = sandboxed.as_nobody(stack)
     stack.runner(api=api, build=folder, env={"ERRAND_EXECUTORS": "sandbox", "ERRAND_WORK_DIR": work, "ERRAND_EXEC_PATH": build_dir() + "/errand-exec", "TMPDIR": work})
     got = look(api, """\
         status = dict(l.split(":", 1) for l in open("/proc/self/status").read().splitlines() if ":" in l)

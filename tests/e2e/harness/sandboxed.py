@@ -1,6 +1,13 @@
 """Agents of the executor `sandbox`, and what they find when they look around."""
 import json
+import os
+import pwd
+import subprocess
 import textwrap
+
+import pytest
+
+from .nodes import build_dir
 
 PRELUDE = """\
 import ctypes, errno, json, os, signal, socket, struct, subprocess, sys, time
@@ -37,6 +44,24 @@ def python(text, **fields):
 def runner(stack, api=None, **options):
     """A runner for sandboxes; options by their names in the environment, in small letters."""
     return stack.runner(api=api, env={"ERRAND_EXECUTORS": "process,sandbox", **{"ERRAND_" + k.upper(): v for k, v in options.items()}})
+
+
+def as_nobody(stack):
+    """For a runner that is not root, started by root: (a build folder with such an errand-runner, a folder that is its own, for ERRAND_WORK_DIR and TMPDIR). Skips where that can't be had."""
+    user = pwd.getpwnam("nobody")
+    folder, work = os.path.join(stack.folder, "as-nobody"), os.path.join(stack.folder, "work")
+    os.mkdir(folder)
+    with open(folder + "/errand-runner", "w", encoding="ascii") as f:
+        f.write(f'#!/bin/sh\nexec setpriv --reuid {user.pw_uid} --regid {user.pw_gid} --clear-groups --bounding-set=-all {build_dir()}/errand-runner "$@"\n')
+    os.chmod(folder + "/errand-runner", 0o755)
+    os.mkdir(work)
+    os.chown(work, user.pw_uid, user.pw_gid)
+    for path in (stack.folder, os.path.dirname(stack.redis.socket)):
+        os.chmod(path, 0o755)
+    os.chmod(stack.redis.socket, 0o777)
+    if not os.access(build_dir(), os.X_OK) or subprocess.run(["setpriv", "--reuid", str(user.pw_uid), "--clear-groups", "test", "-x", build_dir() + "/errand-exec"], check=False).returncode != 0:
+        pytest.skip("nobody may not reach the build's folder")
+    return folder, work
 
 
 def look(api, text, input=None, **fields):
