@@ -72,6 +72,7 @@ static void on_created(void *ctx, enum err err, const struct http_answer *a)
                    (a->status == 400 || a->status == 401 || a->status == 403 || a->status == 404 || a->status == 412 ||
                     a->status == 422) &&
                    !strstr(job->why, "already");
+    job->unanswered = job->unanswered || err || a->status >= 500;
     if (refused)
         fly_fail(job); /* nothing was made: no capacity, no such image, not allowed */
     else
@@ -121,8 +122,10 @@ static void on_found(void *ctx, enum err err, const struct http_answer *a)
         }
     } else if (!readable) {
         fly_try_again(job); /* without the list nothing may be made, and a stop can't be certain */
-    } else if (fly_is_stopping(job) || job->tries > TRIES) {
+    } else if (job->tries > TRIES || (fly_is_stopping(job) && !job->unanswered)) {
         fly_fail(job);
+    } else if (fly_is_stopping(job)) {
+        fly_try_again(job); /* the API may still be at it: it would be nobody's */
     } else {
         fly_go(job, FLY_PHASE_CREATE);
         ask_create(job);

@@ -105,6 +105,15 @@ def test_a_create_without_an_answer_is_never_two_machines(stack, air, fly, how):
     assert is_over(fly, run_id, 1)
 
 
+def test_a_create_that_is_done_late_leaves_nobody_behind(stack, air, fly):
+    """The API goes on with a create whose connection was cut, when the run was stopped and the machine looked for in vain."""
+    fly.break_next.append(("create", "late"))
+    run_id = air.submit(machine(DEAF))
+    wait_until(lambda: ("create", "") in fly.log, 10, "it is asked for")
+    air.post(f"/v1/runs/{run_id}/stop")
+    assert air.wait(run_id, timeout=60)["status"] == "stopped" and is_over(fly, run_id, 1)
+
+
 def test_one_that_was_created_unanswered_and_is_over_already(stack, air, fly):
     """The answer to its create was lost, and it ended before it was looked for: found among the destroyed, not executed again."""
     fly.break_next += [("create", "cut"), ("list", 500)]
