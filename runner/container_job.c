@@ -125,7 +125,8 @@ static void tell_gone(void *p)
     job->oom = NULL;
     job->how.message = job->why[0] ? job->why : NULL;
     job->told = true;
-    job->events->gone(job->ctx, &job->how);
+    if (!job->left)
+        job->events->gone(job->ctx, &job->how);
     container_free_if_quiet(job);
 }
 

@@ -20,7 +20,7 @@ struct job {
     bool no_network;
     struct strbuf body;  /* what POST create says behind the image; wiped once it is made */
     struct strbuf input; /* the job line, until it is attached */
-    bool stdin_open, adopted, pulled, told;
+    bool stdin_open, adopted, pulled, told, left;
     struct container_stream *stream;
     struct container_oom *oom;
     bool reading, waited, streamed, vanished, measuring;

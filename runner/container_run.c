@@ -390,6 +390,9 @@ void container_job_leave(struct job *job)
     loop_timer_stop(&job->again);
     loop_timer_stop(&job->kill);
     loop_timer_stop(&job->reopen);
+    job->left = true;
+    if (job->phase == CONTAINER_GONE)
+        return; /* it ended in this very turn: what was to tell that frees it */
     container_stream_close(job->stream);
     container_oom_close(job->oom);
     container_unlink(job);

@@ -76,7 +76,8 @@ static void tell_gone(void *p)
     loop_timer_stop(&job->lease);
     job->how.message = job->why[0] ? job->why : NULL;
     job->told = true;
-    job->events->gone(job->ctx, &job->how);
+    if (!job->left)
+        job->events->gone(job->ctx, &job->how);
     fly_free_if_quiet(job);
 }
 

@@ -374,6 +374,9 @@ void fly_job_leave(struct job *job)
     loop_timer_stop(&job->again);
     loop_timer_stop(&job->kill);
     loop_timer_stop(&job->lease);
+    job->left = true;
+    if (job->phase == FLY_PHASE_GONE)
+        return; /* it ended in this very turn: what was to tell that frees it */
     fly_unlink(job);
     job->phase = FLY_PHASE_GONE; /* to nobody but us */
     job->told = true;

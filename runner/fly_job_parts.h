@@ -18,7 +18,7 @@ struct job {
     int64_t attempt;
     struct strbuf body;         /* of its create; wiped at the end */
     struct fly_machine machine; /* as last seen; its id once it is known */
-    bool adopted, env_told, told;
+    bool adopted, env_told, told, left;
     bool unanswered; /* a create came to nothing that was certain */
     int64_t stop_grace_ms, begun_ms;
     int tries;

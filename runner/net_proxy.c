@@ -40,7 +40,7 @@ struct conn {
     bool server_open; /* that handle is libuv's */
     int pending;      /* handles and the lookup: what still has a callback to come */
     uv_getaddrinfo_t lookup;
-    bool looking;
+    bool looking, waits; /* waits: for its turn to be looked up */
     uv_connect_t connect;
     uv_write_t answer_write;
     struct sockaddr_storage addresses[ADDRESSES_MAX];
@@ -66,7 +66,7 @@ struct net_proxy {
     void *ctx;
     int notes;
     struct conn *conns;
-    int count;
+    int count, lookups;
 };
 
 /* ---- ends ---- */
@@ -334,11 +334,15 @@ static void connect_next(struct conn *c)
         uv_close((uv_handle_t *)&c->server, on_server_dropped);
 }
 
+static void look_up_next(struct net_proxy *p);
+
 /* Keeps the addresses that may be connected to; what is connected to is exactly what was looked at. */
 static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *found)
 {
     struct conn *c = req->data;
     c->looking = false;
+    c->proxy->lookups--;
+    look_up_next(c->proxy);
     for (const struct addrinfo *a = status == 0 ? found : NULL; a && c->address_count < ADDRESSES_MAX; a = a->ai_next)
         if ((c->proxy->allow_private || address_is_public(a->ai_addr, a->ai_addrlen)) &&
             (a->ai_family == AF_INET || a->ai_family == AF_INET6))
@@ -359,20 +363,42 @@ static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *foun
     one_less(c);
 }
 
-static void resolve(struct conn *c)
+static void look_up(struct conn *c)
 {
     static const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     char port[8];
     snprintf(port, sizeof port, "%u", c->request.port);
-    c->state = RESOLVING;
     c->lookup.data = c;
-    loop_timer_set(&c->timer, CONNECT_MS);
+    c->waits = false;
     if (uv_getaddrinfo(loop_uv(c->proxy->loop), &c->lookup, on_resolved, c->host, port, &hints) != 0) {
         answer(c, 502, "the host's name can't be resolved");
         return;
     }
     c->looking = true;
     c->pending++;
+    c->proxy->lookups++;
+}
+
+/* Who waits longest: the newest connection stands first. */
+static void look_up_next(struct net_proxy *p)
+{
+    struct conn *oldest;
+    do {
+        oldest = NULL;
+        for (struct conn *c = p->over || p->lookups >= PROXY_LOOKUPS ? NULL : p->conns; c; c = c->next)
+            if (c->state == RESOLVING && c->waits)
+                oldest = c;
+        if (oldest)
+            look_up(oldest);
+    } while (oldest);
+}
+
+static void resolve(struct conn *c)
+{
+    c->state = RESOLVING;
+    c->waits = true;
+    loop_timer_set(&c->timer, CONNECT_MS);
+    look_up_next(c->proxy);
 }
 
 /* ---- the request ---- */

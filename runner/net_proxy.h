@@ -6,7 +6,7 @@
  *   HEAD ──allowed──▶ RESOLVING ──▶ CONNECTING ──▶ RELAYING ──both sides ended──▶ CLOSED
  *     └──────────────────┴──────────────┴── refused, failed ──▶ ANSWERING ─────────▶ CLOSED
  *
- * Bounds: PROXY_CONNECTIONS at a time (more wait to be accepted), PROXY_BUFFER bytes in flight a direction (a side that does not take them is not read for), a head of PROXY_HEAD_MAX, and a time for each state. */
+ * Bounds: PROXY_CONNECTIONS at a time (more wait to be accepted), PROXY_LOOKUPS of them with the threads that resolve names, which all agents share, PROXY_BUFFER bytes in flight a direction (a side that does not take them is not read for), a head of PROXY_HEAD_MAX, and a time for each state. */
 #ifndef ERRAND_RUNNER_NET_PROXY_H
 #define ERRAND_RUNNER_NET_PROXY_H
 
@@ -14,7 +14,7 @@
 
 struct net_proxy;
 
-enum { PROXY_CONNECTIONS = 64, PROXY_BUFFER = 32768 };
+enum { PROXY_CONNECTIONS = 64, PROXY_LOOKUPS = 2, PROXY_BUFFER = 32768 };
 
 /* A refusal, as one line without its end; borrowed. */
 typedef void (*net_proxy_note_fn)(void *ctx, struct str line);
