@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -578,11 +579,25 @@ static void adopt_failed(struct exec_job *job)
     close_all(job);
 }
 
+/* The place is in a folder where others may make things, too. */
+static bool is_own_user(const uv_stream_t *s)
+{
+    struct ucred who;
+    socklen_t len = sizeof who;
+    uv_os_fd_t fd;
+    return uv_fileno((const uv_handle_t *)s, &fd) == 0 && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0 &&
+           who.uid == geteuid();
+}
+
 static void on_connect(uv_connect_t *req, int status)
 {
     struct exec_job *job = req->data;
     if (job->ended)
         return;
+    if (status == 0 && !is_own_user(req->handle)) {
+        adopt_failed(job);
+        return;
+    }
     if (status < 0) {
         if (++job->tries > ADOPT_TRIES * CONTROL)
             adopt_failed(job);

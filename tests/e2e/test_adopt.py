@@ -1,6 +1,8 @@
 """Restart of a runner with --adopt: what it executed goes on under its successor; what can't be taken over is killed and executed again; nothing runs unowned."""
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -96,6 +98,53 @@ def test_without_a_successor_it_is_killed_and_executed_again(stack, api):
     wait_until(lambda: api.record(run_id)["attempt"] == 2, 15, "it is executed again")
     go(stack.folder)
     assert api.wait(run_id)["status"] == "success"
+
+
+IMPOSTOR = """
+import socket, sys, threading
+def serve(c):
+    said = c.recv(100)
+    if said.startswith(b"control"):
+        c.sendall(b"env 4\\nA=b\\0")
+    elif said.startswith(b"out"):
+        c.sendall(b'{"kind":"notification","data":{"i":-1}}\\n')
+    c.recv(100)
+server = socket.socket(socket.AF_UNIX)
+server.bind(sys.argv[1])
+server.listen(8)
+print("up", flush=True)
+while True:
+    threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="it takes root to be somebody else")
+def test_nobody_else_waits_to_be_adopted(stack, api):
+    """The place where it is looked for is in a temporary folder: whoever sits there after its end is another user, and is not listened to."""
+    first = runner(stack)
+    run_id = api.submit(steps(stack.folder))
+    wait_until(lambda: len(numbers(api, run_id)) > 5, 10, "it says something")
+    pids = of_run(run_id)
+    os.kill(first.process.pid, signal.SIGSTOP)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    end(first.process, signal.SIGKILL)
+    wait_until(lambda: not of_run(run_id), 10, "nothing is left")
+    path = api.record(run_id)["attempts"][0]["handle"]["adopt"]
+    if os.path.exists(path):
+        os.unlink(path)
+    os.chmod(stack.folder, 0o1777)
+    with subprocess.Popen([sys.executable, "-c", IMPOSTOR, path], user="nobody", stdout=subprocess.PIPE) as impostor:
+        try:
+            assert impostor.stdout.readline() == b"up\n"
+            os.chmod(path, 0o777)
+            runner(stack)
+            wait_until(lambda: api.record(run_id)["attempt"] == 2, 20, "it is executed again")
+        finally:
+            impostor.kill()
+    go(stack.folder)
+    assert api.wait(run_id)["status"] == "success"
+    assert -1 not in [d["i"] for d in numbers(api, run_id)]
 
 
 def test_a_runner_that_lives_is_robbed_of_nothing(stack, api):
