@@ -99,7 +99,7 @@ static bool keep_core_limit(scmp_filter_ctx f)
 {
     return seccomp_rule_add(f, SCMP_ACT_ERRNO(0), SCMP_SYS(setrlimit), 1, low_is(0, RLIMIT_CORE)) == 0 &&
            seccomp_rule_add(f, SCMP_ACT_ERRNO(0), SCMP_SYS(prlimit64), 2, low_is(1, RLIMIT_CORE),
-                            SCMP_CMP64(2, SCMP_CMP_NE, 0)) == 0;
+                            SCMP_CMP64(2, SCMP_CMP_NE, 0, 0)) == 0;
 }
 
 /* The oddities, each by its bit; 0xffffffff only asks, and has the top bit, too. */

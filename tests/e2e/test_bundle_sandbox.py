@@ -5,7 +5,6 @@ import pytest
 
 from harness import bundles, sandboxed
 from harness.nodes import build_dir
-from harness.wait import wait_until
 
 WORK = """\
 import importlib, json, os, subprocess, sys
