@@ -394,7 +394,8 @@ static bool set_request(struct http_flow *call, const struct http_call *what)
               !curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) &&
               !curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, (long)UPLOAD_BUFFER) &&
               !curl_easy_setopt(e, CURLOPT_USERAGENT, "errand/" ERRAND_VERSION) &&
-              !curl_easy_setopt(e, CURLOPT_HTTPHEADER, call->headers);
+              !curl_easy_setopt(e, CURLOPT_HTTPHEADER, call->headers) &&
+              !curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, (long)what->fresh);
     if (ok && strcmp(what->method, "HEAD") == 0)
         return !curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
     if (ok && strcmp(what->method, "GET") != 0) {

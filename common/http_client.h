@@ -25,6 +25,8 @@ struct http_call {
     bool https_only;
     const char *
         unix_socket; /* path of a socket to connect to in place of the URL's host, which is only named then; NULL: none. Whether addresses are private is not asked */
+    bool
+        fresh; /* a connection of its own: what is sent on a used one that ends without an answer curl sends again, of itself */
 };
 
 /* What came back. Lives only while the callback runs. */

@@ -73,13 +73,15 @@ static void on_due(void *ctx)
     char authorization[FLY_TOKEN_MAX + 32];
     snprintf(authorization, sizeof authorization, "Authorization: Bearer %s", a->api->token);
     const struct str headers[] = {str_of(authorization), STR("Content-Type: application/json"), str_of(a->nonce)};
-    struct http_call call = {.method = a->method,
-                             .url = a->url,
-                             .headers = headers,
-                             .header_count = a->nonce[0] ? 3 : 2,
-                             .body = {a->body, a->body_len},
-                             .timeout_ms = a->timeout_ms,
-                             .max_response = FLY_ANSWER_MAX};
+    struct http_call call = {
+        .method = a->method,
+        .url = a->url,
+        .headers = headers,
+        .header_count = a->nonce[0] ? 3 : 2,
+        .body = {a->body, a->body_len},
+        .timeout_ms = a->timeout_ms,
+        .max_response = FLY_ANSWER_MAX,
+        .fresh = a->action == FLY_CREATE}; /* a second one of nobody's making might be done after the first one's end */
     a->sent = true;
     http_client_send(a->api->client, &call, on_answer, a);
     explicit_bzero(authorization, sizeof authorization);
