@@ -372,12 +372,13 @@ def test_a_token_is_good_for_its_own_attempt_only(stack, api):
     stack.redis.command("SET", f"{stack.shard()}data:other:artifacts:x", "hidden")
     other = api.submit(agents.sleeper())
     run_id = api.submit(with_token(stack.folder, f"""
-other = call("GET", "/artifacts/x", **{{"X-Errand-Run-Id": {other!r}}})[0]
+call("PUT", "/artifacts/ours", b"1")
+other = json.loads(call("GET", "/artifacts/ours", **{{"X-Errand-Run-Id": {other!r}}})[2])["code"]
 none = call("GET", "/artifacts/x", **{{"X-Errand-Run-Id": ""}})[0]
 nowhere = call("GET", "/secrets/x")[0]
 end("success", result=[call("GET", "/artifacts/x")[0], other, none, nowhere, os.environ["ERRAND_RUNNER_TOKEN"][:4]])
 """))
-    assert api.wait(run_id)["result"] == [404, 404, 400, 400, "ert_"]
+    assert api.wait(run_id)["result"] == [404, "run_not_found", 400, 400, "ert_"]
     assert api.request("GET", "/v1/storage/artifacts/x", headers={"X-Errand-Run-Id": run_id}).status == 401
     api.post(f"/v1/runs/{other}/stop?wait=10")
 
