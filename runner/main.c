@@ -108,6 +108,8 @@ static int run(struct process *p)
 int main(int argc, char **argv)
 {
     static struct process p;
+    setenv("UV_THREADPOOL_SIZE", "16",
+           0); /* half of it resolves names: agents with slow ones are not to hold up all others */
     int status = daemon_start(&p.config, FOR_RUNNER, NAME, argc, argv);
     if (status >= 0)
         return status;
