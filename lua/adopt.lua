@@ -26,6 +26,7 @@
 --   stop       int   1: a stop was asked for
 -- ERRORS fenced incarnation_dead
 
+local BATCH_EVENTS = 256
 local me = redis.call('HMGET', k.runner(inc), 'state', 'name')
 if me[1] ~= 'live' then
   return {'incarnation_dead'}
@@ -47,7 +48,13 @@ local at = newest and newest[2][15] == 'o' and newest[2][16] or ''
 if newest and newest[2][2] == redis.call('HGET', k.run(run), af(n, 'first')) then
   at = '0 0' -- nothing but its runtime_started
 end
+local first_seq = seq_after(r, before.last, rid)
+if r.source ~= 'remote' and newest then
+  -- What the dead process sent may still be on its way. It is one batch at most (and after a restart of Redis, which it had heard of, as far ahead as runner/outbox.c counts): its numbers are used up, so that Redis refuses it.
+  first_seq = first_seq + BATCH_EVENTS + (r.rid ~= rid_short(rid) and 2 * RESTART_GAP or 0)
+  redis.call('XSETID', k.events(run), fmt(epoch) .. '-' .. fmt(first_seq - 1))
+end
 local _, env = run_input(r)
 local ran_ms = now_ms - tonumber(redis.call('HGET', k.run(run), af(n, 'started')) or now_ms)
-return {'ok', r.ws, r.agent, tonumber(n), seq_after(r, before.last, rid), before.t, before.c, before.z, math.max(1, tonumber(r.timeoutMs) - ran_ms), tonumber(r.stallMs) or 0, tonumber(r.graceMs),
+return {'ok', r.ws, r.agent, tonumber(n), first_seq, before.t, before.c, before.z, math.max(1, tonumber(r.timeoutMs) - ran_ms), tonumber(r.stallMs) or 0, tonumber(r.graceMs),
   tonumber(r.slots) or 1, r.source, r.json, env, at, r.stopAt ~= '' and 1 or 0}

@@ -7,7 +7,7 @@
 --   looks  int   incarnations that are looked at
 --   max    int   most runs of each
 -- REPLY
---   runs   table(run str, epoch int, attempt int, executor str, handle str, inc str, proc str)   proc: the process of that incarnation, `PID START BOOT`
+--   runs   table(run str, epoch int, attempt int, executor str, handle str, inc str, proc str)   proc: the process of that incarnation, `PID START NAMESPACE BOOT`
 -- ERRORS
 
 local runs = {}

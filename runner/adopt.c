@@ -23,7 +23,7 @@ static size_t read_small(const char *path, char *buf, size_t cap)
 
 void adopt_proc(pid_t pid, char text[ADOPT_PROC_MAX])
 {
-    char path[64], stat[1024], boot[64];
+    char path[64], stat[1024], boot[64], space[64];
     text[0] = 0;
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
     if (read_small(path, stat, sizeof stat) == 0)
@@ -34,18 +34,21 @@ void adopt_proc(pid_t pid, char text[ADOPT_PROC_MAX])
         at = strchr(at + 1, ' ');
     read_small("/proc/sys/kernel/random/boot_id", boot, sizeof boot);
     boot[strcspn(boot, "\n")] = 0;
+    ssize_t n = readlink("/proc/self/ns/pid", space, sizeof space - 1);
+    space[n > 0 ? n : 0] = 0;
     if (at)
-        snprintf(text, ADOPT_PROC_MAX, "%d %lld %s", (int)pid, strtoll(at + 1, NULL, 10), boot);
+        snprintf(text, ADOPT_PROC_MAX, "%d %lld %s %s", (int)pid, strtoll(at + 1, NULL, 10), space, boot);
 }
 
-/* Whether that process is gone, as far as this machine can tell: of another machine, or an earlier boot, nothing is left here. */
+/* Whether that process is gone, as far as can be told from here: not of one on another machine, of an earlier boot, or in another container, where a process id means something else. */
 static bool is_gone(struct str proc)
 {
-    char now[ADOPT_PROC_MAX], boot[64];
-    read_small("/proc/sys/kernel/random/boot_id", boot, sizeof boot);
-    boot[strcspn(boot, "\n")] = 0;
-    size_t len = strlen(boot);
-    if (proc.len < len + 4 || memcmp(proc.ptr + proc.len - len, boot, len) != 0)
+    char now[ADOPT_PROC_MAX];
+    adopt_proc(getpid(), now);
+    const char *place = strchr(now, ' ');
+    place = place ? strchr(place + 1, ' ') : NULL;
+    size_t len = place ? strlen(place) : 0;
+    if (len < 3 || proc.len < len + 3 || memcmp(proc.ptr + proc.len - len, place, len) != 0)
         return false;
     adopt_proc((pid_t)strtol(proc.ptr, NULL, 10), now);
     return !str_eqz(proc, now);
@@ -80,6 +83,7 @@ static void on_adopted(void *ctx, enum err err, const struct script_adopt_reply 
 {
     struct taking *t = ctx;
     struct left *l = &t->runs[t->at++];
+    t->shard->adopt_sent = false;
     const struct script_adoptable_runs row = {.run = str_of(l->run.s),
                                               .epoch = l->epoch,
                                               .attempt = l->attempt,
@@ -88,6 +92,7 @@ static void on_adopted(void *ctx, enum err err, const struct script_adopt_reply 
                                               .inc = str_of(l->inc.s)};
     if (!err)
         attempt_adopt(t->shard, &row, reply);
+    shard_beat_if_due(t->shard);
     next(t);
 }
 
@@ -104,6 +109,7 @@ static void next(struct taking *t)
                                      .epoch = l->epoch,
                                      .old = str_of(l->inc.s),
                                      .rid = str_of(redis_run_id(s->commands))};
+    s->adopt_sent = true;
     script_call_adopt(s->commands, worker_prefix(s), &args, on_adopted, t);
 }
 

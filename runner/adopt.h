@@ -6,9 +6,9 @@
 
 struct worker_shard;
 
-enum { ADOPT_PROC_MAX = 128 };
+enum { ADOPT_PROC_MAX = 192 };
 
-/* `PID START BOOT` of a process that lives; "" of one that does not. Names it for as long as the machine is up. */
+/* `PID START NAMESPACE BOOT` of a process that lives, in this process' namespace of process ids; "" of one that does not. Names it for as long as the machine is up. */
 void adopt_proc(pid_t pid, char text[ADOPT_PROC_MAX]);
 /* Takes over what there is; then shard_adopted. */
 void adopt_begin(struct worker_shard *s);

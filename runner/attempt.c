@@ -15,6 +15,7 @@
 #include "runner/spec.h"
 #include "runner/storage.h"
 #include "runner/workdir.h"
+#include "runner/worker_shard.h"
 
 enum { HAND_BACK_GRACE_MS = 2000, ARENA_MAX = 8 << 20 };
 
@@ -179,7 +180,7 @@ static void on_drained(void *ctx)
     if (a->state == ATTEMPT_OVER)
         attempt_over_if_quiet(a);
     else if (a->end == END_LEFT)
-        attempt_let_go(a);
+        attempt_let_go(a, false);
     else if (a->state == ATTEMPT_FINISHING)
         attempt_finish(a);
     else if (is_preparing(a))
@@ -208,6 +209,10 @@ static void on_storage_full(void *ctx)
     struct attempt *a = ctx;
     if (a->state == ATTEMPT_FINISHING) { /* the events were stored once; the end needs no room */
         attempt_finish(a);
+        return;
+    }
+    if (a->end == END_LEFT) {
+        attempt_let_go(a, true);
         return;
     }
     end_for(a, END_STORAGE_FULL, a->grace_ms);
@@ -336,6 +341,7 @@ static void on_started(void *ctx, struct str handle)
         bundle_tell(a);
     }
     strbuf_done(&shown);
+    worker_stop_if_done(a->shard->worker); /* it may be what a runner that leaves its runs was waiting for */
 }
 
 /* Statistics: to the record; and as an event, where this runner is the one that writes events. */
@@ -546,7 +552,7 @@ void attempt_claimed(struct attempt *a)
 
 void attempt_lose(struct attempt *a)
 {
-    if (a->state == ATTEMPT_OVER || a->end == END_LOST || a->end == END_LEFT)
+    if (a->state == ATTEMPT_OVER || a->end == END_LOST || (a->end == END_LEFT && !a->job))
         return;
     outbox_abandon(&a->outbox);
     end_for(a, END_LOST, 0);
@@ -559,6 +565,8 @@ void attempt_lose(struct attempt *a)
 
 void attempt_hand_back(struct attempt *a)
 {
+    if (a->end == END_LEFT)
+        attempt_let_go(a, true);
     if (a->state >= ATTEMPT_ENDING || a->end == END_LEFT)
         return;
     end_for(a, END_DRAIN, a->grace_ms < HAND_BACK_GRACE_MS ? a->grace_ms : HAND_BACK_GRACE_MS);

@@ -121,8 +121,10 @@ struct script_adoptable_runs;
 struct script_adopt_reply;
 /* What an earlier process left running, and Redis has given to this runner. False: it can't be taken over; the heartbeat gives it back. */
 bool attempt_adopt(struct worker_shard *s, const struct script_adoptable_runs *row, const struct script_adopt_reply *r);
-/* This process ends, and a successor may adopt it: it is read no more, and what was read is stored; then it is let go. False: it can't be adopted, and drains as all do. */
-bool attempt_leave(struct attempt *a);
+/* Whether a successor could adopt it. Otherwise it drains as all do. */
+bool attempt_can_leave(const struct attempt *a);
+/* This process ends: it is read no more, and what was read is stored; then it is let go. */
+void attempt_leave(struct attempt *a);
 /* Of one that was left, when the loop has stopped: its memory. */
 void attempt_forget(struct attempt *a);
 /* A stop was asked for. */
@@ -131,7 +133,7 @@ void attempt_stop(struct attempt *a);
 void attempt_claimed(struct attempt *a);
 /* It is not ours any more: kill it, say nothing. */
 void attempt_lose(struct attempt *a);
-/* The runner drains, and its time is over: end it and hand the run back. */
+/* The runner drains, and its time is over: end it and hand the run back; one that was left is let go at once. */
 void attempt_hand_back(struct attempt *a);
 /* The shard is fresh; reconnected: on a new connection. */
 void attempt_on_fresh(struct attempt *a, bool reconnected);

@@ -186,6 +186,7 @@ bool attempt_adopt(struct worker_shard *s, const struct script_adoptable_runs *r
         a->adapter.plain = output_plain;
         a->job = a->executor->adopt(attempt_executor_self(a), row->handle, &a->spec, &attempt_job_events, a, &why);
     }
+    outbox_mark(&a->outbox, a->spec.out_at, a->spec.err_at);
     if (!a->job) {
         LOG_WARN("a run that was left could not be adopted: it is executed again", LOG_S("runId", row->run),
                  LOG_Z("why", why));
@@ -205,24 +206,30 @@ bool attempt_adopt(struct worker_shard *s, const struct script_adoptable_runs *r
 
 /* ---- left ---- */
 
-bool attempt_leave(struct attempt *a)
+bool attempt_can_leave(const struct attempt *a)
 {
-    if (a->state != ATTEMPT_RUNNING || !a->adoptable || !a->job || a->end != END_NONE)
-        return false;
+    return a->state == ATTEMPT_RUNNING && a->adoptable && a->job && a->end == END_NONE;
+}
+
+void attempt_leave(struct attempt *a)
+{
     a->end = END_LEFT;
     a->executor->read_output(a->job, false);
     loop_timer_stop(&a->timeout);
     loop_timer_stop(&a->stall);
     loop_timer_stop(&a->stats);
     outbox_flush(&a->outbox);
-    attempt_let_go(a);
-    return true;
+    attempt_let_go(a, false);
 }
 
-void attempt_let_go(struct attempt *a)
+/* What is not stored by then its successor reads again. */
+void attempt_let_go(struct attempt *a, bool at_once)
 {
-    if (a->end != END_LEFT || !a->job || !outbox_empty(&a->outbox) || !outbox_quiet(&a->outbox))
-        return; /* what it said is to be stored first */
+    bool stored = outbox_empty(&a->outbox) && outbox_quiet(&a->outbox);
+    if (a->end != END_LEFT || !a->job || !(stored || at_once))
+        return;
+    if (!stored)
+        outbox_abandon(&a->outbox);
     a->executor->leave(a->job);
     a->job = NULL; /* it stays on the list: heartbeats name it as long as this process has others to end */
     worker_stop_if_done(a->shard->worker);

@@ -12,8 +12,8 @@ void attempt_move(struct attempt *a, enum attempt_state to);
 void attempt_init(struct attempt *a, struct worker_shard *s);
 /* STARTING or adopted: it runs, and its deadlines begin. */
 void attempt_run(struct attempt *a);
-/* END_LEFT: what it said may be stored now; then it goes. */
-void attempt_let_go(struct attempt *a);
+/* END_LEFT: it goes when what it said is stored, or at once. */
+void attempt_let_go(struct attempt *a, bool at_once);
 void attempt_free(void *p);
 void attempt_timers_stop(struct attempt *a);
 void attempt_on_adopted(void *ctx, struct str env, const char *private);

@@ -337,7 +337,7 @@ void bundle_ask(struct attempt *a, prepared_fn fn)
 static void store_event(void *ctx, enum event_kind kind, struct str data)
 {
     struct attempt *a = ctx;
-    outbox_add(&a->outbox, kind, data);
+    outbox_add_aside(&a->outbox, kind, data);
 }
 
 void bundle_tell(struct attempt *a)

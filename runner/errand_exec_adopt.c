@@ -14,6 +14,11 @@ enum { READ_SIZE = 65536, FD_MIN = 64, SEND_WAIT_S = 2 };
 
 /* ---- rings ---- */
 
+static bool is_full(const struct adopt_ring *r)
+{
+    return (size_t)(r->end - r->base) + READ_SIZE > ADOPT_RING_MAX;
+}
+
 static bool room(struct adopt_ring *r)
 {
     size_t used = (size_t)(r->end - r->base);
@@ -72,6 +77,14 @@ static void ack(struct adopt_ring *r, int64_t at)
         return;
     memmove(r->buf, r->buf + (at - r->base), (size_t)(r->end - at));
     r->base = at;
+}
+
+/* What the runner was given it may not acknowledge for long, or ever (a line of standard error without an end is not stored, and nothing behind it is). The agent does not wait for that: where the runner has all there is, the older half is
+ * forgotten, and a successor that wanted to go on there is refused. */
+static void forget_given(struct adopt_ring *r)
+{
+    if (r->to >= 0 && is_full(r) && r->sent == r->end)
+        ack(r, r->base + (r->end - r->base) / 2);
 }
 
 void adopt_ack(struct adopt *a, int64_t out, int64_t err)
@@ -189,6 +202,7 @@ void adopt_turn(struct adopt *a)
     for (size_t i = 0; i < ADOPT_STREAMS; i++) {
         take_in(&a->rings[i]);
         give_out(&a->rings[i]);
+        forget_given(&a->rings[i]);
         take_in(&a->rings[i]);
     }
     if (a->listener < 0)
@@ -205,8 +219,7 @@ size_t adopt_polls(const struct adopt *a, struct pollfd *fds)
         return 0;
     for (size_t i = 0; i < ADOPT_STREAMS; i++) {
         const struct adopt_ring *r = &a->rings[i];
-        bool full = (size_t)(r->end - r->base) + READ_SIZE > ADOPT_RING_MAX;
-        if (r->from >= 0 && !full)
+        if (r->from >= 0 && !is_full(r))
             fds[n++] = (struct pollfd){.fd = r->from, .events = POLLIN};
         if (r->to >= 0 && r->sent < r->end)
             fds[n++] = (struct pollfd){.fd = r->to, .events = POLLOUT};
@@ -244,9 +257,11 @@ static void send_environment(int fd)
     (void)fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait);
     int n = snprintf(head, sizeof head, "env %zu\n", len);
-    (void)!send(fd, head, (size_t)n, MSG_NOSIGNAL);
-    for (char **e = environ; *e; e++)
-        (void)!send(fd, *e, strlen(*e) + 1, MSG_NOSIGNAL);
+    bool taken = send(fd, head, (size_t)n, MSG_NOSIGNAL) == n;
+    for (char **e = environ; *e && taken; e++)
+        taken = send(fd, *e, strlen(*e) + 1, MSG_NOSIGNAL) == (ssize_t)strlen(*e) + 1;
+    if (!taken) /* what follows would be taken for the rest of it; another may try */
+        (void)shutdown(fd, SHUT_RDWR);
     (void)fcntl(fd, F_SETFL, flags);
 }
 
@@ -295,7 +310,7 @@ void adopt_last(struct adopt *a)
     for (size_t i = 0; a->path && i < ADOPT_STREAMS; i++) {
         struct adopt_ring *r = &a->rings[i];
         take_in(r);
-        if (r->from >= 0 && (size_t)(r->end - r->base) + READ_SIZE <= ADOPT_RING_MAX) {
+        if (r->from >= 0 && !is_full(r)) {
             close(r->from);
             r->from = -1;
         }

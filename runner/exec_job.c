@@ -24,7 +24,7 @@ enum {
     CONTROL = 3,
     ADOPT_AGAIN_MS = 50, /* it may not have noticed yet that it was left */
     ADOPT_TRIES = 60,
-    ENVIRONMENT_MAX = 1 << 20
+    ENVIRONMENT_MAX = 8 << 20 /* more than execve takes */
 };
 
 /* Over when errand-exec has exited and every pipe is at its end: output, and the control socket that tells how the agent ended. */
@@ -238,8 +238,14 @@ static size_t take_environment(struct exec_job *job, const char *bytes, size_t n
     return part;
 }
 
+static void adopt_failed(struct exec_job *job);
+
 static void on_control_end(struct exec_job *job)
 {
+    if (job->adopted && !job->how.started) { /* it never said what of its output is secret: none of it is shown */
+        adopt_failed(job);
+        return;
+    }
     if (job->waiting_eof > 0)
         job->waiting_eof--;
     if (job->adopted && !job->exited) { /* errand-exec is nobody's child of ours: this is how its end shows */

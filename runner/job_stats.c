@@ -32,6 +32,6 @@ void job_stats_event(struct attempt *a, struct str stats)
     strbuf_init(&data, 1024);
     strbuf_addf(&data, "{\"type\":\"resource_stats\",%.*s", (int)stats.len - 1, stats.ptr + 1);
     if (!strbuf_failed(&data))
-        outbox_add(&a->outbox, EVENT_NOTIFICATION, strbuf_str(&data));
+        outbox_add_aside(&a->outbox, EVENT_NOTIFICATION, strbuf_str(&data));
     strbuf_done(&data);
 }

@@ -323,7 +323,7 @@ void outbox_add(struct outbox *o, enum event_kind kind, struct str data)
     if (was_idle)
         o->open_first = o->next_seq;
     o->open_last = o->next_seq++;
-    o->open_out = o->open_err = -1; /* a mark before it does not speak of it */
+    o->open_out = o->open_err = o->mark_out = o->mark_err = -1; /* a mark before it does not speak of it */
     o->open_t = t;
     o->open_n++;
     o->count++;
@@ -336,9 +336,19 @@ void outbox_add(struct outbox *o, enum event_kind kind, struct str data)
     check_full(o);
 }
 
+void outbox_add_aside(struct outbox *o, enum event_kind kind, struct str data)
+{
+    int64_t out = o->mark_out, err = o->mark_err;
+    outbox_add(o, kind, data);
+    if (out >= 0)
+        outbox_mark(o, out, err);
+}
+
 void outbox_mark(struct outbox *o, int64_t out, int64_t err)
 {
     struct batch *b = o->next_out;
+    o->mark_out = out;
+    o->mark_err = err;
     if (o->open_n > 0) {
         o->open_out = out;
         o->open_err = err;
@@ -379,6 +389,7 @@ void outbox_started(struct outbox *o, struct str data, struct str token_sha, str
         memcpy(b->data + line.len, handle.ptr, handle.len);
     memcpy(b->token_sha, token_sha.ptr, 64);
     strbuf_done(&line);
+    o->mark_out = o->mark_err = 0; /* there was no output before it */
     push(o, b);
     send_next(o);
 }
@@ -432,6 +443,8 @@ void outbox_init(struct outbox *o, struct worker_shard *s, const struct id *run_
                          .bytes = bytes,
                          .open_out = -1,
                          .open_err = -1,
+                         .mark_out = -1,
+                         .mark_err = -1,
                          .fns = fns,
                          .ctx = ctx};
     snprintf(o->redis, sizeof o->redis, "%s", redis_run_id(s->commands));

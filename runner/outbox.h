@@ -29,6 +29,7 @@ struct outbox {
     struct strbuf open_lines;    /* the batch that still takes events */
     int64_t open_first, open_last, open_t, open_n;
     int64_t open_out, open_err; /* its mark; -1: none */
+    int64_t mark_out, mark_err; /* what holds for all events so far; -1: nothing does */
     size_t held;                /* bytes not answered */
     size_t kept;                /* bytes answered, kept for a while */
     struct loop_timer flush, retry;
@@ -47,6 +48,8 @@ bool outbox_quiet(const struct outbox *o);
 /* The attempt's first event, through the `started` script. data: of runtime_started. */
 void outbox_started(struct outbox *o, struct str data, struct str token_sha, struct str handle);
 void outbox_add(struct outbox *o, enum event_kind kind, struct str data);
+/* One that is not of the attempt's output: what was marked still holds. */
+void outbox_add_aside(struct outbox *o, enum event_kind kind, struct str data);
 /* What was added so far is all that so many bytes of the output become: noted with the newest event, if that is not under way yet. */
 void outbox_mark(struct outbox *o, int64_t out, int64_t err);
 /* Sends what is there at once. */

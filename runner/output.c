@@ -104,6 +104,8 @@ void output_pause(void *ctx)
         adapter_feed(&a->adapter, redaction_out_pause(&a->redaction));
     else
         redaction_delta_pause(&a->redaction, store_event, a);
+    if (a->adoptable)
+        mark(a);
 }
 
 /* The end of its output: what was kept back comes out. */

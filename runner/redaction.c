@@ -67,7 +67,8 @@ struct str redaction_err(struct redaction *r, struct str bytes, bool last)
 
 bool redaction_holds(const struct redaction *r)
 {
-    return redact_stream_held(r->out) > 0 || redact_stream_held(r->delta) > 0;
+    return redact_stream_held(r->out) > 0 || redact_stream_held(r->err) > 0 || redact_stream_held(r->delta) > 0 ||
+           r->plain.pending.len > 0 || r->plain.overlong;
 }
 
 static struct str pause_text(struct redaction *r, struct redact_stream *s)

@@ -87,11 +87,46 @@ static void on_deregistered(void *ctx, enum err err, const struct script_deregis
     worker_stop_if_done(w);
 }
 
+static void leave_all(struct worker *w)
+{
+    int64_t n = 0;
+    w->leaving = true; /* each of them asks whether it was the last */
+    for (struct attempt *a = w->attempts, *next; a; a = next) {
+        next = a->next;
+        if (!attempt_can_leave(a))
+            continue;
+        attempt_leave(a);
+        n++;
+    }
+    w->leaving = false;
+    if (n > 0)
+        LOG_INFO("leaving runs to a successor", LOG_I("runs", n), LOG_I("of", w->attempt_count));
+}
+
+/* They wait for a successor only for a lease: so as long as others drain here they go on as they are. */
+static void leave_if_alone(struct worker *w)
+{
+    for (const struct attempt *a = w->attempts; a && w->leaves; a = a->next)
+        if (a->end != END_LEFT && !attempt_can_leave(a))
+            return;
+    if (w->leaves)
+        leave_all(w);
+}
+
+static bool has_left(const struct worker_shard *s)
+{
+    const struct attempt *a = s->worker->attempts;
+    while (a && (a->shard != s || a->end != END_LEFT))
+        a = a->next;
+    return a != NULL;
+}
+
 /* Drained: says goodbye on each shard that can be reached, then stops. */
 void worker_stop_if_done(struct worker *w)
 {
-    if (!w->draining || w->stop_called)
+    if (!w->draining || w->stop_called || w->leaving)
         return;
+    leave_if_alone(w);
     for (const struct attempt *a = w->attempts; a; a = a->next)
         if (a->end != END_LEFT || a->job)
             return;
@@ -100,7 +135,7 @@ void worker_stop_if_done(struct worker *w)
         if (!s->registered || !redis_is_up(s->commands))
             continue;
         s->registered = false;
-        if (w->left)
+        if (has_left(s))
             continue; /* its name and its lease are what a successor finds its runs by */
         struct script_deregister_args args = {.inc = str_of(s->incarnation.s)};
         w->reserved++;
@@ -134,6 +169,8 @@ static void hand_back_all(void *ctx)
 {
     struct worker *w = ctx;
     LOG_INFO("drain time is over: handing runs back", LOG_I("runs", w->attempt_count));
+    if (w->leaves)
+        leave_all(w);
     if (!loop_timer_is_set(&w->give_up))
         loop_timer_set(&w->give_up, GIVE_UP_MS);
     for (struct attempt *a = w->attempts, *next; a; a = next) {
@@ -144,15 +181,9 @@ static void hand_back_all(void *ctx)
 
 bool worker_leave(struct worker *w)
 {
-    bool all = true;
     if (!w->config->adopt || w->draining)
         return false;
-    for (struct attempt *a = w->attempts, *next; a; a = next) {
-        next = a->next;
-        all = attempt_leave(a) && all;
-    }
-    w->left = true;
-    LOG_INFO("leaving runs to a successor", LOG_I("runs", w->attempt_count), LOG_I("all", all));
+    w->leaves = true;
     worker_drain(w);
     return true;
 }

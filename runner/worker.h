@@ -26,6 +26,7 @@ struct worker_shard {
         ctl_heard; /* the subscription is confirmed; without it Redis takes this runner for dead soon, so it beats faster */
     struct id incarnation;
     bool registered;
+    bool adopt_sent;     /* Redis may have given us a run that is not on our list yet */
     bool adopting;       /* what a predecessor left is not taken over yet: nothing is claimed before that */
     bool fresh;          /* a heartbeat was answered on this connection, and not too long ago: attempts may write */
     bool beating;        /* a heartbeat is in flight */
@@ -62,7 +63,8 @@ struct worker {
     int64_t slots, used, reserved; /* reserved: by claims in flight */
     struct attempt *attempts;      /* all of them, also those that have ended and wait for Redis */
     int64_t attempt_count;
-    bool draining, left;
+    bool draining;
+    bool leaves, leaving; /* it leaves its runs to a successor; it does so just now */
     struct loop_timer drain_limit, give_up, sweep;
     void (*stopped)(struct worker *w);
     bool stop_called;

@@ -73,7 +73,7 @@ void shard_beat(struct worker_shard *s)
 {
     if (!s->registered || !redis_is_up(s->commands))
         return;
-    if (s->beating) {
+    if (s->beating || s->adopt_sent) { /* what Redis has given us by then is not on our list yet: it would be taken back */
         s->beat_again = true;
         return;
     }
@@ -138,10 +138,15 @@ static void on_beat(void *ctx, enum err err, const struct script_heartbeat_reply
             claim(s);
         }
     }
-    if (s->beat_again) {
-        s->beat_again = false;
-        shard_beat(s);
-    }
+    shard_beat_if_due(s);
+}
+
+void shard_beat_if_due(struct worker_shard *s)
+{
+    if (!s->beat_again || s->beating)
+        return;
+    s->beat_again = false;
+    shard_beat(s);
 }
 
 bool worker_may_write(struct worker_shard *s)

@@ -9,6 +9,8 @@ MUST_CHECK enum err shard_start(struct worker *w, unsigned number, struct strbuf
 void shard_done(struct worker_shard *s);
 /* Sends a heartbeat now (or right behind the one in flight). */
 void shard_beat(struct worker_shard *s);
+/* Sends the one that had to wait. */
+void shard_beat_if_due(struct worker_shard *s);
 /* A slot is free, or an attempt over. */
 void shard_may_claim_more(struct worker_shard *s);
 
