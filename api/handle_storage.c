@@ -280,7 +280,7 @@ static void on_get(void *ctx, enum err err, const struct script_storage_get_repl
     if (string)
         http_reply(c->req, 200, content, reply->data);
     else
-        storage_send(s, content, reply->parts);
+        storage_send(s, content, reply);
 }
 
 static void get(struct storage_call *s)

@@ -3,6 +3,7 @@
 #define ERRAND_API_STORAGE_CALL_H
 
 #include "api/handlers.h"
+#include "lua/scripts.h"
 
 struct storage_call {
     struct call *call;
@@ -16,7 +17,7 @@ struct storage_call {
 /* Reads kind and name from the path (runner routes) or the query (`kind`, default artifacts), finds out the workspace, and goes on. Answers what is wrong. with_name: a name belongs to it. */
 void storage_begin(struct call *c, bool with_name, void (*next)(struct storage_call *s));
 
-/* Answers with a list of parts, one after the other. content: the content type. */
-void storage_send(struct storage_call *s, const char *content, int64_t parts);
+/* Answers with a list of parts, one after the other, while it is what `about` says. content: the content type. */
+void storage_send(struct storage_call *s, const char *content, const struct script_storage_get_reply *about);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "api/storage_call.h"
 #include "common/clock.h"
+#include "common/crypto.h"
 
 enum { LOW_WATER = 262144, LOOK_MS = 5000, SENDINGS = 64 };
 
@@ -11,8 +12,10 @@ struct sending {
     struct node *node;
     struct http_req *req; /* NULL: the client has gone */
     struct shard *shard;
-    struct key key;
-    int64_t next, parts;
+    char workspace[LIMIT_NAME + 1], name[LIMIT_STORAGE_NAME + 1], digest[SHA256_HEX_LEN + 1];
+    const char *kind; /* static */
+    size_t name_len;
+    int64_t ms, next, parts;
     bool asked; /* the answer frees it when the client is gone meanwhile */
     struct loop_timer look;
 };
@@ -34,16 +37,16 @@ static void cut(struct sending *d)
 
 static void ask(struct sending *d);
 
-static void on_part(void *ctx, enum err err, const redisReply *reply)
+static void on_part(void *ctx, enum err err, const struct script_storage_piece_reply *reply)
 {
     struct sending *d = ctx;
-    struct str data = redis_str(reply);
+    struct str data = err ? STR("") : reply->data;
     d->asked = false;
     if (!d->req) {
         sending_free(d);
         return;
     }
-    bool good = !err && reply->type == REDIS_REPLY_STRING && data.len > 0 && !d->node->draining;
+    bool good = data.len > 0 && !d->node->draining;
     struct http_buf *b = good ? http_buf_new(data.len) : NULL;
     if (!b) { /* replaced meanwhile, or this node ends */
         cut(d);
@@ -64,10 +67,15 @@ static void on_part(void *ctx, enum err err, const redisReply *reply)
 
 static void ask(struct sending *d)
 {
-    char n[24];
     d->asked = true;
-    snprintf(n, sizeof n, "%lld", (long long)d->next);
-    redis_command(d->shard->commands, 3, (const struct str[]){STR("LINDEX"), key_str(&d->key), str_of(n)}, on_part, d);
+    struct script_storage_piece_args args = {.ws = str_of(d->workspace),
+                                             .kind = str_of(d->kind),
+                                             .name = {d->name, d->name_len},
+                                             .ms = d->ms,
+                                             .digest = str_of(d->digest),
+                                             .n = d->next,
+                                             .max = LIMIT_STORAGE_PART};
+    script_call_storage_piece(d->shard->commands, shard_prefix(d->shard), &args, on_part, d);
 }
 
 static void on_drain(struct http_req *req)
@@ -96,11 +104,12 @@ static void on_look(void *ctx)
         loop_timer_set(&d->look, LOOK_MS);
 }
 
-void storage_send(struct storage_call *s, const char *content, int64_t parts)
+void storage_send(struct storage_call *s, const char *content, const struct script_storage_get_reply *about)
 {
     struct call *c = s->call;
     struct node *node = c->node;
     struct http_req *req = c->req;
+    int64_t parts = about->parts;
     struct sending *d = node->sendings < SENDINGS ? calloc(1, sizeof *d) : NULL;
     if (!d || parts < 1) {
         free(d);
@@ -108,8 +117,16 @@ void storage_send(struct storage_call *s, const char *content, int64_t parts)
                      "this node sends as much as it may; try again");
         return;
     }
-    *d = (struct sending){.node = node, .req = req, .shard = s->shard, .parts = parts};
-    d->key = keys_data(shard_prefix(s->shard), s->workspace, s->kind, s->name);
+    *d = (struct sending){.node = node,
+                          .req = req,
+                          .shard = s->shard,
+                          .kind = s->kind,
+                          .name_len = s->name.len,
+                          .ms = about->ms,
+                          .parts = parts};
+    memcpy(d->name, s->name.ptr, s->name.len); /* its length was checked */
+    snprintf(d->workspace, sizeof d->workspace, "%.*s", STR_ARG(s->workspace));
+    snprintf(d->digest, sizeof d->digest, "%.*s", STR_ARG(about->digest));
     loop_timer_init(&d->look, node->loop, on_look, d);
     node->sendings++;
     if (!http_stream_begin(req, 200, content, &stream_fns, LOW_WATER)) {

@@ -398,16 +398,22 @@ def test_bounds_and_refusals(stack, api):
     assert api.get("/v1/artifacts", headers={"Authorization": f"Bearer {narrow}"}).status == 403
 
 
-def test_a_download_of_what_is_replaced_meanwhile_is_never_taken_for_whole(stack, api):
+@pytest.mark.parametrize("how", ["shorter", "as long", "by its agent"])
+def test_a_download_of_what_is_replaced_meanwhile_is_never_taken_for_whole(stack, api, how):
     parts = [bytes([65 + i]) * 1048576 for i in range(20)]
     assert upload(api, "moving", parts).status == 201
     with socket.create_connection(("127.0.0.1", api.port)) as s:
         s.sendall(f"GET /v1/artifacts/moving HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.key}\r\n\r\n".encode())
         got = s.recv(65536)
-        assert upload(api, "moving", [b"new"], upload="u9").status == 200
+        if how == "by its agent":  # a part longer than any that came over HTTP: no node takes it in
+            stack.redis.command("LSET", f"{stack.shard()}data:default:artifacts:moving", "-1", "x" * (1 << 21))
+        else:
+            other = [b"new"] if how == "shorter" else [b"new" * 1000] * 20
+            assert upload(api, "moving", other, upload="u9").status == 200
         try:
             while data := s.recv(1 << 20):
                 got += data
         except ConnectionResetError:
             pass
     assert b"0\r\n\r\n" not in got[-16:], "the chunked body has no end"
+    assert b"new" not in got
