@@ -8,6 +8,7 @@
 #include "runner/attempt_parts.h"
 #include "runner/output.h"
 #include "runner/spec.h"
+#include "runner/storage.h"
 #include "runner/worker_shard.h"
 
 /* ---- adopted ---- */
@@ -54,6 +55,7 @@ void attempt_on_adopted(void *ctx, struct str env, const char *private)
         snprintf(a->storage_password, sizeof a->storage_password, "%.*s", STR_ARG(password));
         snprintf(a->storage_ws, sizeof a->storage_ws, "%.*s", STR_ARG(a->spec.workspace));
         a->storage_made = true;
+        storage_again(a);
     }
     if (json_parse(&a->arena, a->spec.definition, LIMIT_JSON_DEPTH, 6, &def, NULL) == ERR_OK) {
         const struct json *list = json_get(def, "env");

@@ -282,6 +282,14 @@ static void on_again(void *ctx, enum err err, const redisReply *reply)
         LOG_WARN("an attempt's Redis user could not be made again", LOG_E(err));
 }
 
+void storage_again(struct attempt *a)
+{
+    struct storage *st = a->shard->storage;
+    for (size_t i = 0; i < ARRAY_LEN(st->servers); i++)
+        if (st->servers[i].redis && redis_is_up(st->servers[i].redis))
+            set_user(st, st->servers[i].redis, a, on_again, NULL);
+}
+
 /* A server that is back may have lost its users: Redis keeps them in memory. */
 static void on_state(void *ctx, struct redis *r, bool up)
 {

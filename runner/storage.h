@@ -20,6 +20,8 @@ bool storage_wanted(const struct attempt *a);
 void storage_ask(struct attempt *a, prepared_fn fn);
 /* Nothing of the attempt is left: its user goes. */
 void storage_release(struct attempt *a);
+/* Of an adopted attempt: makes its user once more, for Redis may have been restarted while nobody looked. */
+void storage_again(struct attempt *a);
 /* The variables that every attempt gets: prefixes, and where the API serves its storage. False: memory is out. */
 MUST_CHECK bool storage_env(struct attempt *a);
 

@@ -417,3 +417,25 @@ def test_a_download_of_what_is_replaced_meanwhile_is_never_taken_for_whole(stack
             pass
     assert b"0\r\n\r\n" not in got[-16:], "the chunked body has no end"
     assert b"new" not in got
+
+
+def test_an_adopted_attempt_has_its_user_also_when_redis_was_restarted_meanwhile(stack, api):
+    go = os.path.join(stack.folder, "go")
+    steady = {"ERRAND_ADOPT": "true", "ERRAND_NODE": "steady-" + os.path.basename(stack.folder)}
+    first = with_storage(stack, **steady)
+    run_id = api.submit(client(stack.folder, f"""
+login()
+say("notification", {{"ready": True}})
+while not os.path.exists({go!r}):
+    time.sleep(0.005)
+end("success", result=[ask("PING"), login(), ask("SET", os.environ["ERRAND_STORAGE_ARTIFACTS_PREFIX"] + "x", "1")])
+"""))
+    wait_until(lambda: any("ready" in e["data"] for e in api.get(f"/v1/runs/{run_id}/events").json()["events"]), 10, "it runs")
+    first.process.kill9()
+    stack.redis.restart()
+    second = with_storage(stack, **steady)
+    wait_until(lambda: "attempt adopted" in open(second.process.log, encoding="utf-8").read(), 10, "it is adopted")
+    with open(go, "w", encoding="ascii"):
+        pass
+    record = api.wait(run_id)
+    assert record["attempt"] == 1 and record["result"][1:] == ["OK", "OK"], record
