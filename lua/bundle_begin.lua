@@ -24,8 +24,8 @@ if known[3] then
 end
 local chunks = math.ceil(bytes / chunk_bytes)
 if known[1] ~= fmt(bytes) then
-  local quota, used = redis.call('HGET', k.ws(ws), 'bytesMax'), redis.call('HGET', k.use(ws), 'bytes')
-  if quota and tonumber(used or '0') - tonumber(known[1] or '0') + bytes > tonumber(quota) then
+  local quota, use = redis.call('HGET', k.ws(ws), 'bytesMax'), redis.call('HMGET', k.use(ws), 'bytes', 'stored')
+  if quota and tonumber(use[1] or '0') + tonumber(use[2] or '0') - tonumber(known[1] or '0') + bytes > tonumber(quota) then
     return {'quota_exceeded'}
   end
   if not known[1] and redis.call('ZCARD', k.bundles(ws)) >= max_bundles then

@@ -146,7 +146,7 @@ local function submit_room(o, queue, req, bytes)
     return 'queue_draining'
   end
   local ws = redis.call('HMGET', k.ws(o.ws), 'queueMax', 'bytesMax')
-  local use = redis.call('HMGET', k.use(o.ws), 'waiting', 'bytes')
+  local use = redis.call('HMGET', k.use(o.ws), 'waiting', 'bytes', 'stored')
   if tonumber(use[1] or '0') >= math.min(o.queue_max, tonumber(ws[1]) or o.queue_max) then
     return 'queue_full'
   end
@@ -156,7 +156,7 @@ local function submit_room(o, queue, req, bytes)
       return 'queue_full'
     end
   end
-  if ws[2] and tonumber(use[2] or '0') + bytes > tonumber(ws[2]) then
+  if ws[2] and tonumber(use[2] or '0') + tonumber(use[3] or '0') + bytes > tonumber(ws[2]) then
     return 'quota_exceeded'
   end
   if req ~= '-' and redis.call('HEXISTS', k.reqs, req) == 0 and redis.call('HLEN', k.reqs) > REQS_MAX then

@@ -393,6 +393,8 @@ def test_bounds_and_refusals(stack, api):
     assert put.status in (200, 201), put
     assert api.request("PUT", "/v1/artifacts/a", b"x" * 2000).status == 201
     assert api.request("PUT", "/v1/artifacts/b", b"x" * 2000).code == "quota_exceeded"
+    assert api.post("/v1/runs", {"agent": agents.shell("true"), "input": "x" * 2500}).code == "quota_exceeded", "runs and bundles share it"
+    assert api.post("/v1/bundles", {"digest": "sha256:" + "0" * 64, "bytes": 2500}).code == "quota_exceeded"
     assert api.request("PUT", "/v1/artifacts/a", b"x" * 2500).status == 200, "it takes its own place"
     narrow = stack.make_key(name="narrow", scopes=["runs:read"], agents=["a"])
     assert api.get("/v1/artifacts", headers={"Authorization": f"Bearer {narrow}"}).status == 403
