@@ -2,13 +2,15 @@
 import os
 import random
 import signal
+import time
+
+import pytest
 
 from harness import agents
 from harness.wait import wait_until
 from test_adopt import all_events, end, runner, LEASE
 
-LINES = 4000
-KILLS = 12
+LINES = 2500
 
 # Numbered lines of random sizes on both outputs, some of them without haste, some larger than a pipe holds.
 EVENTS = """\
@@ -52,28 +54,50 @@ def by_attempt(events):
     return found
 
 
-def test_killed_again_and_again(stack):
+def end_somehow(r, process):
+    """Killed, told to leave, or told twice."""
+    how = r.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM))
+    if how == signal.SIGTERM and r.random() < 0.5:
+        process.popen.send_signal(how)
+    end(process, how)
+
+
+def lose_the_tail(r, redis):
+    """Redis dies and comes back without the last moments."""
+    redis.kill9()
+    redis.cut_aof(max(0, redis.aof_size() - r.randrange(20000)))
+    redis.restart()
+
+
+def check(api, run_id, where):
+    record = api.wait(run_id, timeout=60)
+    events = all_events(api, run_id)
+    assert [e["seq"] for e in events] == sorted({e["seq"] for e in events})
+    for n, said in by_attempt(events).items():
+        for stream in "oe":
+            wanted = list(range(len(said[stream])))
+            assert said[stream] == wanted, (where, run_id, n, stream, [(a, b) for a, b in zip(said[stream], wanted) if a != b][:5])
+            assert n < record["attempt"] or len(said[stream]) == LINES, (where, run_id, n, stream, len(said[stream]))
+    assert record["status"] == "success", record
+    return record["attempt"] - 1
+
+
+@pytest.mark.parametrize("kills,redis_dies", [(12, False), (3, True)])
+def test_ended_again_and_again(stack, kills, redis_dies):
     seed = int(os.environ.get("ERRAND_TEST_SEED", random.randrange(1 << 30)))
     r = random.Random(seed)
     print("seed", seed)
     api = stack.api(env={"ERRAND_LEASE_MS": LEASE})
     first = runner(stack, ERRAND_STATS_MS="200")
-    ids = [api.submit(agents.python(stack.folder, EVENTS, "noisy"), input={"n": LINES, "seed": seed + i}) for i in range(3)]
-    for _ in range(KILLS):
+    ids = [api.submit(agents.python(stack.folder, EVENTS, f"noisy{i}"), input={"n": LINES, "seed": seed + i}) for i in range(3)]
+    for _ in range(kills):
         wait_until(lambda: all(api.record(i)["status"] in ("running", "success") for i in ids), 20, "all run")
-        signal.sigtimedwait([], r.random() * 0.5)  # an unlucky moment
-        end(first.process, signal.SIGKILL)
+        moment = time.monotonic() + r.random() * 0.5
+        wait_until(lambda: time.monotonic() >= moment, 1, "an unlucky moment")
+        end_somehow(r, first.process)
+        if redis_dies:
+            lose_the_tail(r, stack.redis)
         first = runner(stack, ERRAND_STATS_MS="200")
-    again = 0
-    for i in ids:
-        record = api.wait(i, timeout=60)
-        events = all_events(api, i)
-        assert [e["seq"] for e in events] == sorted({e["seq"] for e in events})
-        for n, said in by_attempt(events).items():
-            whole = n == record["attempt"]
-            for stream in "oe":
-                assert said[stream] == list(range(len(said[stream]))), (seed, i, n, stream, [(a, b) for a, b in zip(said[stream], range(LINES)) if a != b][:5])
-                assert not whole or len(said[stream]) == LINES, (seed, i, n, stream, len(said[stream]))
-        assert record["status"] == "success", record
-        again += record["attempt"] - 1
-    print("executed again", again, "times of", KILLS * len(ids))
+    again = sum(check(api, i, seed) for i in ids)
+    print("executed again", again, "times of", kills * len(ids))
+    assert redis_dies or again <= kills
