@@ -3,17 +3,20 @@
 -- INCLUDE keys run
 -- ARGV
 --   max     int   at most
+--   from    int   where to begin: 0, or what `next` said
 --   looks   int   at most that many are looked at
 -- REPLY
 --   users   table(run str, attempt int)
+--   next    int   where to go on; 0: from the beginning
 -- ERRORS
 
 local users = {}
-for _, member in ipairs(redis.call('ZRANGE', k.storageusers, 0, looks - 1)) do
+local members = redis.call('ZRANGE', k.storageusers, from, from + looks - 1)
+for _, member in ipairs(members) do
   local id, attempt = string.match(member, '^(%S+) (%d+)$')
   local r = run_get(id, {'attempt', af(attempt, 'by')})
   if #users < max and (not r or TERMINAL[r.status] or r.attempt ~= attempt or r[af(attempt, 'by')] ~= '') then
     users[#users + 1] = {id, tonumber(attempt)}
   end
 end
-return {'ok', users}
+return {'ok', users, #members == looks and from + looks or 0}

@@ -25,6 +25,7 @@ struct storage {
     char agents_url[1100];                   /* what agents are told, without credentials */
     struct server servers[1 + REPLICAS_MAX]; /* the first is the primary */
     struct loop_timer look;
+    int64_t stale_from; /* where the next look for users that were left begins */
     bool looking;
 };
 
@@ -197,6 +198,7 @@ static void on_stale(void *ctx, enum err err, const struct script_storage_stale_
     struct storage *st = ctx;
     for (size_t i = 0; !err && i < reply->users_len; i++)
         remove_user(st, reply->users[i].run, reply->users[i].attempt);
+    st->stale_from = err ? 0 : reply->next;
 }
 
 static void on_state(void *ctx, struct redis *r, bool up);
@@ -266,7 +268,7 @@ static void on_look(void *ctx)
     loop_timer_set(&st->look, LOOK_MS / 2 + (int64_t)crypto_uniform(LOOK_MS / 2));
     if (!redis_is_up(st->servers[0].redis) || !redis_is_up(commands))
         return;
-    struct script_storage_stale_args args = {.max = STALE_MAX, .looks = STALE_LOOKS};
+    struct script_storage_stale_args args = {.max = STALE_MAX, .from = st->stale_from, .looks = STALE_LOOKS};
     script_call_storage_stale(commands, worker_prefix(st->shard), &args, on_stale, st);
     if (st->looking)
         return;

@@ -73,7 +73,8 @@ void shard_beat(struct worker_shard *s)
 {
     if (!s->registered || !redis_is_up(s->commands))
         return;
-    if (s->beating || s->adopt_sent) { /* what Redis has given us by then is not on our list yet: it would be taken back */
+    if (s->beating ||
+        s->adopt_sent) { /* what Redis has given us by then is not on our list yet: it would be taken back */
         s->beat_again = true;
         return;
     }
