@@ -7,13 +7,9 @@ import socket
 from harness import agents
 from harness.processes import of_run
 from harness.wait import holds_for, wait_until
-from test_adopt import LEASE, MASTER_KEY, all_events, api, end, go, numbers, runner, steps  # noqa: F401  (api: a fixture)
+from test_adopt import all_events, api, end, go, numbers, runner, steps  # noqa: F401  (api: a fixture)
 
 SECRET = "hidden-" + "5" * 20
-
-
-def texts(api, run_id, stream):
-    return "".join(e["data"]["text"] + ("" if e["data"].get("partial") else "\n") for e in all_events(api, run_id) if e["data"].get("stream") == stream)
 
 
 def waiting(folder, before, after="", **fields):
