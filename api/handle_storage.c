@@ -63,7 +63,8 @@ static void answer_put(struct put *p, bool created)
 
 static const char *put_detail(enum err err)
 {
-    return err == ERR_LIMIT_EXCEEDED ? "the workspace stores as many things of this kind as it may; delete some"
+    return err == ERR_LIMIT_EXCEEDED
+               ? "the workspace stores as many things of this kind, or has as many uploads under way, as it may"
            : err == ERR_STORAGE_PART ? "parts come in order, from 0, and within an hour of each other"
                                      : NULL;
 }
@@ -114,7 +115,8 @@ static void put_part(struct put *p)
                                             .name = s->name,
                                             .upload = p->upload,
                                             .n = p->part,
-                                            .data = s->call->req->body};
+                                            .data = s->call->req->body,
+                                            .max_uploads = LIMIT_UPLOADS};
     script_call_storage_part(s->shard->commands, shard_prefix(s->shard), &args, on_part, p);
 }
 

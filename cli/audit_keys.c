@@ -463,7 +463,7 @@ static void classify(struct audit *a, const char *path, const char *type, struct
     size_t len = strcspn(path, ":");
     const struct kind *kind = kind_of(audit_text(a, "%.*s", (int)len, path));
     l->kind = NULL;
-    if (strncmp(path, "data:", 5) == 0 || strncmp(path, "upload:", 7) == 0 || strncmp(path, "stored:", 7) == 0)
+    if (strncmp(path, "data:", 5) == 0 || strncmp(path, "upload", 6) == 0 || strncmp(path, "stored:", 7) == 0)
         return; /* what agents keep is their own affair */
     if (strcmp(type, "none") == 0 || (kind && strcmp(kind->name, "run") == 0 && !strchr(path + len + 1, ':')))
         return; /* gone; or a run, of pass 1 */

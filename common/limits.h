@@ -50,6 +50,7 @@
     X(LIMIT_UPLOAD_ID, 64, "bytes", "the id of an upload")                                                             \
     X(LIMIT_STORAGE_PART, 1048576, "bytes", "what is stored with one request (a part of an upload)")                   \
     X(LIMIT_STORAGE_PARTS, 256, "parts", "an upload")                                                                  \
+    X(LIMIT_UPLOADS, 16, "uploads", "uploads of parts that a workspace has under way")                                 \
     X(LIMIT_STORAGE_OBJECTS, 10000, "things", "what a workspace stores over HTTP, of each kind")                       \
     X(LIMIT_SECRETS, 1000, "secrets", "secrets of a workspace")                                                        \
     X(LIMIT_SECRET_VERSIONS, 10, "versions", "kept versions of a secret")                                              \

@@ -25,5 +25,6 @@ end
 local created = redis.call('UNLINK', key) == 0 and 1 or 0
 redis.call('RENAME', from, key)
 redis.call('PERSIST', key)
+redis.call('ZREM', k.uploads(ws), kind .. ':' .. upload .. ':' .. name)
 stored_note(ws, kind, name, bytes, digest, content)
 return {'ok', created}

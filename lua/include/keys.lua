@@ -14,6 +14,7 @@ local k = {
   agents = function(workspace) return P .. 'agents:' .. workspace end,
   data = function(workspace, kind, name) return P .. 'data:' .. workspace .. ':' .. kind .. ':' .. name end,
   upload = function(workspace, kind, upload, name) return P .. 'upload:' .. workspace .. ':' .. kind .. ':' .. upload .. ':' .. name end,
+  uploads = function(workspace) return P .. 'uploads:' .. workspace end,
   stored = function(workspace, kind) return P .. 'stored:' .. workspace .. ':' .. kind end,
   bundle = function(workspace, hex) return P .. 'bundle:' .. workspace .. ':' .. hex end,
   bundle_chunk = function(workspace, hex, n) return P .. 'bundle:' .. workspace .. ':' .. hex .. ':' .. n end,

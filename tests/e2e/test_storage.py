@@ -329,7 +329,19 @@ def test_a_large_one_in_parts(stack, api):
     assert stack.redis.command("HGET", f"{stack.shard()}use:default", "stored") == str(2 * 1048576).encode()
     assert api.request("DELETE", "/v1/artifacts/large").status == 204
     assert stack.redis.command("HGET", f"{stack.shard()}use:default", "stored") is None
-    assert [k for k in stack.redis.command("KEYS", f"{stack.shard()}*") if b":data:" in k or b":upload:" in k or b":stored:" in k] == []
+    assert [k for k in stack.redis.command("KEYS", f"{stack.shard()}*") if b":data:" in k or b":upload" in k or b":stored:" in k] == []
+
+
+def test_uploads_under_way_are_bounded(stack, api):
+    for i in range(16):
+        assert api.request("PUT", f"/v1/artifacts/a{i}?upload=u&part=0", b"x").status == 202
+    assert api.request("PUT", "/v1/artifacts/more?upload=u&part=0", b"x").code == "limit_exceeded"
+    assert api.request("PUT", "/v1/artifacts/a0?upload=u&part=1", b"x").status == 202, "those that are there go on"
+    assert api.request("PUT", "/v1/artifacts/a0?upload=u&parts=2").status == 201
+    assert api.request("PUT", "/v1/artifacts/more?upload=u&part=0", b"x").status == 202
+    put = api.request("PUT", "/v1/workspaces/default", {"bytesMax": 100}, headers={"Authorization": f"Bearer {stack.root_key}"})
+    assert put.status in (200, 201), put
+    assert api.request("PUT", "/v1/artifacts/more?upload=u&part=1", b"x" * 99).code == "quota_exceeded"
 
 
 def test_what_agents_write_with_their_redis_users_is_there_too(stack, api):
