@@ -17,7 +17,7 @@
 #include "runner/workdir.h"
 #include "runner/worker_shard.h"
 
-enum { HAND_BACK_GRACE_MS = 2000, ARENA_MAX = 8 << 20 };
+enum { FORMER_MS = 20, HAND_BACK_GRACE_MS = 2000, ARENA_MAX = 8 << 20 };
 
 static const unsigned char edges[ATTEMPT_STATE_COUNT] = {
 #define TO(name) (1 << ATTEMPT_##name)
@@ -72,7 +72,7 @@ static const struct preparation preparations[] = {
 /* Whether something is still to be had before it can start. */
 static bool is_preparing(const struct attempt *a)
 {
-    return a->state == ATTEMPT_STARTING && a->prepared < ARRAY_LEN(preparations);
+    return a->state == ATTEMPT_STARTING && (a->prepared < ARRAY_LEN(preparations) || a->waits);
 }
 
 static void prepare(struct attempt *a);
@@ -411,10 +411,22 @@ static void on_claimed_over(void *ctx)
     end_for(a, END_CLAIMED, a->grace_ms);
 }
 
+/* A Redis that lost its last second gives a run out again under the same number. What was begun for it then is being killed, and still has its names: folder, group, container. */
+static bool former_lives(const struct attempt *a)
+{
+    for (const struct attempt *o = a->shard->worker->attempts; o; o = o->next)
+        if (o != a && o->job && o->number == a->number && strcmp(o->run_id.s, a->run_id.s) == 0)
+            return true;
+    return false;
+}
+
 /* Everything that it is told is known. */
 static void start(struct attempt *a)
 {
-    if (a->end != END_NONE)
+    a->waits = former_lives(a);
+    if (a->waits)
+        loop_timer_set(&a->again, FORMER_MS);
+    else if (a->end != END_NONE)
         go_ending(a);
     else if (a->remote)
         put_started(a, STR("")); /* it writes its own events afterwards, so ours comes first */

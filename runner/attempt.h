@@ -89,6 +89,7 @@ struct attempt {
     size_t adopted_secret_count;
     size_t prepared; /* how many of the preparations are made */
     bool asked;      /* the answer of the next one is to come */
+    bool waits;      /* for the end of what was begun for the same attempt, before Redis lost that */
     struct loop_timer timeout, stall, stats, claimed, log_flush, again;
     int64_t event_ms; /* monotonic: when its last event came (stallMs) */
     char newest[48];  /* remote: the stream's newest entry, as the stall timer last saw it */

@@ -4,10 +4,17 @@ import os
 import signal
 import socket
 
+import pytest
+
 from harness import agents
 from harness.processes import of_run
 from harness.wait import holds_for, wait_until
-from test_adopt import all_events, api, end, go, numbers, runner, steps  # noqa: F401  (api: a fixture)
+from test_adopt import LEASE, MASTER_KEY, all_events, end, go, numbers, runner, steps
+
+@pytest.fixture
+def api(stack):
+    return stack.api(env={"ERRAND_LEASE_MS": LEASE, "ERRAND_MASTER_KEY": MASTER_KEY})
+
 
 SECRET = "hidden-" + "5" * 20
 
