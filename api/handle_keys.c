@@ -2,6 +2,7 @@
 #include "api/audit.h"
 #include "api/handlers.h"
 #include "api/key_body.h"
+#include "api/keys.h"
 #include "api/validate.h"
 
 enum { OVERLAP_DEFAULT_MS = 86400000 };
@@ -69,6 +70,7 @@ void handle_key_create(struct call *c)
 static void on_put(void *ctx, enum err err, const struct script_key_put_reply *reply)
 {
     struct call *c = ctx;
+    keys_changed(c->node->keys, call_param(c, 0));
     if (err)
         call_problem(c, err, NULL);
     else
@@ -179,6 +181,7 @@ static void on_rotated(void *ctx, enum err err, const struct script_key_rotate_r
 {
     struct change *ch = ctx;
     struct call *c = ch->call;
+    keys_changed(c->node->keys, call_param(c, 0));
     if (err)
         call_problem(c, err, NULL);
     else
@@ -221,8 +224,10 @@ void handle_key_rotate(struct call *c)
 
 static void on_revoked(void *ctx, enum err err, const struct script_key_revoke_reply *reply)
 {
+    struct call *c = ctx;
     (void)reply;
-    call_done(ctx, err);
+    keys_changed(c->node->keys, call_param(c, 0));
+    call_done(c, err);
 }
 
 /* Taking a stronger key away gives nothing: any key with keys:admin may, in an emergency. */

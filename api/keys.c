@@ -389,17 +389,21 @@ static void all_changed(struct keys *k)
 }
 
 /* message: a key's id, or a session's entry. A key's change is one of its sessions', too. */
+void keys_changed(struct keys *k, struct str id)
+{
+    for (size_t i = 0; i < BUCKETS; i++)
+        for (struct key_entry *e = k->buckets[i]; e; e = e->next)
+            if (str_eqz(id, e->id) || (e->known && str_eqz(id, e->who.id)))
+                changed(e);
+}
+
 static void on_news(void *ctx, bool confirmed, struct str message)
 {
     struct keys *k = ctx;
-    if (confirmed) {
+    if (confirmed)
         all_changed(k); /* messages may have been missed */
-        return;
-    }
-    for (size_t i = 0; i < BUCKETS; i++)
-        for (struct key_entry *e = k->buckets[i]; e; e = e->next)
-            if (str_eqz(message, e->id) || (e->known && str_eqz(message, e->who.id)))
-                changed(e);
+    else
+        keys_changed(k, message);
 }
 
 static void on_version(void *ctx, enum err err, const redisReply *reply)

@@ -52,6 +52,8 @@ bool keys_was_good(struct keys *k, const struct key_query *q);
 MUST_CHECK bool keys_ask(struct keys *k, const struct key_query *q, key_found_fn fn, void *ctx);
 /* Notes that it was used now: written later, many at once. */
 void keys_used(struct keys *k, struct str id);
+/* This thread changed a key: it knows before the message comes, so that who is answered finds it changed. */
+void keys_changed(struct keys *k, struct str id);
 /* Each second, from the node's poll. */
 void keys_tick(struct keys *k);
 
