@@ -179,11 +179,16 @@ def test_a_heartbeat_that_speaks_of_the_attempt_before_kills_nothing(stack, api,
                                      maxAttempts=2, backoff={"type": "fixed", "baseMs": 0, "capMs": 0}))
     api.wait(run_id, "running")
     wait_until(proxy.before(sha1("heartbeat")).is_set, 5, "the next heartbeat is 2 s away")
-    ended = proxy.before(sha1("finish"), proxy.hold)  # behind the unfinished line's event, so the claim that a free slot leads to is answered
+    behind = []
+
+    def hold():  # called behind the unfinished line's event, so the claim that a free slot leads to is answered
+        proxy.hold()
+        behind.extend((script, proxy.before(sha1(script))) for script in ("claim", "heartbeat"))
+    ended = proxy.before(sha1("finish"), hold)
     open_gate(stack, "end")
     wait_until(ended.is_set, 5, "the first attempt ended")
-    for script in ("claim", "heartbeat"):
-        wait_until(proxy.before(sha1(script)).is_set, 5, f"{script} was sent behind the end")
+    for script, sent in behind:
+        wait_until(sent.is_set, 5, f"{script} was sent behind the end")
     proxy.release()
     record = check_exact_delivery(stack, [run_id])[run_id]
     assert [a["status"] for a in record["attempts"]] == ["error", "success"]

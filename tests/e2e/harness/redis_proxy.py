@@ -145,18 +145,27 @@ class RedisProxy:
             if state["cut"]:
                 return
             text = state["tail"] + data
-            met = [h for h in self._hooks if h[0] in text]
-            self._hooks = [h for h in self._hooks if h not in met]
             for mark in self._lose:
                 if mark in text:
                     self._lose.remove(mark)
-                    state["cut"], text = True, b""
+                    state["cut"] = True
                     break
-            state["tail"] = b"" if met else text[-64:]
-        for _, act, done in met:
-            if act is not None:
-                act()
-            done.set()
+        while met := self._first_met(text):
+            text = text[text.index(met[0][0]) + len(met[0][0]):]  # a hook that a hook adds sees only what comes behind
+            for _, act, done in met:
+                if act is not None:
+                    act()
+                done.set()
+        state["tail"] = b"" if state["cut"] else text[-64:]
+
+    def _first_met(self, text):
+        """Takes away, and returns, the hooks of the mark that comes first in `text`."""
+        with self._lock:
+            found = [h for h in self._hooks if h[0] in text]
+            first = min((text.index(h[0]) for h in found), default=0)
+            met = [h for h in found if text.index(h[0]) == first]
+            self._hooks = [h for h in self._hooks if h not in met]
+        return met
 
     def _close(self, pair):
         with self._lock:
