@@ -213,8 +213,17 @@ static void expect_ticks(struct audit *a, const char *path, const char *const *p
 
 static void expect_ws(struct audit *a, const char *path, const char *const *parts)
 {
+    static const char *const mirrored[] = {"queueMax",          "bytesMax",          "retentionMs",
+                                           "eventsRetentionMs", "resultRetentionMs", "retentionCount"};
+    const redisReply *all = ASK(a, "HMGET", audit_key(a, "%s", path), mirrored[0], mirrored[1], mirrored[2],
+                                mirrored[3], mirrored[4], mirrored[5]);
     EXPECT(a, path, "is a workspace that no list has", want_member, NULL, "ZSCORE", audit_key(a, "workspaces"),
            parts[1]);
+    for (size_t i = 0; i < ARRAY_LEN(mirrored); i++) {
+        const char *value = reply_item(all, i);
+        EXPECT(a, path, audit_text(a, "has another %s than stands beside its counters", mirrored[i]),
+               *value ? want_text : want_no_member, value, "HGET", audit_key(a, "use:%s", parts[1]), mirrored[i]);
+    }
 }
 
 static void expect_workspaces(struct audit *a, const char *path, const char *const *parts)

@@ -24,8 +24,8 @@ if known[3] then
 end
 local chunks = math.ceil(bytes / chunk_bytes)
 if known[1] ~= fmt(bytes) then
-  local quota, use = redis.call('HGET', k.ws(ws), 'bytesMax'), redis.call('HMGET', k.use(ws), 'bytes', 'stored')
-  if quota and tonumber(use[1] or '0') + tonumber(use[2] or '0') - tonumber(known[1] or '0') + bytes > tonumber(quota) then
+  local use = redis.call('HMGET', k.use(ws), 'bytes', 'stored', 'bytesMax')
+  if use[3] and tonumber(use[1] or '0') + tonumber(use[2] or '0') - tonumber(known[1] or '0') + bytes > tonumber(use[3]) then
     return {'quota_exceeded'}
   end
   if not known[1] and redis.call('ZCARD', k.bundles(ws)) >= max_bundles then

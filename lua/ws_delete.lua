@@ -8,5 +8,6 @@
 
 redis.call('DEL', k.ws(ws))
 redis.call('ZREM', k.workspaces, ws)
+ws_mirror(ws)
 ws_bound(ws, 0)
 return {'ok'}

@@ -19,6 +19,7 @@ end
 redis.call('DEL', k.ws(ws))
 redis.call('HSET', k.ws(ws), 'created', created or fmt(now_ms), unpack(fields))
 redis.call('ZADD', k.workspaces, 0, ws)
+ws_mirror(ws)
 ws_bound(ws, concurrency)
 local use = redis.call('HMGET', k.use(ws), 'waiting', 'bytes')
 return {'ok', redis.call('HGETALL', k.ws(ws)), use[1] or '0', use[2] or '0'}

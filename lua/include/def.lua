@@ -39,6 +39,21 @@ local function def_ready(ws, fields)
   return owner == ws and redis.call('HGET', k.bundle(owner, hex), 'done') == '1'
 end
 
+-- What of a definition is decided at submission; the rest is read when it is needed.
+local DEF_FIELDS = {'queue', 'executor', 'source', 'tags', 'needs', 'slots', 'startWithinMs', 'concurrency', 'rate', 'inputSchema'}
+local DEF_PLAIN = {source = 'stdout', slots = '1'}
+
+-- `QUEUE EXECUTOR` of a definition of which nothing else matters at submission; nil of any other.
+local function def_plain(digest)
+  local values = redis.call('HMGET', k.def(digest), unpack(DEF_FIELDS))
+  for i = 3, #DEF_FIELDS do
+    if values[i] and values[i] ~= '' and values[i] ~= DEF_PLAIN[DEF_FIELDS[i]] then
+      return nil
+    end
+  end
+  return values[1] and values[2] and values[1] .. ' ' .. values[2]
+end
+
 local function def_ref(digest, fields)
   if redis.call('HINCRBY', k.def(digest), 'refs', 1) == 1 and #fields > 0 then
     redis.call('HSET', k.def(digest), unpack(fields))

@@ -36,15 +36,21 @@ local function lane_open(run, prio)
   end
 end
 
--- Puts a run (ws, queue, req) at the end of its lane.
-local function lane_add(run, prio)
+-- Puts a run (id, ws, queue, req) at the end of its lane, and rings. Returns what its field `laneId` is to be (`lane` being prio).
+local function lane_put(run, prio)
   local key = k.lane(run.queue, run.req, run.ws, prio)
-  if redis.call('EXISTS', key) == 0 then
+  local entry = redis.call('XADD', key, 'NOMKSTREAM', '*', 'r', run.id)
+  if not entry then
     lane_open(run, prio)
+    entry = redis.call('XADD', key, '*', 'r', run.id)
   end
-  local entry = redis.call('XADD', key, '*', 'r', run.id)
-  redis.call('HSET', k.run(run.id), 'lane', prio, 'laneId', entry)
   bell_ring(run.queue)
+  return entry
+end
+
+-- The same for a run that has a record.
+local function lane_add(run, prio)
+  redis.call('HSET', k.run(run.id), 'lane', prio, 'laneId', lane_put(run, prio))
 end
 
 -- Forgets an entry of a lane, and the lane when it was the last one. Returns how many are left.

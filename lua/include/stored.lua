@@ -24,8 +24,8 @@ local function stored_room(ws, kind, name, bytes, max_objects)
   if not old and redis.call('HLEN', k.stored(ws, kind)) >= max_objects then
     return 'limit_exceeded'
   end
-  local most = tonumber(redis.call('HGET', k.ws(ws), 'bytesMax') or '')
-  local use = redis.call('HMGET', k.use(ws), 'bytes', 'stored')
+  local use = redis.call('HMGET', k.use(ws), 'bytes', 'stored', 'bytesMax')
+  local most = tonumber(use[3] or '')
   if most and tonumber(use[1] or '0') + tonumber(use[2] or '0') - (old and old.bytes or 0) + bytes > most then
     return 'quota_exceeded'
   end

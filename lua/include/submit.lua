@@ -1,15 +1,18 @@
 -- Accepting a run: for the submit of a request and the tick of a schedule.
-local DEF_FIELDS = {'queue', 'source', 'executor', 'tags', 'needs', 'slots', 'startWithinMs', 'concurrency', 'rate', 'inputSchema'} -- what is decided at submission; the rest is read when it is needed
 local REQS_MAX, GRAPH_MAX, ANCESTORS_MAX = 256, 256, 64
 
 -- The definition: inline, by digest (a rerun), or the named agent's newest. nil: there is none, or (the code behind it) not the bundle that it names.
 local function submit_definition(o)
   if o.def_digest == '' then
-    o.version = redis.call('HGET', k.agent(o.ws, o.agent), 'latest')
+    local head = redis.call('HMGET', k.agent(o.ws, o.agent), 'latest', 'digest', 'plain')
+    o.version, o.def_digest = head[1], head[2]
     if not o.version then
       return nil
     end
-    o.def_digest = redis.call('HGET', k.agent(o.ws, o.agent), 'v' .. o.version)
+    local queue, executor = string.match(head[3], '^(%S+) (%S+)$')
+    if queue then
+      return {queue = queue, executor = executor, source = 'stdout', tags = '', needs = '', slots = '', startWithinMs = '', concurrency = '', rate = '', inputSchema = ''}
+    end
   elseif #o.def_fields == 0 and redis.call('EXISTS', k.def(o.def_digest)) == 0 then
     return nil
   elseif o.version == '' then
@@ -117,7 +120,7 @@ local function submit_dependencies(o)
 end
 
 -- The gates that the run must pass, in the one order that all runs keep.
-local function submit_gates(o, def)
+local function submit_gates(o, def, ws_limit)
   local words, rates = {}, {}
   for _, word in ipairs(o.gates) do
     local into = string.sub(word, 1, 1) == 'r' and rates or words
@@ -126,7 +129,6 @@ local function submit_gates(o, def)
   if o.agent ~= '' and def.concurrency ~= '' then
     words[#words + 1] = 'a:' .. o.agent .. '=' .. def.concurrency
   end
-  local ws_limit = redis.call('HGET', k.limits(o.ws), 'w')
   if ws_limit then
     words[#words + 1] = 'w=' .. ws_limit
   end
@@ -139,15 +141,15 @@ local function submit_gates(o, def)
   return words
 end
 
--- Whether there is room for one more run: a code, or nil.
+-- Whether there is room for one more run: a code, or nil and what the workspace uses: runs that wait, bytes, and its bound on what is executed.
 local function submit_room(o, queue, req, bytes)
   local settings = redis.call('HMGET', k.queue(queue), 'draining', 'maxWaiting')
   if settings[1] then
     return 'queue_draining'
   end
-  local ws = redis.call('HMGET', k.ws(o.ws), 'queueMax', 'bytesMax')
-  local use = redis.call('HMGET', k.use(o.ws), 'waiting', 'bytes', 'stored')
-  if tonumber(use[1] or '0') >= math.min(o.queue_max, tonumber(ws[1]) or o.queue_max) then
+  local use = redis.call('HMGET', k.use(o.ws), 'waiting', 'bytes', 'w', 'queueMax', 'bytesMax', 'stored')
+  local ws_waiting, ws_bytes = tonumber(use[1] or '0'), tonumber(use[2] or '0')
+  if ws_waiting >= math.min(o.queue_max, tonumber(use[4] or '') or o.queue_max) then
     return 'queue_full'
   end
   if settings[2] then
@@ -156,12 +158,13 @@ local function submit_room(o, queue, req, bytes)
       return 'queue_full'
     end
   end
-  if ws[2] and tonumber(use[2] or '0') + tonumber(use[3] or '0') + bytes > tonumber(ws[2]) then
+  if use[5] and ws_bytes + tonumber(use[6] or '0') + bytes > tonumber(use[5]) then
     return 'quota_exceeded'
   end
   if req ~= '-' and redis.call('HEXISTS', k.reqs, req) == 0 and redis.call('HLEN', k.reqs) > REQS_MAX then
     return 'limit_exceeded'
   end
+  return nil, ws_waiting, ws_bytes, use[3]
 end
 
 -- o: the arguments of submit by name. Returns a reply: {'ok', run, status, replayed, '', ''}, or an error's code; then nothing was written. schema_unchecked says the definition's digest and its inputSchema: the
@@ -223,19 +226,17 @@ local function run_submit(o)
   if not listed(o.queues_in or '', queue) then
     return {'forbidden'}
   end
-  code = submit_room(o, queue, req, bytes)
+  local ws_waiting, ws_bytes, ws_limit
+  code, ws_waiting, ws_bytes, ws_limit = submit_room(o, queue, req, bytes)
   if code then
     return {code}
   end
-  local gates = submit_gates(o, def)
+  local gates = submit_gates(o, def, ws_limit)
   if o.on_limit == 'reject' and #gates > 0 then
     local g = gate_parse(gates[1])
     if redis.call('ZCARD', k.gate(o.ws, g.name)) + redis.call('ZCARD', k.wait(o.ws, g.name)) >= g.limit then
       return {'concurrency_limit'}
     end
-  end
-  if redis.call('EXISTS', k.run(o.run)) == 1 then
-    return {'internal'}
   end
 
   -- Nothing is refused from here on.
@@ -247,7 +248,8 @@ local function run_submit(o)
   end
   local status = (due > 0 or #open > 0) and 'scheduled' or 'queued'
   def_ref(o.def_digest, o.def_fields)
-  local f = {'ws', o.ws, 'def', o.def_digest, 'status', status, 'queue', queue, 'createdUs', fmt(now_us), 'rid', rid_short(o.rid), 'size', bytes}
+  local created = fmt(now_us)
+  local f = {'ws', o.ws, 'def', o.def_digest, 'status', status, 'queue', queue, 'createdUs', created, 'rid', rid_short(o.rid), 'size', bytes}
   local function set(name, value)
     f[#f + 1] = name
     f[#f + 1] = value
@@ -307,13 +309,23 @@ local function run_submit(o)
       set(name, value)
     end
   end
+  local straight = status == 'queued' and #gates == 0 and not failed -- into its lane, with all that its record says
+  if straight then
+    set('lane', o.priority)
+    set('laneId', lane_put({id = o.run, ws = o.ws, queue = queue, req = req}, o.priority))
+  end
   redis.call('HSET', k.run(o.run), unpack(f))
-  redis.call('ZADD', k.idx(o.ws, ''), fmt(now_us), o.run)
+  redis.call('HSET', k.use(o.ws), 'waiting', ws_waiting + 1, 'bytes', fmt(ws_bytes + bytes))
+  redis.call('HINCRBY', k.class(status), queue, 1)
+  if req ~= '-' then
+    req_ref(req, req_text)
+  end
+  redis.call('ZADD', k.idx(o.ws, ''), created, o.run)
   if o.agent ~= '' then
-    redis.call('ZADD', k.idx(o.ws, o.agent), fmt(now_us), o.run)
+    redis.call('ZADD', k.idx(o.ws, o.agent), created, o.run)
   end
   if o.parent ~= '' then
-    redis.call('ZADD', k.children(o.parent), fmt(now_us), o.run)
+    redis.call('ZADD', k.children(o.parent), created, o.run)
   end
   if redrive ~= '' then
     redis.call('ZREM', k.dead(o.ws), redrive)
@@ -323,8 +335,6 @@ local function run_submit(o)
   if start_by ~= '' then
     redis.call('ZADD', k.expiry, start_by, o.run)
   end
-  redis.call('HINCRBY', k.use(o.ws), 'bytes', bytes)
-  run_count({queue = queue, ws = o.ws, req = req, reqText = req_text}, '', status)
   for _, dep in ipairs(open) do
     redis.call('HSET', k.run(dep), 'dependents', '1')
     redis.call('SADD', k.dependents(dep), o.run)
@@ -334,8 +344,8 @@ local function run_submit(o)
     status = 'error'
   elseif #open == 0 and due > 0 then
     delay_add({id = o.run}, due)
-  elseif #open == 0 then
-    local run = {id = o.run, ws = o.ws, queue = queue, req = req, reqText = req_text, priority = o.priority, gates = table.concat(gates, ' '), gated = '0', createdUs = fmt(now_us), onLimit = o.on_limit}
+  elseif #open == 0 and not straight then
+    local run = {id = o.run, ws = o.ws, queue = queue, req = req, reqText = req_text, priority = o.priority, gates = table.concat(gates, ' '), gated = '0', createdUs = created, onLimit = o.on_limit}
     if o.on_limit == 'replace' then
       replace_others(run, o.rid, o.retention_ms)
     end

@@ -1,5 +1,21 @@
--- A workspace's bound on what is executed at a time: the number of its gate `w`.
+-- A workspace's settings, and its bound on what is executed at a time: the number of its gate `w`.
 local NO_BOUND, LET_IN = 1000000, 100
+local MIRRORED = {'queueMax', 'bytesMax', 'retentionMs', 'eventsRetentionMs', 'resultRetentionMs', 'retentionCount'}
+
+-- What each run's submission and end ask for stands beside the counters as well, so that one call reads all of it.
+local function ws_mirror(ws)
+  redis.call('HDEL', k.use(ws), unpack(MIRRORED))
+  local values, mirror = redis.call('HMGET', k.ws(ws), unpack(MIRRORED)), {}
+  for i, name in ipairs(MIRRORED) do
+    if values[i] then
+      mirror[#mirror + 1] = name
+      mirror[#mirror + 1] = values[i]
+    end
+  end
+  if #mirror > 0 then
+    redis.call('HSET', k.use(ws), unpack(mirror))
+  end
+end
 
 -- Puts the bound into force (0: none), and lets in those for whom there is room now. Runs took the number along that held when they were submitted, and only what stands in limits beats it: so where such runs may
 -- still be there, a bound that is gone is one that nobody reaches.
@@ -10,14 +26,14 @@ local function ws_bound(ws, concurrency)
     return
   end
   local known = redis.call('EXISTS', k.gate(ws, 'w'), k.wait(ws, 'w')) > 0 or redis.call('HEXISTS', k.use(ws), 'waiting') == 1
-  if concurrency > 0 then
-    redis.call('HSET', key, 'w', fmt(concurrency))
-  elseif known then
-    redis.call('HSET', key, 'w', NO_BOUND)
+  local now = concurrency > 0 and fmt(concurrency) or known and fmt(NO_BOUND) or false
+  if now then
+    redis.call('HSET', key, 'w', now)
+    redis.call('HSET', k.use(ws), 'w', now)
   else
     redis.call('HDEL', key, 'w', 'w@')
+    redis.call('HDEL', k.use(ws), 'w')
   end
-  local now = redis.call('HGET', key, 'w')
   if now and now ~= before then
     redis.call('HSET', key, 'w@', fmt(now_ms)) -- since when: who was let in before is not judged by it
   end

@@ -54,7 +54,9 @@ static void test_an_agent_is_all_of_this(void **state)
     harness_assert_hget(h, key, "latest", "2");
     harness_assert_hget(h, key, "v1", "d1");
     harness_assert_hget(h, key, "v2", "d2");
-    assert_int_equal(harness_int(h, "HLEN %s", key), 6); /* and created, u1, u2 */
+    harness_assert_hget(h, key, "digest", "d2");
+    harness_assert_hget(h, key, "plain", "default process");
+    assert_int_equal(harness_int(h, "HLEN %s", key), 8); /* and created, u1, u2 */
     assert_in_range(harness_int(h, "HGET %s created", key), before, harness_now_ms(h));
     audit_check(h);
 }

@@ -342,6 +342,8 @@ static const struct breakage of_others[] = {
     {"ZADD @secrets:team 0 GHOST", "secrets:team: names the secret GHOST, which is gone"},
     {"HDEL @secret:team:KEY v1", "secret:team:KEY: has no newest version"},
     {"ZREM @workspaces team", "ws:team: is a workspace that no list has"},
+    {"HSET @use:team queueMax 9", "ws:team: has another queueMax than stands beside its counters"},
+    {"HSET @ws:team bytesMax 9", "ws:team: has another bytesMax than stands beside its counters"},
     {"ZADD @workspaces 0 ghost", "workspaces: names the workspace ghost, which is gone"},
     {"HSET @queue:other paused 0", "queue:other: has a setting paused that is none"},
     {"ZREM @queues other", "queue:other: is a queue that no list has"},

@@ -244,8 +244,10 @@ static void test_chunks_that_do_not_fit(void **state)
 static void test_storage_and_number_are_bounded(void **state)
 {
     struct harness *h = *state;
-    harness_do(h, "HSET %s bytesMax 30", harness_key(h, "ws:default"));
-    harness_do(h, "ZADD %s 0 default", harness_key(h, "workspaces"));
+    const struct str fields[] = {S("bytesMax"), S("30")};
+    const struct script_ws_put_args ws = {
+        .ws = S("default"), .max_workspaces = 9, .fields = fields, .fields_len = ARRAY_LEN(fields)};
+    harness_assert_err(sync_ws_put(h, &ws, NULL), ERR_OK);
     harness_assert_err(begin_of(h, "default", HEX, 20, NULL), ERR_OK);
     audit_refuses(h, begin_of(h, "default", HEX2, 11, NULL), ERR_QUOTA_EXCEEDED);
     audit_refuses(h, begin_of(h, "default", HEX, 31, NULL), ERR_QUOTA_EXCEEDED);

@@ -491,12 +491,21 @@ static void test_dead_letters(void **state)
     assert_false(harness_exists(h, harness_key(h, "dead:default")));
 }
 
+static void settings(struct harness *h, const char *ws, const char *field, const char *value)
+{
+    const struct str fields[] = {str_of(field), str_of(value)};
+    harness_assert_err(
+        sync_ws_put(
+            h, &(struct script_ws_put_args){.ws = str_of(ws), .max_workspaces = 9, .fields = fields, .fields_len = 2},
+            NULL),
+        ERR_OK);
+}
+
 static void test_bounds_of_a_workspace_and_a_queue(void **state)
 {
     struct harness *h = *state;
     enum err err;
-    harness_do(h, "HSET %s queueMax 2", harness_key(h, "ws:small"));
-    harness_do(h, "ZADD %s 0 small", harness_key(h, "workspaces"));
+    settings(h, "small", "queueMax", "2");
     rig_submit(h, &(struct rig_run){.ws = "small"});
     rig_submit(h, &(struct rig_run){.ws = "small", .delay_ms = 50000});
     assert_null(rig_try_submit(h, &(struct rig_run){.ws = "small"}, &err));
@@ -510,8 +519,7 @@ static void test_bounds_of_a_workspace_and_a_queue(void **state)
     assert_null(rig_try_submit(h, NULL, &err));
     harness_assert_err(err, ERR_QUEUE_DRAINING);
     harness_do(h, "DEL %s", harness_key(h, "queue:default"));
-    harness_do(h, "HSET %s bytesMax 50", harness_key(h, "ws:default"));
-    harness_do(h, "ZADD %s 0 default", harness_key(h, "workspaces"));
+    settings(h, "default", "bytesMax", "50");
     rig_submit(h, NULL); /* 23 bytes each */
     assert_null(rig_try_submit(h, NULL, &err));
     harness_assert_err(err, ERR_QUOTA_EXCEEDED);
