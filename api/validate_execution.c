@@ -33,6 +33,7 @@ static const struct kind {
     {"fly", TAKES_COMMAND | TAKES_IMAGE | TAKES_RESOURCES | TAKES_REGION | WRITES_EVENTS},
     {"http", TAKES_URL | NEEDS_URL},
     {"anthropic", TAKES_URL | TAKES_MODEL},
+    {"noop", 0},
 };
 
 static const struct kind *kind_of(struct str executor)
@@ -198,7 +199,7 @@ bool check_execution(struct check *c, struct str executor, bool has_command, str
     const struct kind *k = kind_of(executor);
     if (!k)
         return refuse(c, ERR_INVALID_FIELD,
-                      "executor must be process, sandbox, pool, container, fly, http or anthropic");
+                      "executor must be process, sandbox, pool, container, fly, http, anthropic or noop");
     if (!check_takes(c, k, TAKES_COMMAND, has_command, "command") ||
         !check_takes(c, k, TAKES_IMAGE, x->image.len > 0, "image") ||
         !check_takes(c, k, TAKES_URL, x->url.len > 0, "url") ||

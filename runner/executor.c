@@ -3,8 +3,9 @@
 #include "common/json.h"
 #include "runner/cgroup.h"
 
-static const struct executor *const table[] = {&executor_process,   &executor_sandbox,   &executor_pool, &executor_http,
-                                               &executor_anthropic, &executor_container, &executor_fly};
+static const struct executor *const table[] = {&executor_process, &executor_sandbox,   &executor_pool,
+                                               &executor_http,    &executor_anthropic, &executor_container,
+                                               &executor_fly,     &executor_noop};
 _Static_assert(ARRAY_LEN(table) <= EXECUTORS_MAX, "room for each executor");
 
 const char *const executor_capabilities[] = {"timeout",

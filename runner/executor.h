@@ -151,7 +151,7 @@ void executor_handle(const struct executor *e, struct str handle, struct strbuf 
 size_t executor_index(const struct executor *e);
 enum { EXECUTORS_MAX = 8 };
 extern const struct executor executor_process, executor_sandbox, executor_pool, executor_http, executor_anthropic,
-    executor_container, executor_fly;
+    executor_container, executor_fly, executor_noop;
 
 /* The contract's capabilities; NULL-terminated. */
 extern const char *const executor_capabilities[];

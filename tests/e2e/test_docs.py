@@ -212,7 +212,7 @@ def test_the_executors_have_a_section_each():
     table = re.search(r"\} kinds\[\] = \{(.*?)^\};", read("api", "validate_execution.c"), re.M | re.S).group(1)
     names = re.findall(r'^    \{"(\w+)",', table, re.M)
     titles = re.findall(r"^## .*`(\w+)`$", read("docs", "agents.md"), re.M)
-    assert len(names) == 7 and sorted(titles) == sorted(names)
+    assert len(names) == 8 and sorted(titles) == sorted(names)
 
 
 def test_every_part_of_the_agents_page_is_in_its_contents():

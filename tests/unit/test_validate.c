@@ -107,6 +107,7 @@ static const struct refusal_case definitions[] = {
     {"container", DEF("\"executor\":\"container\",\"image\":\"a:1\""), ERR_OK, NULL},
     {"fly without an image", DEF("\"executor\":\"fly\""), ERR_MISSING_FIELD, "image is required"},
     {"http with a command", DEF("\"executor\":\"http\""), BAD "command does not go with the executor http"},
+    {"noop with a command", DEF("\"executor\":\"noop\""), BAD "command does not go with the executor noop"},
     {"anthropic with a command", DEF("\"executor\":\"anthropic\""), BAD "command does not go"},
     {"image with process", DEF("\"image\":\"a:1\""),
      BAD "image does not go with the executor process, only with: container, fly"},
