@@ -527,10 +527,10 @@ struct attempt *attempt_new(struct worker_shard *s, const struct script_claim_ru
     adapter_init(&a->adapter, protocol, output_event, a);
     a->adapter.plain = output_plain;
     a->adapter.big = output_big;
-    if (attempt_redact(a) != ERR_OK)
+    if (!a->executor->silent && attempt_redact(a) != ERR_OK)
         snprintf(a->start_why, sizeof a->start_why, "what it shows could not be redacted");
     loop_defer(s->worker->loop, begin, a);
-    LOG_INFO("attempt claimed", LOG_RUN(a), LOG_S("agent", row->agent));
+    LOG_DEBUG("attempt claimed", LOG_RUN(a), LOG_S("agent", row->agent));
     return a;
 }
 

@@ -60,6 +60,8 @@ void attempt_on_log_flush(void *ctx)
 static void redacted_outcome(struct attempt *a, struct outcome *o)
 {
     outcome_of(a, o);
+    if (o->message[0] && !a->redaction.redactor && attempt_redact(a) != ERR_OK)
+        o->message[0] = 0; /* of a silent one: made only now */
     redaction_message(&a->redaction, str_of(o->message), o->message, sizeof o->message);
 }
 
@@ -146,8 +148,10 @@ static void on_finished(void *ctx, enum err err, const struct script_finish_repl
         count_outcome(reply->status);
     struct outcome o;
     redacted_outcome(a, &o);
-    if (err || !o.error_class[0])
-        LOG_INFO("attempt ended", LOG_RUN(a), LOG_S("status", err ? STR("fenced") : reply->status));
+    if (err)
+        LOG_INFO("attempt ended", LOG_RUN(a), LOG_Z("status", "fenced"));
+    else if (!o.error_class[0])
+        LOG_DEBUG("attempt ended", LOG_RUN(a), LOG_S("status", reply->status));
     else
         LOG_INFO("attempt ended", LOG_RUN(a), LOG_S("status", reply->status), LOG_Z("errorClass", o.error_class),
                  LOG_Z("error", o.message));

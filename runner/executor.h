@@ -106,6 +106,7 @@ struct executor_context {
 struct executor {
     const char *name;
     bool local;          /* it starts processes here: wants a private folder, and bundles unpacked */
+    bool silent;         /* its jobs have no output, no handle, and no use for an environment */
     bool remote_default; /* eventSource is remote unless the agent says otherwise */
     /* Once, before any job, where ERRAND_EXECUTORS names it: finds out by really trying what it can do on this machine. May block for some seconds. On an error ret_why says what is missing. */
     enum err (*open)(const struct executor_context *x, struct executor_self **ret_self, struct strbuf *ret_why);

@@ -78,6 +78,7 @@ static void noop_status(struct executor_self *self, struct str handle, job_statu
 
 const struct executor executor_noop = {
     .name = "noop",
+    .silent = true,
     .open = noop_open,
     .close = noop_close,
     .supports = noop_supports,

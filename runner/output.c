@@ -111,6 +111,8 @@ void output_pause(void *ctx)
 /* The end of its output: what was kept back comes out. */
 void output_end(struct attempt *a)
 {
+    if (a->executor->silent)
+        return;
     lines_feed(&a->err_lines, redaction_err(&a->redaction, STR(""), true), on_stderr_line, a);
     lines_end(&a->err_lines, on_stderr_line, a);
     if (a->remote)

@@ -13,6 +13,7 @@
 #include "runner/workdir.h"
 
 enum { ENV_MAX = 2 * LIMIT_ENV_COUNT + 40, DEFINITION_LEVELS = 6 };
+static const char *const no_words[] = {NULL};
 #define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin"
 
 struct env {
@@ -145,8 +146,8 @@ static const char *const *env_of(struct attempt *a, const struct json *def, cons
                                  struct str token, const char **ret_why)
 {
     struct env e = {.arena = &a->arena,
-                    .words = arena_zalloc(&a->arena, (ENV_MAX + 1) * sizeof *e.words),
-                    .wants = arena_zalloc(&a->arena, (ENV_MAX + 1) * sizeof *e.wants)};
+                    .words = arena_alloc(&a->arena, (ENV_MAX + 1) * sizeof *e.words),
+                    .wants = arena_alloc(&a->arena, (ENV_MAX + 1) * sizeof *e.wants)};
     if (!e.words || !e.wants)
         return NULL;
     if (a->workdir[0]) { /* local; an image has a PATH of its own */
@@ -167,8 +168,16 @@ static const char *const *env_of(struct attempt *a, const struct json *def, cons
     env_set(&e, STR("ERRAND_ATTEMPT"), str_of(number));
     env_set(&e, STR("ERRAND_API_BASE"), str_of(a->shard->worker->config->api_base));
     env_set(&e, STR("ERRAND_RUNNER_TOKEN"), token);
+    e.words[e.n] = NULL;
     collect_wants(&e, &a->secrets);
     return e.failed ? NULL : e.words;
+}
+
+/* Where nothing reads it, only what may be refused of it counts. */
+static bool takes_env(const struct attempt *a, const struct json *def, const struct script_claim_runs *row)
+{
+    const struct json *env = json_get(def, "env"), *sources = json_get(def, "dataSources");
+    return !a->executor->silent || (env && env->child) || (sources && sources->child) || row->env.len > 2;
 }
 
 /* {"runId","attempt","agent","input","lastSeq","dependencies"?,"llmSettings"?} */
@@ -279,7 +288,7 @@ enum err spec_build(struct attempt *a, const struct script_claim_runs *row, stru
         .provider = text_of(def, "provider"),
         .attempt = row->attempt,
         .command = command_of(&a->arena, def),
-        .env = env_of(a, def, row, str_of(a->token), ret_why),
+        .env = takes_env(a, def, row) ? env_of(a, def, row, str_of(a->token), ret_why) : no_words,
         .workdir = workdir ? workdir : private,
         .private = private,
         .code_digest = text_of(def, "bundle"),
@@ -300,7 +309,7 @@ enum err spec_build(struct attempt *a, const struct script_claim_runs *row, stru
         .grace_ms = a->grace_ms,
         .timeout_ms = a->timeout_ms,
     };
-    if (a->spec.env && !storage_env(a))
+    if (a->spec.env && a->secrets.env && !storage_env(a))
         a->spec.env = NULL;
     return a->spec.env && a->spec.input_line.ptr && a->spec.allow_hosts && a->spec.definition.ptr ? ERR_OK
                                                                                                   : ERR_NO_MEMORY;
@@ -315,6 +324,8 @@ bool spec_set_env(struct attempt *a, const char *key, struct str value)
         i++;
     if (!word || i >= ENV_MAX)
         return false;
+    if (!words[i])
+        words[i + 1] = NULL;
     words[i] = word;
     return true;
 }
