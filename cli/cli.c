@@ -257,6 +257,8 @@ const struct command cli_commands[] = {
      "  errand keygen > /etc/errand/root-key\n"
      "  errand keygen --master > /etc/errand/master-key\n",
      cmd_keygen},
+    {"bench", "[NAME]", "measure a deployment under a load of its own",
+     "Examples:\n  errand bench submit --connections 64 --requests 20000 --json\n", cmd_bench},
     {"dev", "", "run everything on this machine: Redis, API nodes, runners",
      "Keeps data, logs and the key in .errand/ in this folder, where the other commands find them. Registers the\n"
      "examples, runs one on this repository and shows it. Ctrl-C ends everything.\n\n"

@@ -95,6 +95,7 @@ int cmd_token(struct cli *cli, const struct command *command, int argc, char **a
 int cmd_limits(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_doctor(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_keygen(struct cli *cli, const struct command *command, int argc, char **argv);
+int cmd_bench(struct cli *cli, const struct command *command, int argc, char **argv);
 int cmd_dev(struct cli *cli, const struct command *command, int argc, char **argv);
 
 #endif

@@ -162,7 +162,7 @@ static void every_command_is_whole(void **state)
         assert_non_null(strstr(c->text, "Example"));
         assert_non_null(strstr(c->text, c->name));
     }
-    assert_int_equal(n, 31);
+    assert_int_equal(n, 32);
 }
 
 static void exit_statuses(void **state)

@@ -1,0 +1,123 @@
+/* errand bench: what its measurements share. One at a time, one thread; the set-up and clean-up requests wait for their answers, the load does not. */
+#ifndef ERRAND_CLI_BENCH_H
+#define ERRAND_CLI_BENCH_H
+
+#include "cli/bench_histogram.h"
+#include "cli/bench_load.h"
+#include "cli/cli.h"
+#include "common/arena.h"
+#include "common/clock.h"
+#include "common/json.h"
+
+enum {
+    BENCH_REPEAT_MAX = 100,
+    BENCH_EXTRAS_MAX = 16,
+    BENCH_WORKSPACES_MAX = 16,
+    BENCH_CONNECTIONS_MAX = 100000,
+};
+#define BENCH_LABEL      "errand-bench"
+#define BENCH_QUEUE      "errand-bench" /* nobody serves it: what is submitted there waits until it is removed */
+#define BENCH_SILENT_MS  30000          /* a node that answers nothing for so long is given up */
+#define BENCH_CALL_MS    60000
+
+/* What was asked for; -1 or NULL where nothing was said, and the measurement decides. */
+struct bench_options {
+    int64_t connections, requests, duration_ms, batch, readers, events, bytes, warmup, repeat, rate;
+    const char *agent, *executor, *queue, *workspaces, *run, *tokens;
+    bool keep, yes;
+};
+
+struct bench {
+    struct cli *cli;
+    const struct command *command;
+    struct bench_options asked;
+    struct load *load;
+    char key[512];
+    char id[16];         /* the value of the label */
+    char agent[160];     /* the one that is used */
+    char began[CLOCK_ISO_LEN + 1];     /* ISO time: nothing of ours is older */
+    bool made_agent, made_runs, remote;
+    struct str workspaces[BENCH_WORKSPACES_MAX]; /* of asked.workspaces; one empty one: the key's own */
+    size_t workspace_count;
+};
+
+struct bench_result {
+    const char *name, *unit;
+    double values[BENCH_REPEAT_MAX];
+    size_t repetitions;
+    struct histogram latency;
+    int64_t requests, failed, operations;
+    int64_t wall_us, cpu_us; /* of what was measured, and of this program meanwhile */
+    struct bench_extra {
+        const char *key;
+        double value;
+    } extras[BENCH_EXTRAS_MAX];
+    size_t extra_count;
+    char first_failure[400]; /* "" for none */
+    char note[200];
+};
+
+/* What a measurement is: returns an exit status; EXIT_OK also where requests failed, which the result says. */
+struct bench_kind {
+    const char *name, *summary;
+    int (*run)(struct bench *b, struct bench_result *r);
+};
+
+int bench_submit(struct bench *b, struct bench_result *r);
+/* Appends the JSON of a run, and a whole request that submits one (batch 0) or a batch, to this queue. */
+void bench_submission(const struct bench *b, struct strbuf *out, const char *queue);
+void bench_submit_request(const struct bench *b, struct strbuf *out, size_t workspace, const char *queue, int64_t batch);
+
+/* ---- bench_calls.c: single requests ---- */
+
+/* Appends a whole request. workspace: of b->workspaces. body: empty for none; token: instead of the key, or NULL. */
+void bench_request(const struct bench *b, struct strbuf *out, size_t workspace, const char *method, const char *path,
+                   struct str body, const char *token);
+/* Sends one and parses the answer into the arena (NULL: not wanted). Returns true for 2xx; false after a complaint, *ret_status is the exit status then. */
+bool bench_call(struct bench *b, size_t workspace, const char *method, const char *path, struct str body,
+                struct arena *arena, const struct json **ret_answer, int *ret_status);
+/* Says what an answer that was not wanted says: its code and detail. */
+void bench_problem(char *out, size_t cap, int status, struct str body);
+
+/* ---- bench_deployment.c ---- */
+
+/* The scopes of the key, against what is needed; names those that it lacks. */
+MUST_CHECK bool bench_allowed(struct bench *b, int *ret_status);
+/* Registers the agent of this definition in each workspace, unless --agent names one. */
+MUST_CHECK bool bench_agent(struct bench *b, struct str definition, int *ret_status);
+/* Stops and removes all runs with the label, and the agent. Says what is left where it can't. */
+void bench_clean(struct bench *b);
+
+/* ---- bench_loop.c: a number of connections, one request in flight on each ---- */
+
+struct bench_loop {
+    struct bench *b;
+    struct bench_result *r;
+    /* The next request of c, borrowed until its answer; false: it has none (any more). */
+    bool (*next)(void *ctx, struct load_conn *c, struct str *ret_request);
+    /* What an answer counts for: operations done, or -1 for a failure. NULL: one for 2xx. */
+    int64_t (*worth)(void *ctx, struct load_conn *c, int status, struct str body);
+    void *ctx;
+    int64_t limit;         /* requests of a repetition; 0: as many as duration_us takes */
+    int64_t duration_us;
+
+    bool counts, on;
+    int64_t opening, sent, answered, operations, failed, failed_in_row, until_us;
+};
+
+/* Opens the connections and repeats what was asked for. Returns an exit status. */
+int bench_loop_run(struct bench_loop *loop, size_t connections, int64_t warmup);
+
+/* ---- bench_report.c ---- */
+
+double bench_median(const struct bench_result *r);
+/* One JSON line, or a row of the table. */
+void bench_report(struct bench *b, const struct bench_result *r);
+void bench_extra(struct bench_result *r, const char *key, double value);
+int64_t bench_cpu_us(void);
+/* Keeps the words of the first failure. */
+void bench_failed(struct bench_result *r, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* The exit status for an end of load_run that is none of LOAD_STOPPED, after saying so. */
+int bench_ended(struct bench *b, enum load_end end);
+
+#endif

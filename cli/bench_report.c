@@ -1,0 +1,140 @@
+/* How a measurement is told. */
+#include <stdarg.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "cli/bench.h"
+#include "cli/output.h"
+
+int64_t bench_cpu_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+void bench_failed(struct bench_result *r, const char *fmt, ...)
+{
+    va_list args;
+    if (r->first_failure[0])
+        return;
+    va_start(args, fmt);
+    vsnprintf(r->first_failure, sizeof r->first_failure, fmt, args);
+    va_end(args);
+}
+
+void bench_extra(struct bench_result *r, const char *key, double value)
+{
+    PRE(r->extra_count < BENCH_EXTRAS_MAX);
+    r->extras[r->extra_count++] = (struct bench_extra){key, value};
+}
+
+int bench_ended(struct bench *b, enum load_end end)
+{
+    (void)b;
+    if (end == LOAD_INTERRUPTED)
+        return EXIT_DETACHED;
+    cli_say(end == LOAD_SILENT ? "nothing came for %d s: given up" : "not done in the time that it may take: given up",
+            BENCH_SILENT_MS / 1000);
+    return EXIT_UNREACHABLE;
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void sorted(const struct bench_result *r, double out[BENCH_REPEAT_MAX])
+{
+    memcpy(out, r->values, r->repetitions * sizeof *out);
+    qsort(out, r->repetitions, sizeof *out, compare);
+}
+
+double bench_median(const struct bench_result *r)
+{
+    double all[BENCH_REPEAT_MAX];
+    size_t n = r->repetitions;
+    if (n == 0)
+        return 0;
+    sorted(r, all);
+    return n % 2 ? all[n / 2] : (all[n / 2 - 1] + all[n / 2]) / 2;
+}
+
+/* Whole numbers as such: rates have no use for more, and times in ms keep three digits. */
+static void number(struct json_writer *w, const char *key, double value)
+{
+    char text[40];
+    double high = value < 0 ? -value : value;
+    snprintf(text, sizeof text, high >= 1000 ? "%.0f" : "%.3f", value);
+    json_kv_raw(w, key, str_of(text));
+}
+
+static double client_share(const struct bench_result *r)
+{
+    return r->wall_us > 0 ? (double)r->cpu_us / (double)r->wall_us : 0;
+}
+
+static void report_json(const struct bench_result *r)
+{
+    double all[BENCH_REPEAT_MAX] = {0};
+    struct strbuf out;
+    struct json_writer w;
+    strbuf_init(&out, 65536);
+    json_writer_init(&w, &out);
+    sorted(r, all);
+    json_object_begin(&w);
+    json_kv_str(&w, "name", str_of(r->name));
+    json_kv_str(&w, "unit", str_of(r->unit));
+    number(&w, "value", bench_median(r));
+    number(&w, "lowest", all[0]);
+    number(&w, "highest", all[r->repetitions ? r->repetitions - 1 : 0]);
+    json_kv_int(&w, "repetitions", (int64_t)r->repetitions);
+    if (r->latency.total > 0) {
+        json_kv_int(&w, "p50Us", histogram_at(&r->latency, 0.5));
+        json_kv_int(&w, "p99Us", histogram_at(&r->latency, 0.99));
+    }
+    json_kv_int(&w, "requests", r->requests);
+    json_kv_int(&w, "failed", r->failed);
+    json_kv_int(&w, "operations", r->operations);
+    number(&w, "seconds", (double)r->wall_us / 1e6);
+    number(&w, "clientCpuUs", r->operations > 0 ? (double)r->cpu_us / (double)r->operations : 0);
+    number(&w, "clientShare", client_share(r));
+    for (size_t i = 0; i < r->extra_count; i++)
+        number(&w, r->extras[i].key, r->extras[i].value);
+    json_kv_str_opt(&w, "note", str_of(r->note));
+    json_kv_str_opt(&w, "firstFailure", str_of(r->first_failure));
+    json_object_end(&w);
+    printf("%.*s\n", STR_ARG(strbuf_str(&out)));
+    strbuf_done(&out);
+}
+
+static void report_text(const struct bench_result *r)
+{
+    double all[BENCH_REPEAT_MAX] = {0};
+    sorted(r, all);
+    printf("%-12s %12.0f %-10s (%.0f to %.0f in %zu)", r->name, bench_median(r), r->unit, all[0],
+           all[r->repetitions ? r->repetitions - 1 : 0], r->repetitions);
+    if (r->latency.total > 0)
+        printf("  p50 %.2f ms, p99 %.2f ms", (double)histogram_at(&r->latency, 0.5) / 1000,
+               (double)histogram_at(&r->latency, 0.99) / 1000);
+    if (r->failed > 0)
+        printf("  FAILED: %lld", (long long)r->failed);
+    printf("\n");
+}
+
+void bench_report(struct bench *b, const struct bench_result *r)
+{
+    if (r->repetitions == 0)
+        return;
+    if (b->cli->json)
+        report_json(r);
+    else
+        report_text(r);
+    fflush(stdout);
+    if (client_share(r) > 0.8)
+        cli_say("%s: this client used %.0f %% of a core: it may have been the limit, not the deployment", r->name,
+                100 * client_share(r));
+    if (r->failed > 0)
+        cli_say("%s: %lld failed; the first: %s", r->name, (long long)r->failed, r->first_failure);
+}
