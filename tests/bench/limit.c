@@ -1,0 +1,418 @@
+/* Raw limits of `./dev bench`: what Redis and the kernel allow where nothing of Errand is between. One thread, no library.
+ *
+ *   limit calls SOCKET FILE DEPTH [ANSWERS]     sends FILE (packed commands) with DEPTH of them under way (0: as many as fit), and waits for all answers, which it writes to ANSWERS
+ *   limit xrange SOCKET KEY COUNT SECONDS       reads the whole stream again and again for so long, COUNT entries a call
+ *   limit frames PORT_FILE READERS FILE PACE_US serves READERS connections the records of FILE (u32 length, bytes; the first is the head): each record is one write to each of them
+ *
+ * SOCKET is a path; REDISCLI_AUTH="user password" logs in. Prints one JSON line; exit 1 where an answer was an error. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { READ_SIZE = 256 << 10, LINE_MAX_LEN = 512, NESTED = 8 };
+enum { LOOK_SCRIPT = 1, LOOK_ENTRY = 2 }; /* depths of a script's `ok`, and of an entry's id in an XRANGE */
+
+static _Noreturn void die(const char *what)
+{
+    perror(what);
+    exit(2);
+}
+
+static int64_t now_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+static int64_t cpu_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+static char *read_file(const char *path, size_t *ret_len)
+{
+    FILE *f = fopen(path, "rb");
+    if (!f || fseek(f, 0, SEEK_END) != 0)
+        die(path);
+    size_t len = (size_t)ftell(f);
+    rewind(f);
+    char *data = malloc(len + 1);
+    if (!data || fread(data, 1, len, f) != len)
+        die(path);
+    fclose(f);
+    *ret_len = len;
+    return data;
+}
+
+/* ---- answers: counted as they come, whatever a read cuts ---- */
+
+struct answers {
+    long complete, errors;
+    long left[NESTED]; /* values that are still to come, by depth */
+    int depth;
+    size_t skip;      /* bytes of a text, its line end included */
+    int look;         /* depth at which an array's first text is kept in `word` */
+    bool first, keep; /* the next value is an array's first; the text under way is kept */
+    char line[LINE_MAX_LEN];
+    size_t line_len;
+    char word[64];
+    size_t word_len;
+    long entries; /* values of the top array */
+};
+
+static void value_over(struct answers *a)
+{
+    while (a->depth > 0 && --a->left[a->depth - 1] == 0)
+        a->depth--;
+    if (a->depth == 0)
+        a->complete++;
+}
+
+static void on_line(struct answers *a)
+{
+    char kind = a->line[0];
+    long n = kind == '*' || kind == '$' ? atol(a->line + 1) : 0;
+    bool first = a->first;
+    a->first = false;
+    if (kind == '-') {
+        if (a->errors++ == 0)
+            fprintf(stderr, "first error: %.*s\n", (int)a->line_len, a->line);
+    }
+    if (kind == '*' && n > 0) {
+        if (a->depth == NESTED) {
+            fprintf(stderr, "an answer is nested too deep\n");
+            exit(2);
+        }
+        if (a->depth == 0)
+            a->entries = n;
+        a->left[a->depth++] = n;
+        a->first = true;
+        return;
+    }
+    if (kind == '$' && n >= 0) {
+        a->skip = (size_t)n + 2;
+        a->keep = first && a->depth == a->look;
+        a->word_len = a->keep ? 0 : a->word_len;
+        return;
+    }
+    value_over(a);
+}
+
+/* A script's answer that does not begin with `ok` is an error as well. */
+static void text_over(struct answers *a)
+{
+    if (a->keep && a->look == LOOK_SCRIPT && (a->word_len != 2 || memcmp(a->word, "ok", 2) != 0)) {
+        if (a->errors++ == 0)
+            fprintf(stderr, "first refusal: %.*s\n", (int)a->word_len, a->word);
+    }
+    a->keep = false;
+    value_over(a);
+}
+
+static void answers_take(struct answers *a, const char *p, size_t n)
+{
+    while (n > 0) {
+        if (a->skip > 0) {
+            size_t take = a->skip < n ? a->skip : n;
+            for (size_t i = 0; a->keep && i < take && a->skip - i > 2 && a->word_len < sizeof a->word - 1; i++)
+                a->word[a->word_len++] = p[i];
+            a->skip -= take;
+            p += take;
+            n -= take;
+            if (a->skip == 0)
+                text_over(a);
+            continue;
+        }
+        const char *end = memchr(p, '\n', n);
+        size_t take = end ? (size_t)(end - p) + 1 : n;
+        size_t room = sizeof a->line - 1 - a->line_len, keep = take < room ? take : room;
+        memcpy(a->line + a->line_len, p, keep);
+        a->line_len += keep;
+        p += take;
+        n -= take;
+        if (end) {
+            a->line[a->line_len] = 0;
+            on_line(a);
+            a->line_len = 0;
+        }
+    }
+}
+
+/* ---- Redis ---- */
+
+static void write_all(int fd, const char *p, size_t n)
+{
+    for (size_t at = 0; at < n;) {
+        ssize_t done = write(fd, p + at, n - at);
+        if (done < 0)
+            die("write");
+        at += (size_t)done;
+    }
+}
+
+static int redis_open(const char *path)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    snprintf(a.sun_path, sizeof a.sun_path, "%s", path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof a) != 0)
+        die(path);
+    const char *login = getenv("REDISCLI_AUTH");
+    if (login && *login) {
+        char auth[600], answer[64];
+        int n = snprintf(auth, sizeof auth, "AUTH %s\r\n", login);
+        write_all(fd, auth, (size_t)n);
+        ssize_t got = read(fd, answer, sizeof answer - 1);
+        if (got < 5 || memcmp(answer, "+OK\r\n", 5) != 0)
+            die("AUTH");
+    }
+    return fd;
+}
+
+/* Where each packed command of a file begins, and behind the last one its end. */
+static size_t *commands_of(const char *data, size_t len, long *ret_n)
+{
+    size_t cap = 1024;
+    long n = 0;
+    size_t *at = malloc((cap + 1) * sizeof *at);
+    for (size_t i = 0; i < len;) {
+        if ((size_t)n == cap)
+            at = realloc(at, ((cap *= 2) + 1) * sizeof *at);
+        if (!at)
+            die("realloc");
+        at[n++] = i;
+        long words = atol(data + i + 1);
+        i = (size_t)((const char *)memchr(data + i, '\n', len - i) - data) + 1;
+        while (words-- > 0) {
+            long size = atol(data + i + 1);
+            i = (size_t)((const char *)memchr(data + i, '\n', len - i) - data) + 1 + (size_t)size + 2;
+        }
+    }
+    at[n] = len;
+    *ret_n = n;
+    return at;
+}
+
+static int limit_calls(char **argv, int argc)
+{
+    size_t len;
+    long n, depth = atol(argv[4]);
+    char *data = read_file(argv[3], &len), *room = malloc(READ_SIZE);
+    size_t *at = commands_of(data, len, &n), sent = 0;
+    FILE *out = argc > 5 ? fopen(argv[5], "wb") : NULL;
+    int fd = redis_open(argv[2]);
+    struct answers a = {.look = LOOK_SCRIPT};
+    int64_t began = now_us(), cpu = cpu_us();
+    while (a.complete < n) {
+        long upto = depth == 0 || a.complete + depth > n ? n : a.complete + depth;
+        struct pollfd p = {.fd = fd, .events = (short)(POLLIN | (sent < at[upto] ? POLLOUT : 0))};
+        if (poll(&p, 1, 30000) <= 0)
+            die("poll");
+        if (p.revents & POLLOUT) {
+            size_t rest = at[upto] - sent;
+            ssize_t done = send(fd, data + sent, rest < READ_SIZE ? rest : READ_SIZE, MSG_DONTWAIT);
+            if (done < 0 && errno != EAGAIN)
+                die("send");
+            sent += done > 0 ? (size_t)done : 0;
+        }
+        if (p.revents & (POLLIN | POLLHUP | POLLERR)) {
+            ssize_t got = read(fd, room, READ_SIZE);
+            if (got <= 0)
+                die("read");
+            if (out)
+                fwrite(room, 1, (size_t)got, out);
+            answers_take(&a, room, (size_t)got);
+        }
+    }
+    printf("{\"calls\":%ld,\"errors\":%ld,\"seconds\":%.6f,\"clientCpuUs\":%lld}\n", n, a.errors,
+           (double)(now_us() - began) / 1e6, (long long)(cpu_us() - cpu));
+    if (out)
+        fclose(out);
+    return a.errors > 0;
+}
+
+static int limit_xrange(char **argv)
+{
+    char *room = malloc(READ_SIZE), request[1024], from[80] = "-";
+    int64_t limit = (int64_t)(atof(argv[5]) * 1e6), began = now_us(), cpu = cpu_us();
+    long bytes = 0, calls = 0, entries = 0, rounds = 0, count = atol(argv[4]);
+    int fd = redis_open(argv[2]);
+    for (;;) {
+        struct answers a = {.look = LOOK_ENTRY};
+        int n = snprintf(request, sizeof request,
+                         "*6\r\n$6\r\nXRANGE\r\n$%zu\r\n%s\r\n$%zu\r\n%s\r\n$1\r\n+\r\n$5\r\nCOUNT\r\n$%zu\r\n%s\r\n",
+                         strlen(argv[3]), argv[3], strlen(from), from, strlen(argv[4]), argv[4]);
+        write_all(fd, request, (size_t)n);
+        while (a.complete == 0) {
+            ssize_t got = read(fd, room, READ_SIZE);
+            if (got <= 0)
+                die("read");
+            bytes += got;
+            answers_take(&a, room, (size_t)got);
+        }
+        if (a.errors)
+            return 1;
+        calls++;
+        entries += a.entries;
+        a.word[a.word_len] = 0;
+        snprintf(from, sizeof from, "(%s", a.word);
+        if (a.entries < count) {
+            rounds++;
+            if (now_us() - began >= limit)
+                break;
+            snprintf(from, sizeof from, "-");
+        }
+    }
+    printf("{\"calls\":%ld,\"rounds\":%ld,\"entries\":%ld,\"bytes\":%ld,\"seconds\":%.6f,\"clientCpuUs\":%lld}\n", calls,
+           rounds, entries, bytes, (double)(now_us() - began) / 1e6, (long long)(cpu_us() - cpu));
+    return 0;
+}
+
+/* ---- frames: what a reader costs where a program does nothing but write ---- */
+
+struct reader {
+    int fd;
+    size_t head_end; /* of "\r\n\r\n", as much as was seen */
+    size_t at, part; /* record that it gets next, and bytes of it that were written */
+};
+
+struct records {
+    char *data;
+    size_t *at; /* begin of each, and the end */
+    long n;
+};
+
+static struct records records_read(const char *path)
+{
+    size_t len;
+    struct records r = {.data = read_file(path, &len)};
+    size_t cap = len / 5 + 2;
+    r.at = malloc(cap * sizeof *r.at);
+    size_t to = 0;
+    for (size_t i = 0; i + 4 <= len;) {
+        uint32_t size;
+        memcpy(&size, r.data + i, 4);
+        r.at[r.n++] = to;
+        memmove(r.data + to, r.data + i + 4, size);
+        to += size;
+        i += 4 + size;
+    }
+    r.at[r.n] = to;
+    return r;
+}
+
+static int listen_at(const char *port_file)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof a;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&a, len) != 0 || listen(fd, 4096) != 0 ||
+        getsockname(fd, (struct sockaddr *)&a, &len) != 0)
+        die("listen");
+    char temporary[4096];
+    snprintf(temporary, sizeof temporary, "%s.tmp", port_file);
+    FILE *f = fopen(temporary, "w");
+    if (!f)
+        die(temporary);
+    fprintf(f, "%d\n", ntohs(a.sin_port));
+    fclose(f);
+    if (rename(temporary, port_file) != 0)
+        die(port_file);
+    return fd;
+}
+
+/* Takes each connection's request, whatever it asks. */
+static void wait_for_requests(int listener, struct reader *all, long n)
+{
+    char room[4096];
+    int on = 1;
+    for (long i = 0; i < n; i++) {
+        all[i].fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+        if (all[i].fd < 0)
+            die("accept");
+        setsockopt(all[i].fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    }
+    for (long i = 0; i < n; i++) {
+        if (read(all[i].fd, room, sizeof room) <= 0)
+            die("a request");
+    }
+}
+
+/* Writes what is due; returns whether the socket took it all. */
+static bool reader_write(struct reader *r, const struct records *of, size_t due)
+{
+    while (r->at < due) {
+        size_t begin = of->at[r->at] + r->part, rest = of->at[r->at + 1] - begin;
+        ssize_t done = send(r->fd, of->data + begin, rest, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (done < 0 && errno == EAGAIN)
+            return false;
+        if (done < 0)
+            die("send");
+        r->part += (size_t)done;
+        if ((size_t)done == rest) {
+            r->at++;
+            r->part = 0;
+        }
+    }
+    return true;
+}
+
+static int limit_frames(char **argv)
+{
+    long readers = atol(argv[3]);
+    int64_t pace = atol(argv[5]);
+    struct records of = records_read(argv[4]);
+    struct reader *all = calloc((size_t)readers, sizeof *all);
+    struct rlimit files = {.rlim_cur = (rlim_t)readers + 64, .rlim_max = (rlim_t)readers + 64};
+    setrlimit(RLIMIT_NOFILE, &files);
+    int epoll = epoll_create1(EPOLL_CLOEXEC);
+    wait_for_requests(listen_at(argv[2]), all, readers);
+    for (long i = 0; i < readers; i++)
+        reader_write(&all[i], &of, 1);
+    int64_t began = now_us(), cpu = cpu_us();
+    for (size_t due = 2; due <= (size_t)of.n; due++) {
+        int64_t at = began + (int64_t)(due - 2) * pace, now = now_us();
+        if (at > now)
+            usleep((useconds_t)(at - now));
+        for (long i = 0; i < readers; i++) {
+            if (!reader_write(&all[i], &of, due)) {
+                struct epoll_event e = {.events = EPOLLOUT | EPOLLONESHOT, .data.ptr = &all[i]}, again;
+                if (epoll_ctl(epoll, EPOLL_CTL_ADD, all[i].fd, &e) != 0 && epoll_ctl(epoll, EPOLL_CTL_MOD, all[i].fd, &e) != 0)
+                    die("epoll_ctl");
+                while (!reader_write(&all[i], &of, due))
+                    (void)epoll_wait(epoll, &again, 1, 100);
+            }
+        }
+    }
+    printf("{\"frames\":%ld,\"seconds\":%.6f,\"cpuUs\":%lld}\n", (of.n - 1) * readers, (double)(now_us() - began) / 1e6,
+           (long long)(cpu_us() - cpu));
+    return 0; /* the connections close with it */
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 4 && strcmp(argv[1], "calls") == 0)
+        return limit_calls(argv, argc);
+    if (argc == 6 && strcmp(argv[1], "xrange") == 0)
+        return limit_xrange(argv);
+    if (argc == 6 && strcmp(argv[1], "frames") == 0)
+        return limit_frames(argv);
+    fprintf(stderr, "usage: limit calls SOCKET FILE DEPTH [ANSWERS] | xrange SOCKET KEY COUNT SECONDS | frames PORT_FILE READERS FILE PACE_US\n");
+    return 2;
+}

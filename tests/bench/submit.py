@@ -1,0 +1,92 @@
+"""`submit`: one at a time, 64 in flight, batches of 100, through one API thread; beside the rate at which the same Redis executes the submit script alone. `keys`: what a key costs."""
+import json
+import statistics
+
+import limits
+import load
+from report import figure
+from system import System, Usage
+
+NOOP = {"executor": "process", "command": ["/bin/true"], "protocol": "text"}
+REDIS_US_A_SUBMIT = 30
+BATCH = 100
+
+
+def body(n=1):
+    return {"agent": "noop", "queue": "parked", "input": {"n": n}}
+
+
+def submit_call(system):
+    """The call of the submit script that this submit ends in."""
+    scripts = limits.Scripts()
+    with limits.Watch(system.redis) as w:
+        system.call("POST", "/v1/runs", body())
+    found = w.calls(scripts, "submit")
+    assert len(found) == 1, w.commands
+    return found[0]
+
+
+def kinds(quick):
+    """name: connections, requests, runs a request, bound of the ratio, raw calls and how many of them are under way."""
+    n = 300 if quick else 12000
+    yield "submit-1", 1, n // 10, 1, None, n // 5, 1
+    yield "submit-64", 64, n, 1, ">= 0.80", n, 0
+    yield f"submit-batch-{BATCH}", 4, max(8, n // BATCH), BATCH, ">= 0.95", n, 0
+
+
+def bench_submit(quick):
+    rounds = 2 if quick else 3
+    with System(runners=0) as s:
+        s.call("PUT", "/v1/agents/noop", NOOP)
+        one = submit_call(s)
+        plain = limits.plain_costs(s, 200 if quick else 3000)
+        requests = {1: load.request(s, "POST", "/v1/runs", json.dumps(body()).encode()),
+                    BATCH: load.request(s, "POST", "/v1/runs/batch", json.dumps({"runs": [body(i) for i in range(BATCH)]}).encode())}
+        for name, connections, count, runs, must, raw_calls, depth in kinds(quick):
+            load.old("http", s.port, connections, max(connections, count // 10), requests[runs])  # warm-up
+            raws, rates, uses, loads = [], [], [], []
+            for _ in range(rounds):
+                raws.append(limits.calls(s, one.copies(raw_calls), depth=depth))
+                with Usage(s) as u:
+                    r = load.old("http", s.port, connections, count, requests[runs])
+                rates.append(runs * r["ok"] / r["seconds"])
+                uses.append(u.per(runs * r["ok"]))
+                loads.append(r)
+            middle = rates.index(statistics.median_low(rates))
+            bound = {"must": must} if must else {}
+            figure(name, statistics.median(rates), "runs/s", statistics.median(r["perSecond"] for r in raws), "submit scripts/s alone" + (", one by one" if depth else ""), values=rates, **bound,
+                   p50Us=loads[middle]["p50Us"], p99Us=loads[middle]["p99Us"], **uses[middle], rawScriptUs=round(statistics.median(r["scriptUs"] for r in raws), 1),
+                   rawRedisUs=round(statistics.median(r["redisUs"] for r in raws), 1), **client_of(loads[middle]))
+            if name == "submit-64":
+                figure("submit-redis-cpu", statistics.median(r["redisUs"] for r in raws), "us of Redis a submit", plain["evalsha8Us"], "us, a script of 8 plain commands", must=f"<= {REDIS_US_A_SUBMIT}", judge="value",
+                       insideUs=round(statistics.median(r["scriptUs"] for r in raws), 1), throughApiUs=statistics.median(use["cpuUs"]["redis"] for use in uses), **plain)
+
+
+def client_of(r):
+    """What the load client says of itself."""
+    return {name: r[name] for name in ("clientCpuUs", "clientShare") if name in r}
+
+
+def bench_keys(quick):
+    """Submits a second with the root key, an API key, and one with a rate limit: the same request in turns."""
+    with System(runners=0) as s:
+        s.call("PUT", "/v1/agents/noop", NOOP)
+        keys = {"root": None}
+        for name, more in (("key", {}), ("key-limited", {"rateLimit": {"limit": 1000000, "perMs": 1000, "burst": 1000000}})):
+            keys[name] = s.call("POST", "/v1/keys", {"name": name, "scopes": ["runs:create"], **more})["key"]
+        data = json.dumps(body()).encode()
+        requests = {name: load.request(s, "POST", "/v1/runs", data, **({"key": key} if key else {})) for name, key in keys.items()}
+        rates, uses = {name: [] for name in keys}, {}
+        for _ in range(2 if quick else 5):
+            for name, request in requests.items():
+                with Usage(s) as u:
+                    r = load.old("http", s.port, 64, 200 if quick else 10000, request)
+                rates[name].append(r["ok"] / r["seconds"])
+                uses[name] = u.per(r["ok"])
+        root = statistics.median(rates["root"])
+        for name, values in rates.items():
+            figure(f"submit-64-{name}", statistics.median(values), "runs/s", root, "runs/s, the root key", values=values, **uses[name])
+
+
+FIGURES = {"submit": bench_submit}
+MORE = {"keys": bench_keys}
