@@ -15,10 +15,10 @@ enum {
     BENCH_WORKSPACES_MAX = 16,
     BENCH_CONNECTIONS_MAX = 100000,
 };
-#define BENCH_LABEL      "errand-bench"
-#define BENCH_QUEUE      "errand-bench" /* nobody serves it: what is submitted there waits until it is removed */
-#define BENCH_SILENT_MS  30000          /* a node that answers nothing for so long is given up */
-#define BENCH_CALL_MS    60000
+#define BENCH_LABEL     "errand-bench"
+#define BENCH_QUEUE     "errand-bench" /* nobody serves it: what is submitted there waits until it is removed */
+#define BENCH_SILENT_MS 30000          /* a node that answers nothing for so long is given up */
+#define BENCH_CALL_MS   60000
 
 /* What was asked for; -1 or NULL where nothing was said, and the measurement decides. */
 struct bench_options {
@@ -33,9 +33,9 @@ struct bench {
     struct bench_options asked;
     struct load *load;
     char key[512];
-    char id[16];         /* the value of the label */
-    char agent[160];     /* the one that is used */
-    char began[CLOCK_ISO_LEN + 1];     /* ISO time: nothing of ours is older */
+    char id[16];                   /* the value of the label */
+    char agent[160];               /* the one that is used */
+    char began[CLOCK_ISO_LEN + 1]; /* ISO time: nothing of ours is older */
     bool made_agent, made_runs, remote;
     struct str workspaces[BENCH_WORKSPACES_MAX]; /* of asked.workspaces; one empty one: the key's own */
     size_t workspace_count;
@@ -66,7 +66,8 @@ struct bench_kind {
 int bench_submit(struct bench *b, struct bench_result *r);
 /* Appends the JSON of a run, and a whole request that submits one (batch 0) or a batch, to this queue. */
 void bench_submission(const struct bench *b, struct strbuf *out, const char *queue);
-void bench_submit_request(const struct bench *b, struct strbuf *out, size_t workspace, const char *queue, int64_t batch);
+void bench_submit_request(const struct bench *b, struct strbuf *out, size_t workspace, const char *queue,
+                          int64_t batch);
 
 /* ---- bench_calls.c: single requests ---- */
 
@@ -98,7 +99,7 @@ struct bench_loop {
     /* What an answer counts for: operations done, or -1 for a failure. NULL: one for 2xx. */
     int64_t (*worth)(void *ctx, struct load_conn *c, int status, struct str body);
     void *ctx;
-    int64_t limit;         /* requests of a repetition; 0: as many as duration_us takes */
+    int64_t limit; /* requests of a repetition; 0: as many as duration_us takes */
     int64_t duration_us;
 
     bool counts, on;

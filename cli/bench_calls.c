@@ -31,8 +31,8 @@ void bench_problem(char *out, size_t cap, int status, struct str body)
     if (code.len > 0)
         snprintf(out, cap, "the node answered %d %.*s: %.*s", status, STR_ARG(code), STR_ARG(detail));
     else
-        snprintf(out, cap, "the node answered %d%s%.*s", status, body.len ? ": " : "", body.len > 120 ? 120 : (int)body.len,
-                 body.ptr ? body.ptr : "");
+        snprintf(out, cap, "the node answered %d%s%.*s", status, body.len ? ": " : "",
+                 body.len > 120 ? 120 : (int)body.len, body.ptr ? body.ptr : "");
     arena_done(&arena);
 }
 

@@ -67,8 +67,9 @@ static int64_t bulk(struct bench *b, size_t workspace, const char *action, int64
         const struct json *answer = NULL;
         int status;
         snprintf(body, sizeof body,
-                 "{\"action\":\"%s\",\"filter\":{\"labels\":{\"" BENCH_LABEL "\":\"%s\"},\"since\":\"%s\"},\"cursor\":%s}", action,
-                 b->id, b->began, cursor);
+                 "{\"action\":\"%s\",\"filter\":{\"labels\":{\"" BENCH_LABEL
+                 "\":\"%s\"},\"since\":\"%s\"},\"cursor\":%s}",
+                 action, b->id, b->began, cursor);
         arena_init(&arena, 8U << 20);
         bool ok = bench_call(b, workspace, "POST", "/v1/runs/bulk", str_of(body), &arena, &answer, &status);
         struct str next = json_text(answer, "cursor");
@@ -94,8 +95,8 @@ static void clean_workspace(struct bench *b, size_t workspace)
             gone = left == 0;
         }
         if (!gone)
-            cli_say("runs are left: errand bulk stop --label " BENCH_LABEL "=%s, then errand bulk delete --label " BENCH_LABEL
-                    "=%s",
+            cli_say("runs are left: errand bulk stop --label " BENCH_LABEL
+                    "=%s, then errand bulk delete --label " BENCH_LABEL "=%s",
                     b->id, b->id);
     }
     if (b->made_agent && !b->asked.keep) {

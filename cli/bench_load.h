@@ -28,8 +28,8 @@ struct load_conn {
     bool chunked;       /* of a stream */
     uint8_t chunk_part; /* of its framing: see bench_load.c */
     int64_t chunk_left;
-    struct str out;   /* what of the request is still to be written; borrowed */
-    struct strbuf in; /* an answer that came in pieces */
+    struct str out;    /* what of the request is still to be written; borrowed */
+    struct strbuf in;  /* an answer that came in pieces */
     struct strbuf own; /* for a request of its own; the engine only frees it */
 };
 

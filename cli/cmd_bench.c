@@ -50,7 +50,8 @@ static int open_bench(struct bench *b)
     char token[44];
     bool loopback = true;
     if (!take_workspaces(b))
-        return cli_usage_error(b->command, "--workspace takes at most %d names of at most 128 characters", BENCH_WORKSPACES_MAX);
+        return cli_usage_error(b->command, "--workspace takes at most %d names of at most 128 characters",
+                               BENCH_WORKSPACES_MAX);
     if (where_find(b->cli->url, &w, &why) != ERR_OK) {
         cli_say("%s", why);
         return EXIT_USAGE;
@@ -101,17 +102,30 @@ static int run_bench(struct bench *b, const struct bench_kind *kind)
     return status;
 }
 
-#define COUNT(option, field, low, high, text) \
-    {.name = option, .type = OPTION_INT, .target = &b.asked.field, .value = "N", .help = text, .min = low, .max = high}
-#define TEXT(option, field, what, text) \
-    {.name = option, .type = OPTION_STRING, .target = &b.asked.field, .value = what, .help = text}
+#define COUNT(option, field, low, high, text)                                                                          \
+    {                                                                                                                  \
+        .name = option, .type = OPTION_INT, .target = &b.asked.field, .value = "N", .help = text, .min = low,          \
+        .max = high                                                                                                    \
+    }
+#define TEXT(option, field, what, text)                                                                                \
+    {                                                                                                                  \
+        .name = option, .type = OPTION_STRING, .target = &b.asked.field, .value = what, .help = text                   \
+    }
 
 int cmd_bench(struct cli *cli, const struct command *command, int argc, char **argv)
 {
     struct bench b = {.cli = cli,
                       .command = command,
-                      .asked = {.connections = -1, .requests = -1, .duration_ms = -1, .batch = -1, .readers = -1, .events = -1,
-                                .bytes = 0, .warmup = -1, .repeat = 3, .rate = -1}};
+                      .asked = {.connections = -1,
+                                .requests = -1,
+                                .duration_ms = -1,
+                                .batch = -1,
+                                .readers = -1,
+                                .events = -1,
+                                .bytes = 0,
+                                .warmup = -1,
+                                .repeat = 3,
+                                .rate = -1}};
     const struct option table[] = {
         COUNT("connections", connections, 1, BENCH_CONNECTIONS_MAX, "connections, with one request in flight on each"),
         COUNT("requests", requests, 1, 100000000, "requests of a repetition"),
@@ -133,7 +147,11 @@ int cmd_bench(struct cli *cli, const struct command *command, int argc, char **a
          .type = OPTION_FLAG,
          .target = &b.asked.keep,
          .help = "no label, and nothing is removed: for a deployment of its own"},
-        {.name = "yes", .letter = 'y', .type = OPTION_FLAG, .target = &b.asked.yes, .help = "also where the API is not on this machine"},
+        {.name = "yes",
+         .letter = 'y',
+         .type = OPTION_FLAG,
+         .target = &b.asked.yes,
+         .help = "also where the API is not on this machine"},
     };
     const char *word = NULL;
     struct options o = {.table = table, .count = ARRAY_LEN(table), .words = &word, .words_max = 1};

@@ -40,6 +40,9 @@ end
 
 -- What a runner must have: its text (sorted words; '' for the plain one) and its short name.
 local function submit_requirement(o, def)
+  if def.executor == 'process' and def.tags == '' and def.needs == '' and #o.requires == 0 and (def.slots == '' or def.slots == '1') then
+    return '', '-'
+  end
   local words, seen = {}, {}
   local function add(word)
     if not seen[word] then
@@ -250,25 +253,23 @@ local function run_submit(o)
   def_ref(o.def_digest, o.def_fields)
   local created = fmt(now_us)
   local f = {'ws', o.ws, 'def', o.def_digest, 'status', status, 'queue', queue, 'createdUs', created, 'rid', rid_short(o.rid), 'size', bytes}
-  local function set(name, value)
-    f[#f + 1] = name
-    f[#f + 1] = value
-  end
-  local function set_unless(name, value, default)
+  local n = #f
+  local function set(name, value, default)
     if value ~= default then
-      set(name, value)
+      f[n + 1], f[n + 2] = name, value
+      n = n + 2
     end
   end
-  set_unless('agent', o.agent, '')
-  set_unless('agentVersion', o.version, '0')
-  set_unless('priority', o.priority, DEFAULTS.priority)
-  set_unless('parent', o.parent, '')
-  set_unless('req', req, DEFAULTS.req)
-  set_unless('source', def.source, DEFAULTS.source)
-  set_unless('executor', def.executor, DEFAULTS.executor)
-  set_unless('timeoutMs', fmt(o.timeout_ms), '0')
-  set_unless('maxAttempts', fmt(o.max_attempts), '0')
-  set_unless('stallMs', fmt(o.stall_ms), '0')
+  set('agent', o.agent, '')
+  set('agentVersion', o.version, '0')
+  set('priority', o.priority, DEFAULTS.priority)
+  set('parent', o.parent, '')
+  set('req', req, DEFAULTS.req)
+  set('source', def.source, DEFAULTS.source)
+  set('executor', def.executor, DEFAULTS.executor)
+  set('timeoutMs', o.timeout_ms, 0)
+  set('maxAttempts', o.max_attempts, 0)
+  set('stallMs', o.stall_ms, 0)
   if req_text ~= '' then
     set('reqText', req_text)
   end

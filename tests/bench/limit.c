@@ -279,8 +279,8 @@ static int limit_xrange(char **argv)
             snprintf(from, sizeof from, "-");
         }
     }
-    printf("{\"calls\":%ld,\"rounds\":%ld,\"entries\":%ld,\"bytes\":%ld,\"seconds\":%.6f,\"clientCpuUs\":%lld}\n", calls,
-           rounds, entries, bytes, (double)(now_us() - began) / 1e6, (long long)(cpu_us() - cpu));
+    printf("{\"calls\":%ld,\"rounds\":%ld,\"entries\":%ld,\"bytes\":%ld,\"seconds\":%.6f,\"clientCpuUs\":%lld}\n",
+           calls, rounds, entries, bytes, (double)(now_us() - began) / 1e6, (long long)(cpu_us() - cpu));
     return 0;
 }
 
@@ -393,7 +393,8 @@ static int limit_frames(char **argv)
         for (long i = 0; i < readers; i++) {
             if (!reader_write(&all[i], &of, due)) {
                 struct epoll_event e = {.events = EPOLLOUT | EPOLLONESHOT, .data.ptr = &all[i]}, again;
-                if (epoll_ctl(epoll, EPOLL_CTL_ADD, all[i].fd, &e) != 0 && epoll_ctl(epoll, EPOLL_CTL_MOD, all[i].fd, &e) != 0)
+                if (epoll_ctl(epoll, EPOLL_CTL_ADD, all[i].fd, &e) != 0 &&
+                    epoll_ctl(epoll, EPOLL_CTL_MOD, all[i].fd, &e) != 0)
                     die("epoll_ctl");
                 while (!reader_write(&all[i], &of, due))
                     (void)epoll_wait(epoll, &again, 1, 100);
@@ -413,6 +414,7 @@ int main(int argc, char **argv)
         return limit_xrange(argv);
     if (argc == 6 && strcmp(argv[1], "frames") == 0)
         return limit_frames(argv);
-    fprintf(stderr, "usage: limit calls SOCKET FILE DEPTH [ANSWERS] | xrange SOCKET KEY COUNT SECONDS | frames PORT_FILE READERS FILE PACE_US\n");
+    fprintf(stderr, "usage: limit calls SOCKET FILE DEPTH [ANSWERS] | xrange SOCKET KEY COUNT SECONDS | frames "
+                    "PORT_FILE READERS FILE PACE_US\n");
     return 2;
 }
