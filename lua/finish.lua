@@ -15,7 +15,9 @@
 --   warnings    str   raw JSON: what of the result does not meet the definition's outputSchema, '' for none
 --   exit_code   str   decimal or ''
 --   seq         int   the closing event's seq (stdout source); 0: the script takes the next one
---   t_ms        int
+--   t_ms        int   of the closing event; at or behind the last one's
+--   count       int   events that this runner knows to be stored, seq being behind the last of them; 0: the script looks
+--   bytes       int   and their bytes
 --   retry       str   what the agent asked for in its error: `no` (do not retry), a delay in ms, or '' (the definition's policy)
 --   rid         str
 --   retention_ms int
@@ -24,21 +26,22 @@
 --   closed      int   1: this call closed it; 0: it had been closed by an earlier call of the same attempt
 -- ERRORS fenced
 
-local r = run_get(run, CLOSE_FIELDS)
+local r = run_get(run, SUCCESS_FIELDS)
 if not r then
   return {'fenced'}
 end
-local mine = redis.call('HMGET', k.run(run), af(attempt, 'epoch'), af(attempt, 'by'))
-if tonumber(mine[1] or '0') ~= epoch then
+-- A run that executes under this attempt has not been closed: who closes an attempt takes its run out of these statuses.
+if CLASS[r.status] ~= 'active' or r.attempt + 0 ~= attempt or r.epoch + 0 ~= epoch or r.inc ~= inc then
+  local mine = redis.call('HMGET', k.run(run), af(attempt, 'epoch'), af(attempt, 'by'))
+  if tonumber(mine[1] or '0') == epoch and mine[2] == 'finish' then
+    return {'ok', r.status, 0}
+  end
   return {'fenced'}
-end
-if mine[2] == 'finish' then
-  return {'ok', r.status, 0}
 end
 local state = redis.call('HGET', k.runner(inc), 'state')
-if mine[2] ~= '' or r.inc ~= inc or tonumber(r.epoch) ~= epoch or not state or state == 'dead' then
+if not state or state == 'dead' then
   return {'fenced'}
 end
-local o = {status = outcome, error = error_json, result = result, truncated = truncated, warnings = warnings, seq = seq, t = t_ms, retry = retry}
+local o = {status = outcome, error = error_json, result = result, truncated = truncated, warnings = warnings, seq = seq, t = t_ms, count = count, bytes = bytes, retry = retry}
 attempt_end(r, o, 'finish', exit_code, rid, retention_ms)
 return {'ok', r.status, 1}

@@ -199,6 +199,8 @@ static void call_finish(struct attempt *a)
     bool whole = outcome_result(a, &result);
     if (a->how.started && !a->how.signaled && !a->how.class)
         snprintf(exit_code, sizeof exit_code, "%d", a->how.code);
+    int64_t now = clock_wall_ms();
+    bool known = !a->remote && !a->outbox.over; /* all that it counted is stored: attempt_finish() waited for that */
     struct script_finish_args args = {
         .inc = str_of(a->shard->incarnation.s),
         .run = str_of(a->run_id.s),
@@ -212,7 +214,9 @@ static void call_finish(struct attempt *a)
         .warnings = strbuf_str(&a->warnings),
         .exit_code = str_of(exit_code),
         .seq = a->remote ? 0 : a->outbox.next_seq,
-        .t_ms = clock_wall_ms(),
+        .t_ms = now > a->outbox.last_t_ms ? now : a->outbox.last_t_ms,
+        .count = known ? a->outbox.count : 0,
+        .bytes = known ? a->outbox.bytes : 0,
         .retry = str_of(retry),
         .rid = str_of(redis_run_id(a->shard->commands)),
         .retention_ms = a->shard->worker->config->retention_ms,

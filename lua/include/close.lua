@@ -1,139 +1,164 @@
--- The ends of attempts and of runs. Fields that these functions want of a run:
+-- The ends of attempts and of runs. Fields that these functions want of a run; and those that the usual end, a success, comes by with (run_rest gets the others then, where it is another end after all):
 local CLOSE_FIELDS = {'ws', 'queue', 'req', 'reqText', 'agent', 'def', 'priority', 'createdUs', 'started', 'epoch', 'inc', 'attempt', 'failures', 'losses', 'maxAttempts', 'stopAt', 'rid',
   'claimSeq', 'claimT', 'claimStatus', 'claimResult', 'claimError', 'claimRetry', 'claimWarnings', 'lane', 'laneId', 'due', 'gates', 'gated', 'waitGate', 'deps', 'depsLeft', 'dependents', 'startBy', 'size',
-  'hook', 'hookUrl', 'hookSecret'}
+  'hook', 'hookUrl', 'hookSecret', 'asked', 'inputLast'}
+local SUCCESS_FIELDS = {'ws', 'queue', 'agent', 'def', 'rid', 'size', 'attempt', 'epoch', 'inc', 'started', 'stopAt', 'claimStatus', 'gates', 'dependents', 'hookUrl', 'asked', 'inputLast'}
 local CLOSE_POLICY = {'maxAttempts', 'atMostOnce', 'backoffType', 'backoffBaseMs', 'backoffCapMs', 'retryOn', 'noRetryOn', 'retainMs', 'retainCount', 'retainEventsMs', 'retainResultMs'}
+local RETAIN_POLICY = {'retainMs', 'retainCount', 'retainEventsMs', 'retainResultMs'}
 local CLAIM_FIELDS = {'claimLine', 'claimSeq', 'claimT', 'claimStatus', 'claimResult', 'claimError', 'claimRetry', 'claimWarnings'}
 local KEPT_STEP = 10 -- most runs given up by a count when one ends
 local TPUT_MS = 900000
 
--- Marks the attempt's own record closed, and takes the run off its runner.
+-- The rest of CLOSE_FIELDS, of a run with SUCCESS_FIELDS.
+local function run_rest(run)
+  if not run.failures then
+    for name, value in pairs(run_get(run.id, CLOSE_FIELDS)) do
+      run[name] = value
+    end
+  end
+end
+
+-- Takes the run off its runner. What its record is to say of the attempt's end goes along with what it says next: fields and values in run.closed.
 local function attempt_close(run, status, by, err, exit_code)
   local n = run.attempt
-  local fields = {af(n, 'status'), status, af(n, 'by'), by, af(n, 'ended'), fmt(now_ms)}
+  local fields = {af(n, 'status'), status, af(n, 'by'), by, af(n, 'ended'), now_ms}
   if err and err ~= '' then
-    fields[#fields + 1] = af(n, 'error')
-    fields[#fields + 1] = err
+    fields[7], fields[8] = af(n, 'error'), err
   end
   if exit_code and exit_code ~= '' then
     fields[#fields + 1] = af(n, 'exit')
     fields[#fields + 1] = exit_code
   end
-  redis.call('HSET', k.run(run.id), unpack(fields))
+  run.closed = fields
   redis.call('ZREM', k.held(run.inc), run.id)
 end
 
--- How long an ended run is kept: what its agent says, else its workspace, else the caller. Its result and events may go earlier; a count keeps the newest ones.
-local function run_retain(run, o, retention_ms)
+-- How long an ended run is kept: what its agent says, else its workspace (ws: the values of RETAINED), else the caller. Its result and events may go earlier; a count keeps the newest ones. True where one does.
+local RETAINED = {'bytes', 'retentionMs', 'eventsRetentionMs', 'resultRetentionMs', 'retentionCount'}
+local function run_retain(run, o, retention_ms, ws)
   if not run.retainMs then
-    run_policy(run, CLOSE_POLICY)
+    run_policy(run, RETAIN_POLICY)
   end
-  local ws = redis.call('HMGET', k.ws(run.ws), 'retentionMs', 'eventsRetentionMs', 'resultRetentionMs', 'retentionCount')
   local function keep(own, theirs, otherwise)
     return own ~= '' and tonumber(own) or tonumber(theirs or '') or otherwise
   end
-  local whole = keep(run.retainMs, ws[1], retention_ms)
-  local events, result = keep(run.retainEventsMs, ws[2]), keep(run.retainResultMs, ws[3])
-  redis.call('ZADD', k.retain, fmt(now_ms + whole), run.id)
+  local whole = keep(run.retainMs, ws[2], retention_ms)
+  local events, result = keep(run.retainEventsMs, ws[3]), keep(run.retainResultMs, ws[4])
+  redis.call('ZADD', k.retain, now_ms + whole, run.id)
   if events and events < whole then
-    redis.call('ZADD', k.retain, fmt(now_ms + events), 'e:' .. run.id)
+    redis.call('ZADD', k.retain, now_ms + events, 'e:' .. run.id)
   end
   if result and result < whole and (o.result or '') ~= '' then
-    redis.call('ZADD', k.retain, fmt(now_ms + result), 'r:' .. run.id)
+    redis.call('ZADD', k.retain, now_ms + result, 'r:' .. run.id)
   end
   local function keep_newest(key, n)
-    redis.call('ZADD', key, fmt(now_us), run.id)
+    redis.call('ZADD', key, now_us, run.id)
     local over = redis.call('ZCARD', key) - n
     if over > 0 then
       for _, old in ipairs(redis.call('ZRANGE', key, 0, math.min(over, KEPT_STEP) - 1)) do
         redis.call('ZREM', key, old)
-        redis.call('ZADD', k.retain, 'XX', fmt(now_ms), old)
+        redis.call('ZADD', k.retain, 'XX', now_ms, old)
       end
     end
   end
   if run.retainCount ~= '' and run.agent ~= '' then
     keep_newest(k.kept(run.ws, run.agent), tonumber(run.retainCount))
   end
-  if ws[4] then
-    keep_newest(k.kept(run.ws, ''), tonumber(ws[4]))
+  if ws[5] then
+    keep_newest(k.kept(run.ws, ''), tonumber(ws[5]))
   end
-  if ws[4] or run.retainCount ~= '' then
-    redis.call('HSET', k.run(run.id), 'kept', '1')
-  end
+  return ws[5] or run.retainCount ~= ''
 end
 
 -- What ended in a queue in this minute, for statistics.
 local function run_throughput(run, status)
-  local key = k.tput(run.queue, fmt(math.floor(now_ms / 60000)))
+  local minute = math.floor(now_ms / 60000)
+  local key = k.tput(run.queue, minute)
   if redis.call('HINCRBY', key, status, 1) == 1 then
     redis.call('PEXPIRE', key, TPUT_MS)
   end
   if run.started ~= '' then
-    redis.call('HINCRBY', key, 'ms', fmt(now_ms - tonumber(run.started)))
+    redis.call('HINCRBY', key, 'ms', now_ms - tonumber(run.started))
   end
 end
 
--- Ends a run for good: runtime_terminal behind everything, record, retention. o: status, error, result, truncated, seq, t (0: the script decides).
+-- What is stored of a run's events: as its runner says, which wrote them (o.count, o.bytes and, behind them, o.seq); or as the stream does, where nothing was said, and after a restart of Redis, which may have lost some.
+local function stored_before(run, o, rid)
+  if (o.count or 0) > 0 and o.seq > 0 and o.t > 0 and run.rid == rid_short(rid) then
+    return {last = o.seq - 1, t = o.t, c = o.count, z = o.bytes}
+  end
+  return tail(run.id)
+end
+
+-- Ends a run for good: runtime_terminal behind everything, record, retention. o: status, error, result, truncated, seq, t (0: the script decides), and as stored_before wants them count and bytes.
 local function run_end(run, o, rid, retention_ms)
+  local fields, hooks = run.closed or {}, redis.call('HGETALL', k.hooks(run.ws)) -- who has no webhooks pays this one look
+  if o.status ~= 'success' or (o.seq or 0) == 0 or run.started == '' or run.gates ~= '' or run.hookUrl ~= '' or #hooks > 0 then
+    run_rest(run)
+  end
   check_edge(run, o.status)
   work = work + 1
-  local before = tail(run.id)
+  local before = stored_before(run, o, rid)
   local seq = (o.seq or 0) > 0 and math.max(o.seq, before.last + 1) or seq_after(run, before.last, rid)
   local t = math.max((o.t or 0) > 0 and o.t or now_ms, before.t)
+  local n = #fields
+  local function set(name, value)
+    fields[n + 1], fields[n + 2] = name, value
+    n = n + 2
+  end
   local data = '{"status":"' .. o.status .. '"'
+  local grown = before.z
   if (o.result or '') ~= '' then
     data = data .. ',"result":' .. o.result
+    grown = grown + #o.result
+    set('result', o.result)
   end
   if o.truncated == 1 then
     data = data .. ',"resultTruncated":true'
+    set('resultTruncated', 1)
   end
   if (o.error or '') ~= '' then
     data = data .. ',"error":' .. o.error
+    set('error', o.error)
   end
   data = data .. ',"attempt":' .. (run.attempt == '' and '0' or run.attempt) .. '}'
   local size = event_add(run.id, SEQ_CLOSED .. '-' .. fmt(seq), seq, t, 'runtime_terminal', data, before)
-  local fields = {'completed', fmt(now_ms), 'lastSeq', fmt(seq), 'lastT', fmt(t), 'eventCount', fmt(before.c + 1), 'eventBytes', fmt(before.z + size)}
-  if (o.result or '') ~= '' then
-    fields[#fields + 1] = 'result'
-    fields[#fields + 1] = o.result
-  end
-  if o.truncated == 1 then
-    fields[#fields + 1] = 'resultTruncated'
-    fields[#fields + 1] = '1'
-  end
-  if (o.error or '') ~= '' then
-    fields[#fields + 1] = 'error'
-    fields[#fields + 1] = o.error
-  end
-  local warnings = o.status == 'success' and o.warnings or ''
-  if warnings ~= '' then
-    fields[#fields + 1] = 'schemaWarnings'
-    fields[#fields + 1] = warnings
+  grown = grown + size
+  set('completed', now_ms)
+  set('lastSeq', seq)
+  set('lastT', t)
+  set('eventCount', before.c + 1)
+  set('eventBytes', before.z + size)
+  if o.status == 'success' and (o.warnings or '') ~= '' then
+    set('schemaWarnings', o.warnings)
+    grown = grown + #o.warnings
   end
   if o.status == 'error' then
-    fields[#fields + 1] = 'deadLetter'
-    fields[#fields + 1] = '1'
+    set('deadLetter', 1)
     redis.call('ZADD', k.dead(run.ws), run.createdUs, run.id)
   end
-  local grown = before.z + size + #(o.result or '') + #warnings
-  fields[#fields + 1] = 'size'
-  fields[#fields + 1] = fmt((tonumber(run.size) or 0) + grown)
-  redis.call('HINCRBY', k.use(run.ws), 'bytes', fmt(grown))
-  redis.call('HSET', k.run(run.id), unpack(fields))
-  redis.call('HDEL', k.run(run.id), 'asked')
-  redis.call('UNLINK', k.stdin(run.id))
-  run_move(run, o.status)
-  if run.startBy ~= '' then
+  set('size', (tonumber(run.size) or 0) + grown)
+  local ws = redis.call('HMGET', k.use(run.ws), unpack(RETAINED))
+  redis.call('HSET', k.use(run.ws), 'bytes', tonumber(ws[1] or '0') + grown)
+  if run_retain(run, o, retention_ms, ws) then
+    set('kept', 1)
+  end
+  run_move(run, o.status, fields)
+  if run.asked ~= '' then
+    redis.call('HDEL', k.run(run.id), 'asked')
+  end
+  if run.inputLast ~= '' then
+    redis.call('UNLINK', k.stdin(run.id))
+  end
+  if run.started == '' and run.startBy ~= '' then
     redis.call('ZREM', k.expiry, run.id)
   end
-  run_retain(run, o, retention_ms)
   run_throughput(run, o.status)
   if run.dependents ~= '' then
     redis.call('HSET', k.depq, run.id, o.status)
     redis.call('PUBLISH', k.due, '0')
   end
-  local hooks = redis.call('HGETALL', k.hooks(run.ws)) -- who has no webhooks pays this one look
-  if #hooks > 0 or run.hook ~= '' then
+  if #hooks > 0 or run.hookUrl ~= '' then
     work = work + 0.3 * hook_run_end(run, o.status, seq, hooks)
   end
   wake(run.id)
@@ -150,9 +175,9 @@ local function run_again(run, err, seq, t, delay_ms, rid, lane)
   seq = seq > 0 and math.max(seq, before.last + 1) or seq_after(run, before.last, rid)
   t = math.max(t > 0 and t or now_ms, before.t)
   local data = '{"willRetry":true,"attempt":' .. run.attempt .. ',"error":' .. err .. '}'
-  event_add(run.id, fmt(tonumber(run.epoch)) .. '-' .. SEQ_CLOSED, seq, t, 'stream_error', data, before)
+  event_add(run.id, run.epoch .. '-' .. SEQ_CLOSED, seq, t, 'stream_error', data, before)
   redis.call('HDEL', k.run(run.id), unpack(CLAIM_FIELDS))
-  run_move(run, to)
+  run_move(run, to, run.closed)
   if delay_ms > 0 then
     gates_leave(run) -- others may go while it waits
     delay_add(run, now_ms + delay_ms)
@@ -166,18 +191,21 @@ end
 local function run_back(run)
   check_edge(run, 'queued')
   work = work + 1
-  redis.call('XSETID', k.events(run.id), fmt(tonumber(run.epoch)) .. '-' .. SEQ_CLOSED)
+  if redis.call('EXISTS', k.events(run.id)) == 1 then -- else nothing of it was stored, nor will be: only `started` makes a stream
+    redis.call('XSETID', k.events(run.id), run.epoch .. '-' .. SEQ_CLOSED)
+  end
   redis.call('HDEL', k.run(run.id), unpack(CLAIM_FIELDS))
-  run_move(run, 'queued')
+  run_move(run, 'queued', run.closed)
   lane_add(run, 'again')
 end
 
 -- How an attempt's end is to be read: a stop beats everything, an accepted claim (remote) beats what the executor saw.
 local function outcome_of(run, o)
   if run.stopAt ~= '' then
-    return {status = 'stopped', seq = o.seq, t = o.t}
+    return {status = 'stopped', seq = o.seq, t = o.t, count = o.count, bytes = o.bytes}
   end
   if run.claimStatus ~= '' then
+    run_rest(run)
     return {status = run.claimStatus, error = run.claimError, result = run.claimResult, seq = tonumber(run.claimSeq), t = tonumber(run.claimT), retry = run.claimRetry, warnings = run.claimWarnings}
   end
   return o
@@ -208,13 +236,21 @@ end
 -- Ends an attempt by its outcome: terminal, or back for a retry. by: the script that closes it.
 local function attempt_end(run, o, by, exit_code, rid, retention_ms)
   o = outcome_of(run, o)
+  if o.status ~= 'error' then
+    check_edge(run, o.status)
+    attempt_close(run, o.status, by, o.error, exit_code)
+    run_end(run, o, rid, retention_ms)
+    return
+  end
+  run_rest(run)
   run_policy(run, CLOSE_POLICY)
-  local failures = tonumber(run.failures) + (o.status == 'error' and 1 or 0)
-  local again = o.status == 'error' and run.atMostOnce ~= '1' and failures < tonumber(run.maxAttempts) and may_retry(run, o)
+  local failures = tonumber(run.failures) + 1
+  local again = run.atMostOnce ~= '1' and failures < tonumber(run.maxAttempts) and may_retry(run, o)
   local delay_ms = again and retry_delay(run, o) or 0
-  check_edge(run, again and (delay_ms > 0 and 'scheduled' or 'queued') or o.status)
-  attempt_close(run, o.status, by, o.error, exit_code)
-  redis.call('HSET', k.run(run.id), 'failures', failures)
+  check_edge(run, again and (delay_ms > 0 and 'scheduled' or 'queued') or 'error')
+  attempt_close(run, 'error', by, o.error, exit_code)
+  table.insert(run.closed, 'failures')
+  table.insert(run.closed, failures)
   if again then
     run_again(run, o.error, o.seq or 0, o.t or 0, delay_ms, rid, run.priority)
   else
@@ -231,8 +267,9 @@ local function take_back(run, by, max_losses, rid, retention_ms)
   local LOST = '{"class":"runner_lost","message":"the runner that executed it was lost"}'
   run_policy(run, CLOSE_POLICY)
   local losses = tonumber(run.losses) + 1
-  redis.call('HSET', k.run(run.id), 'losses', losses)
   attempt_close(run, 'lost', by, LOST)
+  table.insert(run.closed, 'losses')
+  table.insert(run.closed, losses)
   if run.atMostOnce == '1' or losses > max_losses then
     run_end(run, {status = 'error', error = LOST}, rid, retention_ms)
   else

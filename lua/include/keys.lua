@@ -94,7 +94,7 @@ local k = {
   storageusers = P .. 'storageusers',
 }
 
--- Numbers beyond 2^31 as Redis wants them: no exponent, no rounding up to 2^53.
+-- Numbers up to 2^53 as text: no exponent, no rounding. As an argument of redis.call a number is written so anyway, and for less than a text made here costs.
 local function fmt(n)
   return string.format('%.0f', n)
 end

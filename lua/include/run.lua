@@ -17,7 +17,7 @@ local DEFAULTS = {attempt = '0', failures = '0', losses = '0', epoch = '0', req 
 local work, WORK_MAX, WORK_PART = 0, 64, 32
 local INLINE_MAX = 64 -- a longer input or environment has a key of its own: with short values only Redis keeps a hash packed
 
--- Some fields of a run as a table, missing ones by DEFAULTS or as ''; nil when there is no such run.
+-- Some fields of a run as a table, missing ones by DEFAULTS or as ''; nil when there is no such run. Redis looks for each field from the record's beginning on (0.3 µs for one that is not there): ask for few.
 local function run_get(id, fields)
   local values = redis.call('HMGET', k.run(id), 'status', unpack(fields))
   if not values[1] then
@@ -83,10 +83,10 @@ local function run_count(run, from, to)
   end
 end
 
--- Wants the fields ws, queue, req and reqText, but between two statuses of one class.
-local function run_move(run, to)
+-- Wants the fields ws, queue, req and reqText, but between two statuses of one class. fields: what else is to change in the record, as names and values.
+local function run_move(run, to, fields)
   check_edge(run, to)
-  redis.call('HSET', k.run(run.id), 'status', to)
+  redis.call('HSET', k.run(run.id), 'status', to, unpack(fields or {}))
   run_count(run, run.status, to)
   run.status = to
 end

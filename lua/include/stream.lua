@@ -36,8 +36,8 @@ end
 
 -- Writes one event of our own at the given id, behind what `before` says.
 local function event_add(id, entry_id, seq, t, kind, data, before)
-  local line = '{"seq":' .. fmt(seq) .. ',"tMs":' .. fmt(t) .. ',"kind":"' .. kind .. '","data":' .. data .. '}'
-  redis.call('XADD', k.events(id), entry_id, 'first', fmt(seq), 'last', fmt(seq), 't', fmt(t), 'n', 1,
-    'c', fmt(before.c + 1), 'z', fmt(before.z + #line), 'b', line)
+  seq, t = fmt(seq), fmt(t)
+  local line = '{"seq":' .. seq .. ',"tMs":' .. t .. ',"kind":"' .. kind .. '","data":' .. data .. '}'
+  redis.call('XADD', k.events(id), entry_id, 'first', seq, 'last', seq, 't', t, 'n', 1, 'c', before.c + 1, 'z', before.z + #line, 'b', line)
   return #line
 end

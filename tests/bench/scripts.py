@@ -128,6 +128,10 @@ class Client:
 # ---- a Redis with the scripts ----
 
 
+def started_line(row):
+    return f'{{"seq":{int(row["first_seq"])},"tMs":{int(row["last_t_ms"]) + 1},"kind":"runtime_started","data":{{"attempt":1,"executor":"process"}}}}'
+
+
 class Server:
     """A private Redis with all scripts, and the calls of them."""
 
@@ -249,12 +253,12 @@ class Server:
         return [row for reply in replies for row in self.fields("claim", reply)["runs"]]
 
     def started(self, inc, row):
-        seq, t = int(row["first_seq"]), int(row["last_t_ms"]) + 1
-        event = f'{{"seq":{seq},"tMs":{t},"kind":"runtime_started","data":{{"attempt":1,"executor":"process"}}}}'
+        seq, t, event = int(row["first_seq"]), int(row["last_t_ms"]) + 1, started_line(row)
         return self.call("started", inc=inc, run=row["run"], epoch=row["epoch"], seq=seq, t_ms=t, event=event, count=1, bytes=len(event), token_sha="0" * 64, handle='{"pid":"4711"}')
 
     def finish(self, inc, row, outcome="success"):
-        return self.call("finish", inc=inc, run=row["run"], epoch=row["epoch"], attempt=row["attempt"], outcome=outcome, exit_code="0", rid=RID, retention_ms=WEEK)
+        return self.call("finish", inc=inc, run=row["run"], epoch=row["epoch"], attempt=row["attempt"], outcome=outcome, exit_code="0", rid=RID, retention_ms=WEEK, seq=int(row["first_seq"]) + 1,
+                         t_ms=int(row["last_t_ms"]) + 1, count=1, bytes=len(started_line(row)))
 
     def stop(self, run, retention_ms=WEEK):
         return self.call("stop", ws="default", run=run, max=STOP_TREE, rid=RID, retention_ms=retention_ms)
