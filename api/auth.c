@@ -42,12 +42,20 @@ static struct str credential(const struct http_req *req)
 static void sign(const struct node *n, struct str workspace, struct str key, struct str proof, struct str run_id,
                  int64_t expiry, char hex[SHA256_HEX_LEN + 1])
 {
-    struct strbuf text;
-    strbuf_init(&text, 1024);
-    strbuf_addf(&text, "stream %lld %.*s %.*s %.*s %.*s", (long long)expiry, STR_ARG(workspace), STR_ARG(key),
-                STR_ARG(proof), STR_ARG(run_id));
-    crypto_hmac_hex(str_of(n->secret), strbuf_str(&text), hex);
-    strbuf_done(&text);
+    char text[1024], digits[DECIMAL_MAX];
+    size_t len = 0;
+    const struct str space = STR(" "), date = {digits, decimal(digits, expiry)};
+    const struct str parts[] = {STR("stream "), date, space, workspace, space, key, space, proof, space, run_id};
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        if (parts[i].len > sizeof text - len) { /* no run's id is that long */
+            len = 0;
+            break;
+        }
+        if (parts[i].len > 0)
+            memcpy(text + len, parts[i].ptr, parts[i].len);
+        len += parts[i].len;
+    }
+    crypto_hmac_hex(str_of(n->secret), (struct str){text, len}, hex);
 }
 
 struct str auth_stream_token(struct call *c, struct str run_id)
@@ -57,8 +65,11 @@ struct str auth_stream_token(struct call *c, struct str run_id)
     char hex[SHA256_HEX_LEN + 1];
     int64_t expiry = node_now_ms(c->node) + STREAM_TOKEN_MS;
     sign(c->node, c->workspace, c->created_by, str_of(c->proof), run_id, expiry, hex);
-    return str_of(arena_printf(&c->req->arena, "%lld~%.*s~%.*s~%s~%s", (long long)expiry, STR_ARG(c->workspace),
-                               STR_ARG(c->created_by), c->proof, hex));
+    char digits[DECIMAL_MAX];
+    const struct str tilde = STR("~"), date = {digits, decimal(digits, expiry)};
+    const struct str parts[] = {
+        date, tilde, c->workspace, tilde, c->created_by, tilde, str_of(c->proof), tilde, {hex, SHA256_HEX_LEN}};
+    return arena_join(&c->req->arena, parts, ARRAY_LEN(parts));
 }
 
 /* The next part of a token, up to `~` or its end. */

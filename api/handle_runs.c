@@ -23,7 +23,8 @@ struct submit_call {
 
 static void add_location(struct call *c, const struct submitted *s, const char *suffix)
 {
-    http_reply_header(c->req, "Location", str_of(call_text(c, "/v1/runs/%s%s", s->run_id.s, suffix)));
+    const struct str parts[] = {STR("/v1/runs/"), {s->run_id.s, ID_LEN}, str_of(suffix)};
+    http_reply_header(c->req, "Location", arena_join(&c->req->arena, parts, ARRAY_LEN(parts)));
     if (s->replayed)
         http_reply_header(c->req, "Idempotency-Replayed", STR("true"));
 }

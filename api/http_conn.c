@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "api/http_answer.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/metrics.h"
@@ -422,8 +423,8 @@ static void decided(struct http_conn *c, enum err err, size_t max_body, const ch
     arm(c);
 }
 
-/* A head is whole: route it, and see what follows. */
-static void on_head(struct http_conn *c, struct str raw)
+/* A head is whole (len bytes behind `skip` of the input): route it, and see what follows. */
+static void on_head(struct http_conn *c, size_t skip, size_t len)
 {
     const char *why = NULL;
     size_t max_body = 0;
@@ -433,7 +434,8 @@ static void on_head(struct http_conn *c, struct str raw)
         return;
     }
     c->head = (struct http_head){0}; /* not the last request's, when this one is refused early */
-    enum err err = http_head_parse(req, raw, &c->head, &why);
+    enum err err = http_head_parse(req, (struct str){c->in.ptr + skip, len}, &c->head, &why);
+    strbuf_consume(&c->in, skip + len); /* the request has a copy */
     c->http_1_0 = c->head.http_1_0;
     c->framed = !err || err == ERR_METHOD_NOT_ALLOWED || err == ERR_EXPECTATION_FAILED;
     move(c, HTTP_CONN_DECIDING);
@@ -501,15 +503,7 @@ static void take_head(struct http_conn *c)
             arm(c);
         return;
     }
-    char *copy = c->in.ptr ? malloc(len) : NULL;
-    if (!copy) {
-        close_now(c, true);
-        return;
-    }
-    memcpy(copy, c->in.ptr + skip, len);
-    strbuf_consume(&c->in, skip + len);
-    on_head(c, (struct str){copy, len});
-    free(copy);
+    on_head(c, skip, len);
 }
 
 /* Goes on with what was read, as far as it reaches. One request is handled at a time. */
@@ -626,45 +620,12 @@ struct http_conn *http_conn_new(struct loop *l, const struct http_app *app, cons
 void http_reply_header(struct http_req *req, const char *name, struct str value)
 {
     PRE(!memchr(value.ptr ? value.ptr : "", '\r', value.len) && !memchr(value.ptr ? value.ptr : "", '\n', value.len));
-    strbuf_addf(&req->reply_headers, "%s: %.*s\r\n", name, STR_ARG(value));
-}
-
-static const char *reason_of(int status)
-{
-    static const struct {
-        int status;
-        const char *reason;
-    } rows[] = {
-        {200, "OK"},
-        {201, "Created"},
-        {202, "Accepted"},
-        {204, "No Content"},
-        {400, "Bad Request"},
-        {401, "Unauthorized"},
-        {403, "Forbidden"},
-        {404, "Not Found"},
-        {405, "Method Not Allowed"},
-        {408, "Request Timeout"},
-        {409, "Conflict"},
-        {411, "Length Required"},
-        {413, "Content Too Large"},
-        {414, "URI Too Long"},
-        {415, "Unsupported Media Type"},
-        {417, "Expectation Failed"},
-        {422, "Unprocessable Content"},
-        {429, "Too Many Requests"},
-        {431, "Request Header Fields Too Large"},
-        {500, "Internal Server Error"},
-        {501, "Not Implemented"},
-        {502, "Bad Gateway"},
-        {503, "Service Unavailable"},
-        {504, "Gateway Timeout"},
-        {505, "HTTP Version Not Supported"},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-        if (rows[i].status == status)
-            return rows[i].reason;
-    return "Status";
+    struct strbuf *out = &req->reply_headers;
+    strbuf_grow(out, strlen(name) + value.len + 4); /* at once, so that the parts need no more */
+    strbuf_addz(out, name);
+    strbuf_add(out, STR(": "));
+    strbuf_add(out, value);
+    strbuf_add(out, STR("\r\n"));
 }
 
 static void count_status(const struct http_req *req, int status)
@@ -676,24 +637,6 @@ static void count_status(const struct http_req *req, int status)
                1);
     if (req->received_us)
         metric_observe_us(METRIC_HTTP_SECONDS, clock_mono_us() - req->received_us);
-}
-
-/* The head up to its empty line. body_len: -1 for a stream. */
-static void write_head(struct strbuf *out, const struct http_req *req, int status, const char *content_type,
-                       int64_t body_len, bool keep_alive, bool chunked)
-{
-    strbuf_addf(out, "HTTP/1.1 %d %s\r\n", status, reason_of(status));
-    if (content_type)
-        strbuf_addf(out, "Content-Type: %s\r\n", content_type);
-    if (body_len >= 0 && status != 204)
-        strbuf_addf(out, "Content-Length: %lld\r\n", (long long)body_len);
-    if (chunked)
-        strbuf_add(out, STR("Transfer-Encoding: chunked\r\n"));
-    strbuf_addf(out, "Connection: %s\r\nX-Request-Id: %016llx\r\nX-Content-Type-Options: nosniff\r\n",
-                keep_alive ? "keep-alive" : "close", (unsigned long long)req->id);
-    strbuf_add(out, STR("Cache-Control: no-store\r\n"));
-    strbuf_add(out, strbuf_str(&req->reply_headers));
-    strbuf_add(out, STR("\r\n"));
 }
 
 static void log_request(const struct http_req *req, int status)
@@ -717,16 +660,10 @@ static void reply(struct http_req *req, int status, const char *content_type, st
         return;
     }
     bool keep = req->keep_alive && !c->close_after && !c->draining;
-    struct strbuf head;
-    strbuf_init(&head, 4 * (size_t)LIMIT_HEADERS);
-    write_head(&head, req, status, content_type, length, keep, false);
+    struct http_answer answer = {.status = status, .content_type = content_type, .length = length, .keep_alive = keep};
     bool with_body = req->method != HTTP_HEAD_ && status != 204;
-    struct http_buf *b = strbuf_failed(&head) ? NULL : http_buf_new(head.len + (with_body ? body.len : 0));
+    struct http_buf *b = http_answer_buf(req, &answer, with_body ? body : STR_NONE);
     PRE(b);
-    memcpy(b->data, head.ptr, head.len);
-    if (with_body && body.len > 0)
-        memcpy(b->data + head.len, body.ptr, body.len);
-    strbuf_done(&head);
     enqueue(c, b, false);
     if (keep) {
         move(c, HTTP_CONN_HEAD);
@@ -759,13 +696,9 @@ bool http_stream_begin(struct http_req *req, int status, const char *content_typ
     }
     count_status(req, status);
     log_request(req, status);
-    struct strbuf head;
-    strbuf_init(&head, 4 * (size_t)LIMIT_HEADERS);
-    write_head(&head, req, status, content_type, -1, false, !c->http_1_0);
-    struct http_buf *b = http_buf_new(head.len);
-    PRE(b && !strbuf_failed(&head));
-    memcpy(b->data, head.ptr, head.len);
-    strbuf_done(&head);
+    struct http_answer answer = {.status = status, .content_type = content_type, .length = -1, .chunked = !c->http_1_0};
+    struct http_buf *b = http_answer_buf(req, &answer, STR_NONE);
+    PRE(b);
     move(c, HTTP_CONN_STREAM);
     c->stream = fns;
     c->low_water = low_water;

@@ -5,8 +5,19 @@
 
 static bool is_token_char(unsigned char c)
 {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-           (c && strchr("!#$%&'*+-.^_`|~", c));
+    static const bool yes[256] = {
+        ['0' ... '9'] = true, ['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['!'] = true, ['#'] = true, ['$'] = true,
+        ['%'] = true,         ['&'] = true,         ['\''] = true,        ['*'] = true, ['+'] = true, ['-'] = true,
+        ['.'] = true,         ['^'] = true,         ['_'] = true,         ['`'] = true, ['|'] = true, ['~'] = true,
+    };
+    return yes[c];
+}
+
+/* Ends a run of what may stand anywhere in a head. */
+static bool ends_run(unsigned char c)
+{
+    static const bool yes[256] = {[0 ... 8] = true, [10 ... 31] = true, [0x7f] = true};
+    return yes[c];
 }
 
 /* ---- where a head ends ---- */
@@ -27,6 +38,12 @@ enum err http_head_length(struct str bytes, size_t *ret_skip, size_t *ret_len, c
     *ret_skip = skip;
     size_t line_begin = skip, lines = 0;
     for (size_t i = skip; i < bytes.len; i++) {
+        if (i == skip || bytes.ptr[i - 1] != '\r') { /* to the last byte of a run, which is judged for all of it */
+            size_t run = i;
+            while (run < bytes.len && !ends_run((unsigned char)bytes.ptr[run]))
+                run++;
+            i = run > i ? run - 1 : i;
+        }
         unsigned char c = (unsigned char)bytes.ptr[i];
         if (lines == 0 && i - skip > LIMIT_TARGET + 32)
             return ERR_URI_TOO_LONG;
@@ -351,6 +368,14 @@ static enum err check_llhttp(struct str head, enum http_method method, const cha
     return unknown_method ? ERR_METHOD_NOT_ALLOWED : ERR_BAD_REQUEST;
 }
 
+/* The CRLF at or behind `at`. */
+static const char *line_end(const char *at, const char *end)
+{
+    while ((at = memchr(at, '\r', (size_t)(end - at))) && (at + 1 == end || at[1] != '\n'))
+        at++;
+    return at;
+}
+
 enum err http_head_parse(struct http_req *req, struct str raw, struct http_head *ret_head, const char **ret_why)
 {
     struct http_head head = {0};
@@ -362,7 +387,7 @@ enum err http_head_parse(struct http_req *req, struct str raw, struct http_head 
         return ERR_NO_MEMORY;
     const char *end = text.ptr + text.len;
     bool first = true;
-    for (const char *at = text.ptr, *eol; (eol = memmem(at, (size_t)(end - at), "\r\n", 2)) && eol > at; at = eol + 2) {
+    for (const char *at = text.ptr, *eol; (eol = line_end(at, end)) && eol > at; at = eol + 2) {
         struct str line = {at, (size_t)(eol - at)};
         enum err err = first ? parse_request_line(req, line, ret_why) : parse_field(req, line, ret_why);
         if (err)

@@ -26,7 +26,8 @@ static bool meets(struct call *c, const struct schema *s, struct str input, stru
 
 static struct str agent_key(struct call *c, struct str agent)
 {
-    return str_of(call_text(c, "%.*s\n%.*s", STR_ARG(c->workspace), STR_ARG(agent)));
+    const struct str parts[] = {c->workspace, STR("\n"), agent};
+    return arena_join(&c->req->arena, parts, ARRAY_LEN(parts));
 }
 
 /* One that can't be compiled was stored by an older version of this program: nothing can be said of any input. */

@@ -34,7 +34,10 @@ bool submit_idempotency(struct call *c, const char *kind, struct str *ret_key, c
         return false;
     }
     const struct str parts[] = {str_of(kind), c->workspace, c->req->body};
-    crypto_sha256_hex_parts(parts, ARRAY_LEN(parts), ret_digest);
+    if (key.len > 0)
+        crypto_sha256_hex_parts(parts, ARRAY_LEN(parts), ret_digest);
+    else
+        ret_digest[0] = 0;
     return true;
 }
 
@@ -73,9 +76,13 @@ const char *submit_detail(enum err err)
 struct str submit_stream_url(struct call *c, struct str run_id)
 {
     struct str token = auth_stream_token(c, run_id);
-    const char *base = c->node->config->public_url;
-    return str_of(call_text(c, "%s/v1/runs/%.*s/stream%s%.*s", base, STR_ARG(run_id), token.len ? "?token=" : "",
-                            STR_ARG(token)));
+    const struct str parts[] = {str_of(c->node->config->public_url),
+                                STR("/v1/runs/"),
+                                run_id,
+                                STR("/stream"),
+                                token.len > 0 ? STR("?token=") : STR(""),
+                                token};
+    return arena_join(&c->req->arena, parts, ARRAY_LEN(parts));
 }
 
 void submit_refuse(struct call *c, enum err err, const struct submitted *s)

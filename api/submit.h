@@ -40,7 +40,7 @@ struct submit_fields {
     size_t n;
 };
 void submit_fields(const struct call *c, const struct submission *s, struct submit_fields *ret_fields);
-/* Reads Idempotency-Key into *ret_key ("" for none) and makes the digest of what is asked (kind, workspace, body). False when the header is malformed (*ret_fault). */
+/* Reads Idempotency-Key into *ret_key ("" for none) and makes the digest of what is asked (kind, workspace, body; "" without a key). False when the header is malformed (*ret_fault). */
 MUST_CHECK bool submit_idempotency(struct call *c, const char *kind, struct str *ret_key, char ret_digest[65],
                                    struct fault *ret_fault);
 /* Answers an error of submit, with what on_submit was given. */

@@ -103,15 +103,38 @@ struct str arena_str(struct arena *a, struct str s)
     return p ? (struct str){p, s.len} : STR_NONE;
 }
 
+struct str arena_join(struct arena *a, const struct str *parts, size_t n)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (parts[i].len >= SIZE_MAX - len)
+            return STR_NONE;
+        len += parts[i].len;
+    }
+    char *p = arena_alloc(a, len + 1), *at = p;
+    if (!p)
+        return STR_NONE;
+    for (size_t i = 0; i < n; i++) {
+        if (parts[i].len > 0)
+            memcpy(at, parts[i].ptr, parts[i].len);
+        at += parts[i].len;
+    }
+    *at = 0;
+    return (struct str){p, len};
+}
+
 char *arena_printf(struct arena *a, const char *fmt, ...)
 {
+    char text[256]; /* enough for most */
     va_list args, again;
     va_start(args, fmt);
     va_copy(again, args);
-    int len = vsnprintf(NULL, 0, fmt, args);
+    int len = vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
     char *p = len >= 0 ? arena_alloc(a, (size_t)len + 1) : NULL;
-    if (p)
+    if (p && (size_t)len < sizeof text)
+        memcpy(p, text, (size_t)len + 1);
+    else if (p)
         vsnprintf(p, (size_t)len + 1, fmt, again);
     va_end(again);
     return p;

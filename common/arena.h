@@ -27,6 +27,8 @@ void *arena_zalloc(struct arena *a, size_t size);
 char *arena_strdup(struct arena *a, struct str s);
 /* A copy as a slice (NUL-terminated too); {NULL,0} past the cap. */
 struct str arena_str(struct arena *a, struct str s);
+/* The parts one behind the other, NUL-terminated. An empty slice without memory when there is none. */
+struct str arena_join(struct arena *a, const struct str *parts, size_t n);
 char *arena_printf(struct arena *a, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 #ifdef __cplusplus

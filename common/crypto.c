@@ -1,5 +1,8 @@
 #include "common/crypto.h"
 
+/* SHA-256 is OpenSSL's, which uses what the CPU has for it: a quarter of libsodium's time. Its plain functions, because EVP's contexts would have to be allocated, copied and freed. */
+#define OPENSSL_API_COMPAT 0x10100000L
+#include <openssl/sha.h>
 #include <sodium.h>
 
 enum err crypto_start(void)
@@ -12,60 +15,95 @@ void crypto_random(void *buf, size_t len)
     randombytes_buf(buf, len);
 }
 
-void crypto_sha256_hex(struct str data, char ret_hex[SHA256_HEX_LEN + 1])
+_Static_assert(sizeof(SHA256_CTX) <= sizeof(struct crypto_sha256), "the state fits");
+enum { BLOCK = SHA256_CBLOCK };
+
+static SHA256_CTX *state_of(struct crypto_sha256 *s)
 {
-    unsigned char hash[crypto_hash_sha256_BYTES];
-    crypto_hash_sha256(hash, (const unsigned char *)(data.ptr ? data.ptr : ""), data.len);
-    sodium_bin2hex(ret_hex, SHA256_HEX_LEN + 1, hash, sizeof hash);
+    return (SHA256_CTX *)(void *)s->state;
 }
 
-void crypto_sha256_hex_parts(const struct str *parts, size_t n, char ret_hex[SHA256_HEX_LEN + 1])
+static void end(struct crypto_sha256 *s, unsigned char hash[SHA256_DIGEST_LENGTH])
 {
-    crypto_hash_sha256_state state;
-    crypto_hash_sha256_init(&state);
-    for (size_t i = 0; i < n; i++) {
-        unsigned char len[8];
-        for (int byte = 0; byte < 8; byte++)
-            len[byte] = (unsigned char)((uint64_t)parts[i].len >> (8 * byte));
-        crypto_hash_sha256_update(&state, len, sizeof len);
-        if (parts[i].len > 0)
-            crypto_hash_sha256_update(&state, (const unsigned char *)parts[i].ptr, parts[i].len);
+    PRE(SHA256_Final(hash, state_of(s)) == 1);
+}
+
+static void write_hex(const unsigned char hash[SHA256_DIGEST_LENGTH], char ret_hex[SHA256_HEX_LEN + 1])
+{
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < SHA256_DIGEST_LENGTH; i++) {
+        ret_hex[2 * i] = digits[hash[i] >> 4];
+        ret_hex[2 * i + 1] = digits[hash[i] & 15];
     }
-    unsigned char hash[crypto_hash_sha256_BYTES];
-    crypto_hash_sha256_final(&state, hash);
-    sodium_bin2hex(ret_hex, SHA256_HEX_LEN + 1, hash, sizeof hash);
+    ret_hex[SHA256_HEX_LEN] = 0;
 }
-
-_Static_assert(sizeof(crypto_hash_sha256_state) <= sizeof(struct crypto_sha256), "libsodium's state fits");
 
 void crypto_sha256_begin(struct crypto_sha256 *s)
 {
-    crypto_hash_sha256_init((crypto_hash_sha256_state *)(void *)s->state);
+    PRE(SHA256_Init(state_of(s)) == 1);
 }
 
 void crypto_sha256_add(struct crypto_sha256 *s, struct str data)
 {
     if (data.len > 0)
-        crypto_hash_sha256_update((crypto_hash_sha256_state *)(void *)s->state, (const unsigned char *)data.ptr,
-                                  data.len);
+        PRE(SHA256_Update(state_of(s), data.ptr, data.len) == 1);
 }
 
 void crypto_sha256_end(struct crypto_sha256 *s, char ret_hex[SHA256_HEX_LEN + 1])
 {
-    unsigned char hash[crypto_hash_sha256_BYTES];
-    crypto_hash_sha256_final((crypto_hash_sha256_state *)(void *)s->state, hash);
-    sodium_bin2hex(ret_hex, SHA256_HEX_LEN + 1, hash, sizeof hash);
+    unsigned char hash[SHA256_DIGEST_LENGTH];
+    end(s, hash);
+    write_hex(hash, ret_hex);
 }
 
+void crypto_sha256_hex(struct str data, char ret_hex[SHA256_HEX_LEN + 1])
+{
+    struct crypto_sha256 s;
+    crypto_sha256_begin(&s);
+    crypto_sha256_add(&s, data);
+    crypto_sha256_end(&s, ret_hex);
+}
+
+void crypto_sha256_hex_parts(const struct str *parts, size_t n, char ret_hex[SHA256_HEX_LEN + 1])
+{
+    struct crypto_sha256 s;
+    crypto_sha256_begin(&s);
+    for (size_t i = 0; i < n; i++) {
+        char len[8];
+        for (int byte = 0; byte < 8; byte++)
+            len[byte] = (char)(unsigned char)((uint64_t)parts[i].len >> (8 * byte));
+        crypto_sha256_add(&s, (struct str){len, sizeof len});
+        crypto_sha256_add(&s, parts[i]);
+    }
+    crypto_sha256_end(&s, ret_hex);
+}
+
+/* RFC 2104. */
 void crypto_hmac_hex(struct str key, struct str data, char ret_hex[SHA256_HEX_LEN + 1])
 {
-    crypto_auth_hmacsha256_state state;
-    crypto_auth_hmacsha256_init(&state, (const unsigned char *)(key.ptr ? key.ptr : ""), key.len);
-    if (data.len > 0)
-        crypto_auth_hmacsha256_update(&state, (const unsigned char *)data.ptr, data.len);
-    unsigned char mac[crypto_auth_hmacsha256_BYTES];
-    crypto_auth_hmacsha256_final(&state, mac);
-    sodium_bin2hex(ret_hex, SHA256_HEX_LEN + 1, mac, sizeof mac);
+    unsigned char pad[BLOCK] = {0}, hash[SHA256_DIGEST_LENGTH];
+    struct crypto_sha256 s;
+    if (key.len > BLOCK) {
+        crypto_sha256_begin(&s);
+        crypto_sha256_add(&s, key);
+        end(&s, pad);
+    } else if (key.len > 0) {
+        memcpy(pad, key.ptr, key.len);
+    }
+    for (size_t i = 0; i < BLOCK; i++)
+        pad[i] ^= 0x36;
+    crypto_sha256_begin(&s);
+    crypto_sha256_add(&s, (struct str){(const char *)pad, BLOCK});
+    crypto_sha256_add(&s, data);
+    end(&s, hash);
+    for (size_t i = 0; i < BLOCK; i++)
+        pad[i] ^= 0x36 ^ 0x5c;
+    crypto_sha256_begin(&s);
+    crypto_sha256_add(&s, (struct str){(const char *)pad, BLOCK});
+    crypto_sha256_add(&s, (struct str){(const char *)hash, sizeof hash});
+    crypto_sha256_end(&s, ret_hex);
+    sodium_memzero(pad, sizeof pad);
+    sodium_memzero(&s, sizeof s);
 }
 
 void crypto_token(char ret_token[44])

@@ -1,4 +1,4 @@
-/* The little cryptography Errand needs, over libsodium. crypto_start() once before anything else. Never blocks after that. */
+/* The little cryptography Errand needs, over libsodium, and libcrypto for SHA-256. crypto_start() once before anything else. Never blocks after that. */
 #ifndef ERRAND_COMMON_CRYPTO_H
 #define ERRAND_COMMON_CRYPTO_H
 

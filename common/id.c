@@ -1,26 +1,69 @@
 #include "common/id.h"
 
-#include <uuid/uuid.h>
+#include <sys/mman.h>
 
-static struct id id_text(const uuid_t u)
+#include "common/crypto.h"
+
+/* Random bytes for many ids come in one call to the kernel. They lie in a page of their own that a forked child gets empty, so that no two processes give out the same. One a thread, kept. */
+struct random_page {
+    size_t left;
+    unsigned char bytes[4096 - sizeof(size_t)];
+};
+
+static void take_random(unsigned char *to, size_t n)
 {
+    static _Thread_local struct random_page *page;
+    if (!page) {
+        void *p = mmap(NULL, sizeof *page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (p != MAP_FAILED && madvise(p, sizeof *page, MADV_WIPEONFORK) == 0)
+            page = p;
+        else if (p != MAP_FAILED)
+            munmap(p, sizeof *page);
+    }
+    if (!page) {
+        crypto_random(to, n);
+        return;
+    }
+    if (page->left < n) {
+        crypto_random(page->bytes, sizeof page->bytes);
+        page->left = sizeof page->bytes;
+    }
+    page->left -= n;
+    memcpy(to, page->bytes + page->left, n);
+    memset(page->bytes + page->left, 0, n);
+}
+
+enum { UUID_BYTES = 16 };
+
+static struct id id_text(unsigned char u[UUID_BYTES])
+{
+    static const char digits[] = "0123456789abcdef";
     struct id id;
-    uuid_unparse_lower(u, id.s);
+    char *at = id.s;
+    u[6] = (unsigned char)((u[6] & 0x0f) | 0x40); /* version 4 */
+    u[8] = (unsigned char)((u[8] & 0x3f) | 0x80);
+    for (size_t i = 0; i < UUID_BYTES; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            *at++ = '-';
+        *at++ = digits[u[i] >> 4];
+        *at++ = digits[u[i] & 15];
+    }
+    *at = 0;
     return id;
 }
 
 struct id id_new(void)
 {
-    uuid_t u;
-    uuid_generate_random(u);
+    unsigned char u[UUID_BYTES];
+    take_random(u, sizeof u);
     return id_text(u);
 }
 
 struct id id_new_run(unsigned shard)
 {
     PRE(shard < 256);
-    uuid_t u;
-    uuid_generate_random(u);
+    unsigned char u[UUID_BYTES];
+    take_random(u, sizeof u);
     u[0] = (unsigned char)shard;
     return id_text(u);
 }

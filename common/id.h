@@ -1,4 +1,4 @@
-/* Ids. A run's id is a random UUID (libuuid) whose first byte is its shard. Incarnations are UUIDs too. */
+/* Ids. A run's id is a random UUID (RFC 9562, version 4) whose first byte is its shard. Incarnations are UUIDs too. */
 #ifndef ERRAND_COMMON_ID_H
 #define ERRAND_COMMON_ID_H
 

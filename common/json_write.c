@@ -212,8 +212,12 @@ void json_quote(struct strbuf *out, struct str s)
     size_t clean = 0;
     for (size_t i = 0; i < s.len;) {
         unsigned char c = p[i];
+        if (c >= 0x20 && c < 0x80 && c != '"' && c != '\\') {
+            i++;
+            continue;
+        }
         size_t n = c >= 0x80 ? utf8_sequence(p + i, s.len - i) : 1;
-        if (n > 0 && c >= 0x20 && c != '"' && c != '\\') {
+        if (n > 0 && c >= 0x80) {
             i += n;
             continue;
         }

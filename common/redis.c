@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "common/metrics.h"
 #include "common/redis_url.h"
+#include "common/resp_write.h"
 
 /* hiredis is used for its protocol and its buffers only (redisContext, redisReader), not its async layer: the queue of requests is ours, so that each is answered exactly once whatever
  * is freed from inside which callback, and subscriptions survive a quick unsubscribe and subscribe of one channel, which hiredis 0.14 mixes up.
@@ -33,6 +34,7 @@ enum {
     DEFAULT_PENDING = 100000,
     TIMEOUT_SCAN_MS = 250,
     READ_SIZE = 65536,
+    OUT_KEPT = 65536, /* of the memory for what is sent */
     READS_A_TURN = 8, /* other connections of the loop get their turn */
     SUB_BUCKETS_MIN = 64,
 };
@@ -69,8 +71,10 @@ struct redis {
     void *ctx;
     void *note;
 
-    redisContext *hc; /* NULL in WAITING and RESOLVING */
-    uv_poll_t *poll;  /* its own allocation: libuv closes it later */
+    redisContext *hc;  /* NULL in WAITING and RESOLVING */
+    struct strbuf out; /* commands, of which out_sent bytes are sent */
+    size_t out_sent;
+    uv_poll_t *poll; /* its own allocation: libuv closes it later */
     int poll_events;
     bool blocked; /* the socket took no more: wait until it is writable */
     uv_getaddrinfo_t *resolving;
@@ -202,21 +206,8 @@ static void on_timeout_scan(void *ctx)
 
 static void append(struct redis *r, size_t argc, const struct str *argv)
 {
-    enum { ON_STACK = 32 };
-    const char *ptr_few[ON_STACK];
-    size_t len_few[ON_STACK];
-    const char **ptr = argc <= ON_STACK ? ptr_few : calloc(argc, sizeof *ptr);
-    size_t *len = argc <= ON_STACK ? len_few : calloc(argc, sizeof *len);
-    PRE(ptr && len);
-    for (size_t i = 0; i < argc; i++) {
-        ptr[i] = argv[i].ptr ? argv[i].ptr : "";
-        len[i] = argv[i].len;
-    }
-    PRE(redisAppendCommandArgv(r->hc, (int)argc, ptr, len) == REDIS_OK);
-    if (ptr != ptr_few) {
-        free(ptr);
-        free(len);
-    }
+    resp_write_command(&r->out, argc, argv);
+    PRE(!strbuf_failed(&r->out)); /* memory is out */
 }
 
 static struct request *request_new(struct redis *r, int64_t timeout_ms, redis_reply_fn fn, void *ctx)
@@ -418,6 +409,8 @@ static void lose(struct redis *r, const char *why)
         uv_cancel((uv_req_t *)r->resolving);
         r->resolving = NULL;
     }
+    strbuf_done(&r->out);
+    r->out_sent = 0;
     loop_timer_stop(&r->timeout_timer);
     int64_t backoff = BACKOFF_MIN_MS;
     for (int i = 0; i < r->attempts && backoff < BACKOFF_MAX_MS; i++)
@@ -438,17 +431,37 @@ static void lose(struct redis *r, const char *why)
         r->on_state(r->ctx, r, false);
 }
 
+/* n bytes were taken. What was needed for a burst is not kept. */
+static void sent(struct redis *r, size_t n)
+{
+    r->out_sent += n;
+    if (r->out_sent == r->out.len) {
+        if (r->out.cap > OUT_KEPT && r->out.len < r->out.cap / 4)
+            strbuf_done(&r->out);
+        strbuf_reset(&r->out);
+        r->out_sent = 0;
+    } else if (r->out_sent >= OUT_KEPT && r->out_sent > r->out.len / 2) {
+        strbuf_consume(&r->out, r->out_sent);
+        r->out_sent = 0;
+    }
+}
+
 static void on_flush(void *ctx)
 {
     struct redis *r = ctx;
-    int done = 0;
-    if (r->state < GREETING || r->blocked)
+    size_t left = r->out.len - r->out_sent;
+    if (r->state < GREETING || r->blocked || left == 0)
         return;
-    if (redisBufferWrite(r->hc, &done) != REDIS_OK) {
+    ssize_t n = send(r->hc->fd, r->out.ptr + r->out_sent, left, MSG_NOSIGNAL);
+    if (n < 0 && errno != EAGAIN && errno != EINTR) {
         /* Reading finds what is left, and the end. Not lose() here: what its callbacks send over connections that were flushed already would lie there until something else wakes the loop. */
         shutdown(r->hc->fd, SHUT_RDWR);
         r->blocked = true;
-    } else if (!done) { /* the kernel's buffer is full */
+        return;
+    }
+    if (n > 0)
+        sent(r, (size_t)n);
+    if (n < (ssize_t)left) { /* the kernel's buffer is full */
         r->blocked = true;
         poll_set(r);
     }
@@ -734,6 +747,7 @@ struct redis *redis_new(const struct redis_options *o)
     r->ctx = o->ctx;
     list_init(&r->sent);
     list_init(&r->refused);
+    strbuf_init(&r->out, SIZE_MAX / 4); /* bounded by max_pending, and by what each command is bounded by */
     loop_timer_init(&r->connect_timer, r->loop, start_connecting, r);
     loop_timer_init(&r->timeout_timer, r->loop, on_timeout_scan, r);
     loop_flush_add(r->loop, &r->flush, on_flush, r);

@@ -1,6 +1,5 @@
 #include "common/strbuf.h"
 
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,22 +73,28 @@ void strbuf_addc(struct strbuf *b, char c)
 
 void strbuf_addi(struct strbuf *b, int64_t n)
 {
-    char digits[24];
-    int len = snprintf(digits, sizeof digits, "%" PRId64, n);
-    strbuf_add(b, (struct str){digits, (size_t)len});
+    char digits[DECIMAL_MAX];
+    strbuf_add(b, (struct str){digits, decimal(digits, n)});
 }
 
 void strbuf_addf(struct strbuf *b, const char *fmt, ...)
 {
     va_list args, again;
+    size_t room = b->failed || !b->ptr ? 0 : b->cap - b->len;
     va_start(args, fmt);
     va_copy(again, args);
-    int len = vsnprintf(NULL, 0, fmt, args);
+    int len = vsnprintf(room ? b->ptr + b->len : NULL, room, fmt, args); /* mostly there is room */
     va_end(args);
-    char *at = len >= 0 ? strbuf_grow(b, (size_t)len) : NULL;
-    if (at) {
-        vsnprintf(at, (size_t)len + 1, fmt, again);
+    if (len >= 0 && (size_t)len < room) {
         b->len += (size_t)len;
+    } else {
+        if (room)
+            b->ptr[b->len] = 0;
+        char *at = len >= 0 ? strbuf_grow(b, (size_t)len) : NULL;
+        if (at) {
+            vsnprintf(at, (size_t)len + 1, fmt, again);
+            b->len += (size_t)len;
+        }
     }
     va_end(again);
 }

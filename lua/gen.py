@@ -422,7 +422,7 @@ static void args_init(struct args *a, size_t count)
 {
     a->n = 0;
     a->cap = count;
-    a->argv = calloc(count + 1, sizeof *a->argv + sizeof *a->digits);
+    a->argv = malloc((count + 1) * (sizeof *a->argv + sizeof *a->digits));
     PRE(a->argv);
     a->digits = (char(*)[24])(void *)(a->argv + count + 1);
 }
@@ -436,8 +436,7 @@ static inline void args_str(struct args *a, struct str s)
 static inline void args_int(struct args *a, int64_t v)
 {
     PRE(a->n < a->cap);
-    int len = snprintf(a->digits[a->n], sizeof a->digits[0], "%lld", (long long)v);
-    a->argv[a->n] = (struct str){a->digits[a->n], (size_t)len};
+    a->argv[a->n] = (struct str){a->digits[a->n], decimal(a->digits[a->n], v)};
     a->n++;
 }
 

@@ -4,6 +4,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -34,6 +36,28 @@ static void test_a_runs_first_byte_is_its_shard(void **state)
         assert_true(id_parse(str_of(id.s), &back));
         assert_string_not_equal(id.s, other.s);
     }
+}
+
+/* Random bytes are fetched for many ids at once: a child must not go on with its parent's. */
+static void test_a_forked_child_makes_ids_of_its_own(void **state)
+{
+    (void)state;
+    int ends[2];
+    struct id of_child;
+    (void)id_new();
+    assert_int_equal(pipe(ends), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct id id = id_new();
+        _exit(write(ends[1], id.s, sizeof id.s) == sizeof id.s ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(read(ends[0], of_child.s, sizeof of_child.s), sizeof of_child.s);
+    assert_string_not_equal(id_new().s, of_child.s);
+    close(ends[0]);
+    close(ends[1]);
 }
 
 static void test_only_canonical_lower_case_is_an_id(void **state)
@@ -102,6 +126,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_new_id_is_canonical_and_its_own),
         cmocka_unit_test(test_a_runs_first_byte_is_its_shard),
+        cmocka_unit_test(test_a_forked_child_makes_ids_of_its_own),
         cmocka_unit_test(test_only_canonical_lower_case_is_an_id),
         cmocka_unit_test(test_a_workspace_keeps_its_shard_for_ever),
         cmocka_unit_test(test_workspaces_spread_over_all_shards),
