@@ -14,9 +14,10 @@
 #include "common/log.h"
 #include "common/metrics.h"
 #include "common/redis_url.h"
+#include "common/resp.h"
 #include "common/resp_write.h"
 
-/* hiredis is used for its protocol and its buffers only (redisContext, redisReader), not its async layer: the queue of requests is ours, so that each is answered exactly once whatever
+/* hiredis is used for connecting (redisContext) only, not its async layer: the queue of requests is ours, so that each is answered exactly once whatever
  * is freed from inside which callback, and subscriptions survive a quick unsubscribe and subscribe of one channel, which hiredis 0.14 mixes up.
  *
  *            backoff timer          connected         handshake answered
@@ -33,7 +34,6 @@ enum {
     DEFAULT_TIMEOUT_MS = 5000,
     DEFAULT_PENDING = 100000,
     TIMEOUT_SCAN_MS = 250,
-    READ_SIZE = 65536,
     OUT_KEPT = 65536, /* of the memory for what is sent */
     READS_A_TURN = 8, /* other connections of the loop get their turn */
     SUB_BUCKETS_MIN = 64,
@@ -74,7 +74,8 @@ struct redis {
     redisContext *hc;  /* NULL in WAITING and RESOLVING */
     struct strbuf out; /* commands, of which out_sent bytes are sent */
     size_t out_sent;
-    uv_poll_t *poll; /* its own allocation: libuv closes it later */
+    struct resp *resp; /* what comes over it */
+    uv_poll_t *poll;   /* its own allocation: libuv closes it later */
     int poll_events;
     bool blocked; /* the socket took no more: wait until it is writable */
     uv_getaddrinfo_t *resolving;
@@ -202,6 +203,8 @@ static void on_timeout_scan(void *ctx)
         lose(r, "no answer in time");
     else if (r->sent.first)
         loop_timer_set(&r->timeout_timer, TIMEOUT_SCAN_MS);
+    else
+        resp_rest(r->resp); /* nothing is asked: an idle connection holds no buffer */
 }
 
 static void append(struct redis *r, size_t argc, const struct str *argv)
@@ -379,6 +382,11 @@ static void free_context(void *hc)
     redisFree(hc);
 }
 
+static void free_resp(void *resp)
+{
+    resp_free(resp);
+}
+
 /* Leaves the present connection: what was asked on it is answered, then everything begins again after the backoff. */
 static void lose(struct redis *r, const char *why)
 {
@@ -402,7 +410,9 @@ static void lose(struct redis *r, const char *why)
         /* The context may be in use further up the stack (its reader called us), so it goes after the turn; its socket goes now. */
         shutdown(r->hc->fd, SHUT_RDWR);
         loop_defer_free(r->loop, free_context, r->hc);
+        loop_defer_free(r->loop, free_resp, r->resp);
         r->hc = NULL;
+        r->resp = NULL;
     }
     if (r->resolving) {
         r->resolving->data = NULL; /* its callback frees it */
@@ -467,6 +477,11 @@ static void on_flush(void *ctx)
     }
 }
 
+void redis_flush(struct redis *r)
+{
+    on_flush(r);
+}
+
 static void on_reply(struct redis *r, const redisReply *reply)
 {
     if (r->kind == REDIS_SUBSCRIBE && r->state == UP) {
@@ -483,39 +498,42 @@ static void on_reply(struct redis *r, const redisReply *reply)
 }
 
 /* Hands on every whole reply that was read; false when the connection ended meanwhile. */
-static bool take_replies(struct redis *r, redisContext *hc)
+static bool take_replies(struct redis *r, const redisContext *hc)
 {
-    void *reply = NULL;
+    const redisReply *reply = NULL;
+    const char *why = NULL;
     while (r->hc == hc) { /* a callback may end it */
-        if (redisReaderGetReply(hc->reader, &reply) != REDIS_OK) {
-            lose(r, hc->reader->errstr);
+        enum resp_found found = resp_next(r->resp, &reply, &why);
+        if (found == RESP_MORE)
+            return true;
+        if (found == RESP_BROKEN) {
+            lose(r, why);
             return false;
         }
-        if (!reply)
-            return true;
         on_reply(r, reply);
-        freeReplyObject(reply);
     }
     return false;
 }
 
 static void on_readable(struct redis *r)
 {
-    char buf[READ_SIZE];
-    redisContext *hc = r->hc;
+    const redisContext *hc = r->hc;
     for (int i = 0; i < READS_A_TURN; i++) {
-        ssize_t n = read(hc->fd, buf, sizeof buf);
+        size_t room;
+        char *to = resp_room(r->resp, &room);
+        if (!to) {
+            lose(r, "out of memory");
+            return;
+        }
+        ssize_t n = read(hc->fd, to, room);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return;
         if (n <= 0) {
             lose(r, n == 0 ? "closed by Redis" : strerror(errno));
             return;
         }
-        if (redisReaderFeed(hc->reader, buf, (size_t)n) != REDIS_OK) {
-            lose(r, hc->reader->errstr);
-            return;
-        }
-        if (!take_replies(r, hc) || (size_t)n < sizeof buf)
+        resp_filled(r->resp, (size_t)n);
+        if (!take_replies(r, hc) || (size_t)n < room)
             return;
     }
 }
@@ -651,7 +669,8 @@ static void watch_socket(struct redis *r)
         return;
     }
     r->poll = calloc(1, sizeof *r->poll);
-    PRE(r->poll);
+    r->resp = resp_new();
+    PRE(r->poll && r->resp);
     r->poll->data = r;
     int status = uv_poll_init(loop_uv(r->loop), r->poll, r->hc->fd);
     if (status < 0) {

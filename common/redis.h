@@ -54,6 +54,8 @@ void redis_command(struct redis *r, size_t argc, const struct str *argv, redis_r
 /* The same with a timeout of its own (ms; 0: none), for blocking calls. */
 void redis_command_timeout(struct redis *r, int64_t timeout_ms, size_t argc, const struct str *argv, redis_reply_fn fn,
                            void *ctx);
+/* Sends what was asked so far now, not at the end of the turn: where this turn has long work to do, and Redis may work meanwhile. Calls nobody back. */
+void redis_flush(struct redis *r);
 
 /* Subscriptions, on a REDIS_SUBSCRIBE connection. One subscription per channel and connection is shared by nobody: the caller keeps one struct per channel. After a reconnect everything is subscribed again. */
 struct redis_sub;
