@@ -88,6 +88,8 @@ struct http_buf {
 };
 /* One reference. fill data (payload_len bytes), which stands inside wire. NULL when memory is out. */
 struct http_buf *http_buf_new(size_t payload_len);
+/* Where less than the room was filled; before anybody else has a reference. */
+void http_buf_shorten(struct http_buf *b, size_t payload_len);
 struct http_buf *http_buf_ref(struct http_buf *b);
 void http_buf_unref(struct http_buf *b);
 

@@ -3,12 +3,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "api/frames.h"
 #include "common/crypto.h"
 #include "common/event.h"
 #include "common/log.h"
 #include "common/metrics.h"
 
-enum { BUCKETS = 4096, READ_COUNT = 16, NET_MS = 3000 };
+enum {
+    BUCKETS = 4096,
+    NET_MS = 3000,
+    READ_FIRST = 16,      /* entries of a run's first read */
+    READ_MIN = 2,         /* afterwards so many as READ_BYTES hold, going by the last read */
+    READ_MAX = 128,       /* entries may be larger than those before */
+    READ_BYTES = 262144,  /* more would keep others waiting in Redis, and leave the processor's caches */
+    SPAN_BYTES = 65536,   /* small entries go to the readers together */
+    ENTRY_OVERHEAD = 128, /* of an entry's answer, beside its lines */
+};
 
 struct live_run {
     struct live_run *next; /* in its bucket */
@@ -22,8 +32,10 @@ struct live_run {
     bool again;            /* something happened since it was sent */
     bool check_exists;
     bool dead;
-    uint64_t reads;            /* sent so far */
-    int walking;               /* readers may detach while they are walked; memory goes afterwards */
+    uint64_t reads; /* sent so far */
+    int walking;    /* readers may detach while they are walked; memory goes afterwards */
+    int count;      /* entries the next read asks for; `asked`: that the one in flight asked for */
+    int asked;
     int64_t read_ms, read_seq; /* where the read in flight begins */
     char id[ID_LEN + 1];
 };
@@ -38,47 +50,21 @@ static void kick(struct live_run *run);
 
 /* ---- entries ---- */
 
-static void frame_add(struct strbuf *out, const struct event_head *h, struct str line)
+struct http_buf *live_span_frames(struct live_span *s, int64_t after)
 {
-    strbuf_add(out, STR("id: "));
-    strbuf_addi(out, h->seq);
-    strbuf_add(out, STR("\nevent: "));
-    strbuf_addz(out, event_kind_name(h->kind));
-    strbuf_add(out, STR("\ndata: "));
-    strbuf_add(out, line);
-    strbuf_add(out, STR("\n\n"));
+    const struct frames_source from = {s->lines, s->count, s->events};
+    if (after >= s->first) /* the reader's position lies inside: it has a part of them already */
+        return after < s->last ? frames_new(&from, after) : NULL;
+    if (!s->frames)
+        s->frames = frames_new(&from, -1);
+    return s->frames ? http_buf_ref(s->frames) : NULL;
 }
 
-static struct http_buf *encode(const struct live_entry *e, int64_t after)
-{
-    struct strbuf out;
-    strbuf_init(&out, 4 * e->lines.len + 4096);
-    struct str rest = e->lines;
-    while (rest.len > 0) {
-        const char *newline = memchr(rest.ptr, '\n', rest.len);
-        struct str line = {rest.ptr, newline ? (size_t)(newline - rest.ptr) : rest.len};
-        size_t skip = line.len + (newline ? 1 : 0);
-        rest.ptr += skip;
-        rest.len -= skip;
-        struct event_head h;
-        if (line.len > 0 && event_peek(line, &h) == ERR_OK && h.seq > after)
-            frame_add(&out, &h, line);
-    }
-    struct http_buf *b = out.len > 0 && !strbuf_failed(&out) ? http_buf_new(out.len) : NULL;
-    if (b)
-        memcpy(b->data, out.ptr, out.len);
-    strbuf_done(&out);
-    return b;
-}
-
-struct http_buf *live_entry_frames(struct live_entry *e, int64_t after)
-{
-    if (after >= e->first) /* the reader's position lies inside: it has a part of it already */
-        return after < e->last ? encode(e, after) : NULL;
-    if (!e->frames)
-        e->frames = encode(e, -1);
-    return e->frames ? http_buf_ref(e->frames) : NULL;
-}
+struct entry {
+    int64_t id_ms, id_seq, first, last;
+    size_t events;
+    struct str lines;
+};
 
 static bool parse_id(struct str s, int64_t *ret_ms, int64_t *ret_seq)
 {
@@ -95,12 +81,13 @@ static bool parse_id(struct str s, int64_t *ret_ms, int64_t *ret_seq)
     return *end == 0;
 }
 
-static bool parse_entry(const redisReply *reply, struct live_entry *e)
+static bool parse_entry(const redisReply *reply, struct entry *e)
 {
     const redisReply *fields = redis_at(reply, 1);
-    *e = (struct live_entry){0};
+    *e = (struct entry){0};
     e->first = redis_int(redis_field(fields, "first"), -1);
     e->last = redis_int(redis_field(fields, "last"), -1);
+    e->events = (size_t)redis_int(redis_field(fields, "n"), 0);
     e->lines = redis_str(redis_field(fields, "b"));
     return parse_id(redis_str(redis_at(reply, 0)), &e->id_ms, &e->id_seq) && e->first >= 0 && e->last >= e->first;
 }
@@ -174,30 +161,31 @@ static bool before(int64_t a_ms, int64_t a_seq, int64_t b_ms, int64_t b_seq)
     return a_ms < b_ms || (a_ms == b_ms && a_seq < b_seq);
 }
 
-static bool wants(struct live_reader *r)
+static size_t wanted(struct live_reader *r)
 {
-    return !r->caught_up && r->fns->ready(r);
+    return r->caught_up ? 0 : r->fns->room(r);
 }
 
-/* e: stands in the stream right behind `last`, so it is for those who have that one, or something later. */
-static void deliver(struct live_run *run, const struct live_entry *last, struct live_entry *e)
+/* The span stands in the stream right behind the id, so it is for those who have that one, or something later. */
+static void deliver(struct live_run *run, int64_t behind_ms, int64_t behind_seq, struct live_span *s)
 {
     run->walking++;
     for (EACH_READER(run, r, following)) {
-        bool in_reach = !before(r->pos_ms, r->pos_seq, last->id_ms, last->id_seq);
-        if (!in_reach || !before(r->pos_ms, r->pos_seq, e->id_ms, e->id_seq) || !r->fns->ready(r))
+        bool in_reach = !before(r->pos_ms, r->pos_seq, behind_ms, behind_seq);
+        if (!in_reach || !before(r->pos_ms, r->pos_seq, s->id_ms, s->id_seq) || r->fns->room(r) == 0)
             continue;
-        r->fns->deliver(r, e);
+        r->fns->deliver(r, s);
         if (r->run) {
-            r->pos_ms = e->id_ms;
-            r->pos_seq = e->id_seq;
+            r->pos_ms = s->id_ms;
+            r->pos_seq = s->id_seq;
         }
     }
     run->walking--;
+    http_buf_unref(s->frames);
 }
 
 /* The terminal entry was read: those who have it are done. */
-static void end_readers(struct live_run *run, const struct live_entry *e)
+static void end_readers(struct live_run *run, const struct entry *e)
 {
     run->walking++;
     for (EACH_READER(run, r, following)) {
@@ -207,6 +195,79 @@ static void end_readers(struct live_run *run, const struct live_entry *e)
         }
     }
     run->walking--;
+}
+
+static void send_read(struct live_run *run, int64_t ms, int64_t seq);
+
+/* The bytes of an answer, and so how many entries the next one should have. */
+static size_t weigh(struct live_run *run, const redisReply *reply)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < reply->elements; i++)
+        bytes += redis_str(redis_field(redis_at(reply->element[i], 1), "b")).len + ENTRY_OVERHEAD;
+    size_t count = bytes > 0 ? READ_BYTES * reply->elements / bytes : READ_FIRST;
+    size_t most = 4 * (size_t)run->asked;
+    count = count < most ? count : most;
+    run->count = count < READ_MIN ? READ_MIN : count > READ_MAX ? READ_MAX : (int)count;
+    return bytes;
+}
+
+/* Redis works on the next read while this one is encoded and written: for readers that will want it, where nobody else's turn is due. */
+static void read_ahead(struct live_run *run, const struct entry *base, const redisReply *reply, size_t bytes)
+{
+    struct entry last;
+    bool any = false;
+    if (reply->elements < (size_t)run->asked || !parse_entry(reply->element[reply->elements - 1], &last) ||
+        last.id_ms == SEQ_CLOSED)
+        return;
+    for (struct live_reader *r = run->readers; r; r = r->next) {
+        size_t room = wanted(r);
+        if (room > 0 && before(r->pos_ms, r->pos_seq, base->id_ms, base->id_seq))
+            return;
+        any = any || (room > bytes && before(r->pos_ms, r->pos_seq, last.id_ms, last.id_seq));
+    }
+    if (!any || !redis_is_up(run->shard->commands))
+        return;
+    send_read(run, last.id_ms, last.id_seq);
+    redis_flush(run->shard->commands);
+}
+
+static void span_begin(struct live_span *s, struct str *lines)
+{
+    *s = (struct live_span){.lines = lines};
+}
+
+/* Hands on the entries of an answer, those that are small together. Gives the last one. */
+static struct entry deliver_all(struct live_run *run, struct entry last, const redisReply *reply)
+{
+    struct str lines[READ_MAX];
+    struct live_span span;
+    struct entry behind = last;
+    span_begin(&span, lines);
+    for (size_t i = 0; i < reply->elements; i++) {
+        struct entry e;
+        if (!parse_entry(reply->element[i], &e)) {
+            LOG_ERROR("stream entry has a wrong shape", LOG_Z("runId", run->id));
+            continue;
+        }
+        if (span.count > 0 && (span.bytes + e.lines.len > SPAN_BYTES || span.count == READ_MAX)) {
+            deliver(run, behind.id_ms, behind.id_seq, &span);
+            span_begin(&span, lines);
+            behind = last;
+        }
+        if (span.count == 0)
+            span.first = e.first;
+        lines[span.count++] = e.lines;
+        span.bytes += e.lines.len;
+        span.events += e.events;
+        span.last = e.last;
+        span.id_ms = e.id_ms;
+        span.id_seq = e.id_seq;
+        last = e;
+    }
+    if (span.count > 0)
+        deliver(run, behind.id_ms, behind.id_seq, &span);
+    return last;
 }
 
 static void on_read(void *ctx, enum err err, const redisReply *reply)
@@ -219,21 +280,14 @@ static void on_read(void *ctx, enum err err, const redisReply *reply)
     }
     if (err || reply->type != REDIS_REPLY_ARRAY) /* after the reconnect, or with the next look, it is read again */
         return;
-    struct live_entry last = {.id_ms = run->read_ms, .id_seq = run->read_seq};
+    const struct entry base = {.id_ms = run->read_ms, .id_seq = run->read_seq};
+    bool all = reply->elements < (size_t)run->asked;
     run->walking++;
-    for (size_t i = 0; i < reply->elements; i++) {
-        struct live_entry e;
-        if (!parse_entry(reply->element[i], &e)) {
-            LOG_ERROR("stream entry has a wrong shape", LOG_Z("runId", run->id));
-            continue;
-        }
-        deliver(run, &last, &e);
-        http_buf_unref(e.frames);
-        last = e;
-    }
+    read_ahead(run, &base, reply, weigh(run, reply));
+    struct entry last = deliver_all(run, base, reply);
     if (last.id_ms == SEQ_CLOSED && reply->elements > 0)
         end_readers(run, &last);
-    if (reply->elements < READ_COUNT)
+    if (all)
         for (EACH_READER(run, r, following))
             if (!before(r->pos_ms, r->pos_seq, last.id_ms, last.id_seq))
                 r->caught_up = true;
@@ -244,22 +298,24 @@ static void on_read(void *ctx, enum err err, const redisReply *reply)
 
 static void send_read(struct live_run *run, int64_t ms, int64_t seq)
 {
-    char start[64];
+    char start[64], count[16];
     struct key key = keys_events(shard_prefix(run->shard), str_of(run->id));
     snprintf(start, sizeof start, "(%lld-%lld", (long long)ms, (long long)seq);
+    snprintf(count, sizeof count, "%d", run->count);
     run->reading = true;
     run->read_ms = ms;
     run->read_seq = seq;
+    run->asked = run->count;
     metric_add(METRIC_STREAM_READS, 1);
-    redis_command(run->shard->commands, 6,
-                  (const struct str[]){STR("XRANGE"), key_str(&key), str_of(start), STR("+"), STR("COUNT"), STR("16")},
-                  on_read, run);
+    redis_command(
+        run->shard->commands, 6,
+        (const struct str[]){STR("XRANGE"), key_str(&key), str_of(start), STR("+"), STR("COUNT"), str_of(count)},
+        on_read, run);
 }
 
 /* Reads on, where somebody wants it: by turns from the lowest position, so that one read serves many, and for who has waited for the most reads, so that nobody waits for those who are slow. */
 static void kick(struct live_run *run)
 {
-    _Static_assert(READ_COUNT == 16, "the command above says so too");
     if (run->reading || run->dead || !run->confirmed || !redis_is_up(run->shard->commands))
         return;
     for (struct live_reader *r = run->again ? run->readers : NULL; r; r = r->next)
@@ -268,8 +324,8 @@ static void kick(struct live_run *run)
     bool by_position = run->reads % 2 == 0;
     struct live_reader *best = NULL;
     for (struct live_reader *r = run->readers; r; r = r->next)
-        if (wants(r) && (!best || (by_position ? before(r->pos_ms, r->pos_seq, best->pos_ms, best->pos_seq)
-                                               : r->served < best->served)))
+        if (wanted(r) > 0 && (!best || (by_position ? before(r->pos_ms, r->pos_seq, best->pos_ms, best->pos_seq)
+                                                    : r->served < best->served)))
             best = r;
     if (best) {
         best->served = ++run->reads;
@@ -328,6 +384,7 @@ static struct live_run *run_open(struct live *l, struct shard *s, struct str id)
         return NULL;
     run->live = l;
     run->shard = s;
+    run->count = READ_FIRST;
     memcpy(run->id, id.ptr, id.len);
     struct key channel = keys_wake(shard_prefix(s), id);
     run->sub = redis_subscribe(s->subscriptions, key_str(&channel), on_message, run);

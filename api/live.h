@@ -8,21 +8,23 @@
 struct live_run;
 struct live_reader;
 
-/* One entry of a run's stream, encoded as SSE frames when first wanted. Valid during the delivery. */
-struct live_entry {
-    int64_t id_ms, id_seq;   /* the stream id */
+/* Entries that stand behind each other in a run's stream, encoded as SSE frames when first wanted. Valid during the delivery. */
+struct live_span {
+    int64_t id_ms, id_seq;   /* the stream id of the last one */
     int64_t first, last;     /* seq */
-    struct str lines;        /* the events, one a line */
-    struct http_buf *frames; /* of the whole entry; NULL until somebody asked */
+    const struct str *lines; /* of each entry: the events, one a line */
+    size_t count;            /* entries */
+    size_t bytes, events;    /* of all lines */
+    struct http_buf *frames; /* of all; NULL until somebody asked */
 };
-/* The entry's frames; a reader that has events up to `after` gets a copy of its own without them. A reference for the caller, NULL when nothing is left or memory is out. */
-struct http_buf *live_entry_frames(struct live_entry *e, int64_t after);
+/* Their frames; a reader that has events up to `after` gets a copy of its own without them. A reference for the caller, NULL when nothing is left or memory is out. */
+struct http_buf *live_span_frames(struct live_span *s, int64_t after);
 
 struct live_reader_fns {
-    /* Whether it takes entries now. A reader that was not ready calls live_resume when it is again. */
-    bool (*ready)(struct live_reader *r);
-    /* An entry behind its position. May detach, where it can't take it. */
-    void (*deliver)(struct live_reader *r, struct live_entry *e);
+    /* How many bytes it takes now, a span more at most; 0: none. A reader that was not ready calls live_resume when it is again. */
+    size_t (*room)(struct live_reader *r);
+    /* Entries behind its position, or around it. May detach, where it can't take them. */
+    void (*deliver)(struct live_reader *r, struct live_span *s);
     /* The run's terminal entry was delivered: nothing more comes. Detached already. */
     void (*ended)(struct live_reader *r);
     /* The run is gone, or this node shuts down. Detached already. */

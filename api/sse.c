@@ -132,17 +132,19 @@ static void on_heartbeat(void *ctx)
 /* ---- as a live reader ---- */
 
 /* Each is paced by its own socket, nobody waits for it; one whose buffer is full while its socket takes nothing is cut. */
-static bool on_ready(struct live_reader *r)
+static size_t on_room(struct live_reader *r)
 {
-    return !is_full(CONTAINER_OF(r, struct sse, reader));
+    const struct sse *s = CONTAINER_OF(r, struct sse, reader);
+    size_t queued = http_stream_queued(s->req), bound = (size_t)s->node->config->reader_buffer;
+    return queued > bound ? 0 : bound - queued + 1;
 }
 
-static void on_deliver(struct live_reader *r, struct live_entry *e)
+static void on_deliver(struct live_reader *r, struct live_span *span)
 {
     struct sse *s = CONTAINER_OF(r, struct sse, reader);
-    if (e->last <= s->after) /* of a position that lies behind it */
+    if (span->last <= s->after) /* of a position that lies behind it */
         return;
-    struct http_buf *b = live_entry_frames(e, s->after);
+    struct http_buf *b = live_span_frames(span, s->after);
     if (!b) { /* memory is out: an event is never skipped, the reader comes back for it */
         sse_cut(s);
         return;
@@ -150,7 +152,7 @@ static void on_deliver(struct live_reader *r, struct live_entry *e)
     send_buf(s, b);
     http_buf_unref(b);
     metric_add(METRIC_FRAMES, 1);
-    s->after = e->last;
+    s->after = span->last;
     if (is_full(s))
         loop_timer_set(&s->heartbeat, STALL_MS);
 }
@@ -222,7 +224,7 @@ static void on_moved(struct live_reader *r)
     script_call_show(s->shard->commands, shard_prefix(s->shard), &args, on_position, s);
 }
 
-static const struct live_reader_fns sse_fns = {on_ready, on_deliver, on_ended, on_lost, on_moved};
+static const struct live_reader_fns sse_fns = {on_room, on_deliver, on_ended, on_lost, on_moved};
 
 static void on_position(void *ctx, enum err err, const struct script_show_reply *reply)
 {

@@ -146,16 +146,16 @@ static void on_key_cut(struct key_hold *h)
     look(w);
 }
 
-static bool on_ready(struct live_reader *r)
+static size_t on_room(struct live_reader *r)
 {
     (void)r;
-    return true;
+    return SIZE_MAX;
 }
 
-static void on_deliver(struct live_reader *r, struct live_entry *e)
+static void on_deliver(struct live_reader *r, struct live_span *s)
 {
     (void)r;
-    (void)e;
+    (void)s;
 }
 
 static void on_ended(struct live_reader *r)
@@ -171,7 +171,7 @@ static void on_lost(struct live_reader *r)
     look(w);
 }
 
-static const struct live_reader_fns waiter_fns = {on_ready, on_deliver, on_ended, on_lost, NULL};
+static const struct live_reader_fns waiter_fns = {on_room, on_deliver, on_ended, on_lost, NULL};
 
 static void on_gone(struct http_req *req)
 {

@@ -44,6 +44,20 @@ static void test_it_lives_as_long_as_its_last_reference(void **state)
     http_buf_unref(NULL);
 }
 
+static void test_one_that_is_shortened_is_framed_anew(void **state)
+{
+    (void)state;
+    struct http_buf *b = http_buf_new(65536);
+    memset(b->data, 'x', 65536);
+    const char *data = b->data;
+    http_buf_shorten(b, 3);
+    assert_ptr_equal(b->data, data);
+    assert_int_equal(b->len, 3);
+    assert_int_equal(b->wire_len, 8);
+    assert_memory_equal(b->wire, "3\r\nxxx\r\n", 8);
+    http_buf_unref(b);
+}
+
 static void test_a_payload_that_no_length_can_say_is_refused(void **state)
 {
     (void)state;
@@ -57,6 +71,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_wire_form_is_the_payload_in_one_chunk),
         cmocka_unit_test(test_it_lives_as_long_as_its_last_reference),
+        cmocka_unit_test(test_one_that_is_shortened_is_framed_anew),
         cmocka_unit_test(test_a_payload_that_no_length_can_say_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
