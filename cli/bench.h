@@ -47,6 +47,8 @@ struct bench_result {
     size_t repetitions;
     struct histogram latency;
     int64_t requests, failed, operations;
+    int64_t bytes; /* that were read, where that is measured */
+    const char *latency_what; /* of what the latencies are, in words; NULL: requests */
     int64_t wall_us, cpu_us; /* of what was measured, and of this program meanwhile */
     struct bench_extra {
         const char *key;
@@ -64,10 +66,14 @@ struct bench_kind {
 };
 
 int bench_submit(struct bench *b, struct bench_result *r);
-/* Appends the JSON of a run, and a whole request that submits one (batch 0) or a batch, to this queue. */
-void bench_submission(const struct bench *b, struct strbuf *out, const char *queue);
-void bench_submit_request(const struct bench *b, struct strbuf *out, size_t workspace, const char *queue,
-                          int64_t batch);
+int bench_noop(struct bench *b, struct bench_result *r);
+int bench_ingress(struct bench *b, struct bench_result *r);
+int bench_replay(struct bench *b, struct bench_result *r);
+int bench_fanout(struct bench *b, struct bench_result *r);
+int bench_latency(struct bench *b, struct bench_result *r);
+/* Appends the JSON of a run with more members ("", or ",…"), and a whole request that submits one (batch 0) or a batch, to this queue. */
+void bench_submission(const struct bench *b, struct strbuf *out, const char *queue, const char *more);
+void bench_submit_request(const struct bench *b, struct strbuf *out, size_t workspace, const char *queue, int64_t batch);
 
 /* ---- bench_calls.c: single requests ---- */
 
@@ -77,6 +83,9 @@ void bench_request(const struct bench *b, struct strbuf *out, size_t workspace, 
 /* Sends one and parses the answer into the arena (NULL: not wanted). Returns true for 2xx; false after a complaint, *ret_status is the exit status then. */
 bool bench_call(struct bench *b, size_t workspace, const char *method, const char *path, struct str body,
                 struct arena *arena, const struct json **ret_answer, int *ret_status);
+/* The same without a word: its status, 0 when none came; what is wrong with it in words where it is not 2xx. */
+int bench_try(struct bench *b, size_t workspace, const char *method, const char *path, struct str body,
+              struct arena *arena, const struct json **ret_answer, char *ret_why, size_t cap);
 /* Says what an answer that was not wanted says: its code and detail. */
 void bench_problem(char *out, size_t cap, int status, struct str body);
 
@@ -86,6 +95,16 @@ void bench_problem(char *out, size_t cap, int status, struct str body);
 MUST_CHECK bool bench_allowed(struct bench *b, int *ret_status);
 /* Registers the agent of this definition in each workspace, unless --agent names one. */
 MUST_CHECK bool bench_agent(struct bench *b, struct str definition, int *ret_status);
+/* Submits a run of the agent of this measurement. env: more members of the submission, beginning with a comma, or "". */
+MUST_CHECK bool bench_start_run(struct bench *b, const char *more, char ret_id[40], int *ret_status);
+/* Waits until the run has this status ("running") or has ended; false after a complaint: it ended otherwise, or nobody takes it. */
+MUST_CHECK bool bench_wait_run(struct bench *b, const char *id, const char *wanted, int64_t timeout_ms, int *ret_status);
+/* Whether a runner executes the agent in the queue where runs go: one run of it, to its end. */
+MUST_CHECK bool bench_probe(struct bench *b, int *ret_status);
+/* The executor that is to be measured: --executor, or noop where a runner is known to have it, else process. */
+const char *bench_executor(struct bench *b);
+/* The queue that runners serve. */
+const char *bench_queue(const struct bench *b);
 /* Stops and removes all runs with the label, and the agent. Says what is left where it can't. */
 void bench_clean(struct bench *b);
 

@@ -36,33 +36,41 @@ void bench_problem(char *out, size_t cap, int status, struct str body)
     arena_done(&arena);
 }
 
-bool bench_call(struct bench *b, size_t workspace, const char *method, const char *path, struct str body,
-                struct arena *arena, const struct json **ret_answer, int *ret_status)
+int bench_try(struct bench *b, size_t workspace, const char *method, const char *path, struct str body,
+              struct arena *arena, const struct json **ret_answer, char *ret_why, size_t cap)
 {
     struct strbuf request, answer;
     const char *why = NULL;
-    char problem[400];
     strbuf_init(&request, LOAD_BODY_MAX);
     strbuf_init(&answer, LOAD_BODY_MAX);
     bench_request(b, &request, workspace, method, path, body, NULL);
     int status = load_call(b->load, strbuf_str(&request), BENCH_CALL_MS, &answer, &why);
     struct json *root = NULL;
-    bool ok = status >= 200 && status < 300;
     if (status == 0) {
-        cli_say("no node answers at %s: %s", load_host(b->load), why);
-    } else if (!ok) {
-        bench_problem(problem, sizeof problem, status, strbuf_str(&answer));
-        cli_say("%s %s: %s", method, path, problem);
+        snprintf(ret_why, cap, "no node answers at %s: %s", load_host(b->load), why);
+    } else if (status >= 300) {
+        bench_problem(ret_why, cap, status, strbuf_str(&answer));
     } else if (arena && json_parse(arena, strbuf_str(&answer), 512, 130, &root, &why) != ERR_OK) {
-        cli_say("%s %s: the answer is not JSON (%s): is this an Errand node?", method, path, why);
-        ok = false;
-    }
-    if (ok && arena)
+        snprintf(ret_why, cap, "the answer is not JSON (%s): is this an Errand node?", why);
+        status = 0;
+    } else if (arena) {
         *ret_answer = root;
-    if (!ok)
-        *ret_status = status >= 400 && status < 500 && status != 401 && status != 403 ? EXIT_USAGE : EXIT_UNREACHABLE;
+    }
     explicit_bzero(request.ptr, request.len);
     strbuf_done(&request);
     strbuf_done(&answer);
+    return status;
+}
+
+bool bench_call(struct bench *b, size_t workspace, const char *method, const char *path, struct str body,
+                struct arena *arena, const struct json **ret_answer, int *ret_status)
+{
+    char why[500];
+    int status = bench_try(b, workspace, method, path, body, arena, ret_answer, why, sizeof why);
+    bool ok = status >= 200 && status < 300;
+    if (!ok)
+        cli_say("%s %s: %s", method, path, why);
+    if (!ok)
+        *ret_status = status >= 400 && status < 500 && status != 401 && status != 403 ? EXIT_USAGE : EXIT_UNREACHABLE;
     return ok;
 }

@@ -4,7 +4,7 @@
 
 #include "common/base.h"
 
-enum { HISTOGRAM_DOUBLINGS = 30, HISTOGRAM_EACH = 64 }; /* up to about 19 hours in µs; longer ones count as that */
+enum { HISTOGRAM_DOUBLINGS = 30, HISTOGRAM_EACH = 64 }; /* up to about 9 hours in µs; longer ones count as that */
 
 struct histogram {
     uint64_t counts[HISTOGRAM_DOUBLINGS * HISTOGRAM_EACH];

@@ -26,7 +26,7 @@ static int64_t batch_worth(void *ctx, struct load_conn *c, int status, struct st
     return s->batch;
 }
 
-void bench_submission(const struct bench *b, struct strbuf *out, const char *queue)
+void bench_submission(const struct bench *b, struct strbuf *out, const char *queue, const char *more)
 {
     strbuf_addf(out, "{\"agent\":\"%s\",\"queue\":\"%s\",\"input\":{\"n\":\"", b->agent, queue);
     for (int64_t i = 0; i < b->asked.bytes; i++)
@@ -34,6 +34,7 @@ void bench_submission(const struct bench *b, struct strbuf *out, const char *que
     strbuf_addz(out, "\"}");
     if (!b->asked.keep)
         strbuf_addf(out, ",\"labels\":{\"" BENCH_LABEL "\":\"%s\"}", b->id);
+    strbuf_addz(out, more);
     strbuf_addc(out, '}');
 }
 
@@ -46,7 +47,7 @@ void bench_submit_request(const struct bench *b, struct strbuf *out, size_t work
     for (int64_t i = 0; i < (batch > 0 ? batch : 1); i++) {
         if (i > 0)
             strbuf_addc(&body, ',');
-        bench_submission(b, &body, queue);
+        bench_submission(b, &body, queue, "");
     }
     if (batch > 0)
         strbuf_addz(&body, "]}");

@@ -12,6 +12,8 @@ enum { CLOCKS_DIFFER_MS = 600000 }; /* between this machine and the deployment, 
 
 static const struct bench_kind kinds[] = {
     {"submit", "runs that are accepted a second", bench_submit},
+    {"replay", "events of an ended run that readers get a second", bench_replay},
+    {"fanout", "events of a live run that readers get a second", bench_fanout},
 };
 
 static const struct bench_kind *find_kind(const struct command *command, const char *word)
@@ -137,10 +139,15 @@ int cmd_bench(struct cli *cli, const struct command *command, int argc, char **a
          .min = 10,
          .max = 3600000},
         COUNT("batch", batch, 1, 1000, "runs, or events, of a request"),
+        COUNT("readers", readers, 1, BENCH_CONNECTIONS_MAX, "readers of one run"),
+        COUNT("events", events, 1, 1000000, "events of that run"),
+        COUNT("rate", rate, 1, 1000000, "so many a second, instead of as many as can be"),
         COUNT("bytes", bytes, 0, 1000000, "bytes of a run's input, or of an event's text"),
         COUNT("warmup", warmup, 0, 100000000, "requests before that are not counted"),
         COUNT("repeat", repeat, 1, BENCH_REPEAT_MAX, "repetitions; the median is shown (3)"),
         TEXT("agent", agent, "NAME", "a registered agent instead of one made for this"),
+        TEXT("executor", executor, "NAME", "of the agent that is made for this"),
+        TEXT("run", run, "ID", "replay: of this run, which has ended"),
         TEXT("queue", queue, "NAME", "where runs go"),
         TEXT("workspace", workspaces, "NAME,...", "with the root key: workspaces, in turns"),
         {.name = "keep",
