@@ -2,8 +2,9 @@
 import json
 import os
 import subprocess
+import time
 
-from system import BUILD, KEY, ROOT, Failed, end, spawn
+from system import BUILD, KEY, ROOT, Failed, end, spawn, wait_for
 
 OLD = []  # load.c, built
 
@@ -45,3 +46,17 @@ def request(system, method, path, body=b"", key=KEY):
     if body:
         head += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
     return system.file("\r\n".join(head).encode() + b"\r\n\r\n" + body, "request")
+
+
+def noop(system, n, connections=64):
+    """n no-op runs from submit to their end."""
+    began = time.monotonic()
+    path = request(system, "POST", "/v1/runs", b'{"agent":"noop","input":{"n":1}}')
+    old("http", system.port, connections, n, path)
+    wait_for(lambda: all(q["waiting"] + q["running"] == 0 for q in system.get("/v1/queues")["queues"]), "the runs to end", 60, 0.01)
+    return {"value": n / (time.monotonic() - began), "requests": n}
+
+
+def client_of(r):
+    """What the load client says of itself."""
+    return {name: r[name] for name in ("clientCpuUs", "clientShare") if name in r}
