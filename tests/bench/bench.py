@@ -14,6 +14,7 @@ QUICK = "--quick" in sys.argv or "--small" in sys.argv
 if QUICK:
     os.environ["ERRAND_BENCH_SMALL"] = "1"
 
+import events  # noqa: E402
 import limits  # noqa: E402
 import load  # noqa: E402
 import longest  # noqa: E402
@@ -24,7 +25,7 @@ import scripts  # noqa: E402
 import submit  # noqa: E402
 import system  # noqa: E402
 
-FIGURES = {**submit.FIGURES, **runs.FIGURES}
+FIGURES = {**submit.FIGURES, **runs.FIGURES, **events.FIGURES}
 ALONE = {"scripts": scripts.FIGURES["scripts"], "waiting": scripts.FIGURES["scale"], **longest.FIGURES, **redact.FIGURES}  # they bring their own Redis, or need none
 MORE = {**submit.MORE, **{name: (lambda quick, of=of: of(report.old_figure)) for name, of in ALONE.items()}}
 

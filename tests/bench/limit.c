@@ -2,6 +2,7 @@
  *
  *   limit calls SOCKET FILE DEPTH [ANSWERS]     sends FILE (packed commands) with DEPTH of them under way (0: as many as fit), and waits for all answers, which it writes to ANSWERS
  *   limit xrange SOCKET KEY COUNT SECONDS       reads the whole stream again and again for so long, COUNT entries a call
+ *   limit read PORTS READERS FILE               opens READERS connections to PORTS (comma list, in turns) of 127.0.0.1 with the request FILE, reads each to its end
  *   limit frames PORT_FILE READERS FILE PACE_US serves READERS connections the records of FILE (u32 length, bytes; the first is the head): each record is one write to each of them
  *
  * SOCKET is a path; REDISCLI_AUTH="user password" logs in. Prints one JSON line; exit 1 where an answer was an error. */
@@ -406,6 +407,87 @@ static int limit_frames(char **argv)
     return 0; /* the connections close with it */
 }
 
+/* ---- read: the reader of what frames and API nodes write ---- */
+
+struct taken {
+    int fd;
+    long bytes;
+    int64_t began, ended;
+};
+
+static void taken_open(struct taken *t, int port, const char *request, size_t len)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    t->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (t->fd < 0 || connect(t->fd, (struct sockaddr *)&a, sizeof a) != 0)
+        die("connect");
+    t->began = now_us();
+    write_all(t->fd, request, len);
+}
+
+static int compare_long(const void *a, const void *b)
+{
+    long x = *(const long *)a, y = *(const long *)b;
+    return (x > y) - (x < y);
+}
+
+static void print_taken(struct taken *all, long n, int64_t began, int64_t cpu)
+{
+    long *bytes = malloc((size_t)n * sizeof *bytes), sum = 0;
+    int64_t last = began;
+    for (long i = 0; i < n; i++) {
+        bytes[i] = all[i].bytes;
+        sum += bytes[i];
+        last = all[i].ended > last ? all[i].ended : last;
+    }
+    qsort(bytes, (size_t)n, sizeof *bytes, compare_long);
+    printf("{\"readers\":%ld,\"bytes\":%ld,\"least\":%ld,\"most\":%ld,\"seconds\":%.6f,\"clientCpuUs\":%lld}\n", n, sum, bytes[0], bytes[n - 1],
+           (double)(last - began) / 1e6, (long long)(cpu_us() - cpu));
+}
+
+static int limit_read(char **argv)
+{
+    static char room[READ_SIZE];
+    int ports[16], n_ports = 0;
+    char *left = NULL;
+    for (char *word = strtok_r(argv[2], ",", &left); word && n_ports < 16; word = strtok_r(NULL, ",", &left))
+        ports[n_ports++] = atoi(word);
+    long n = atol(argv[3]), open = n;
+    size_t len;
+    char *request = read_file(argv[4], &len);
+    struct rlimit files;
+    getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+    struct taken *all = calloc((size_t)n, sizeof *all);
+    int epoll = epoll_create1(EPOLL_CLOEXEC);
+    for (long i = 0; i < n; i++) {
+        taken_open(&all[i], ports[i % n_ports], request, len);
+        struct epoll_event e = {.events = EPOLLIN, .data.ptr = &all[i]};
+        if (epoll_ctl(epoll, EPOLL_CTL_ADD, all[i].fd, &e) != 0)
+            die("epoll_ctl");
+    }
+    int64_t began = all[0].began, cpu = cpu_us();
+    while (open > 0) {
+        struct epoll_event ready[256];
+        int got = epoll_wait(epoll, ready, 256, 60000);
+        if (got <= 0)
+            die("nothing came for a minute");
+        for (int i = 0; i < got; i++) {
+            struct taken *t = ready[i].data.ptr;
+            ssize_t bytes = read(t->fd, room, sizeof room);
+            t->bytes += bytes > 0 ? bytes : 0;
+            if (bytes > 0 || (bytes < 0 && errno == EAGAIN))
+                continue;
+            t->ended = now_us();
+            close(t->fd);
+            open--;
+        }
+    }
+    print_taken(all, n, began, cpu);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 4 && strcmp(argv[1], "calls") == 0)
@@ -414,7 +496,8 @@ int main(int argc, char **argv)
         return limit_xrange(argv);
     if (argc == 6 && strcmp(argv[1], "frames") == 0)
         return limit_frames(argv);
-    fprintf(stderr, "usage: limit calls SOCKET FILE DEPTH [ANSWERS] | xrange SOCKET KEY COUNT SECONDS | frames "
-                    "PORT_FILE READERS FILE PACE_US\n");
+    if (argc == 5 && strcmp(argv[1], "read") == 0)
+        return limit_read(argv);
+    fprintf(stderr, "usage: limit calls SOCKET FILE DEPTH [ANSWERS] | xrange SOCKET KEY COUNT SECONDS | read PORTS READERS FILE | frames PORT_FILE READERS FILE PACE_US\n");
     return 2;
 }

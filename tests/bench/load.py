@@ -15,11 +15,11 @@ def build(folder):
     OLD.append(path)
 
 
-def bench(system, name, *options, seconds=60):
-    """One run of the load client; its last JSON line."""
+def bench(system, name, *options, seconds=60, warmup=0):
+    """One repetition by the load client: its JSON line."""
     urls = ",".join(f"http://127.0.0.1:{port}" for port in system.ports)
     env = {"PATH": os.environ["PATH"], "ERRAND_KEY": KEY, "HOME": system.dir}
-    return result([os.path.join(BUILD, "errand"), "bench", name, "--api", urls, "--json", *map(str, options)], env, seconds)
+    return result([os.path.join(BUILD, "errand"), "bench", name, "--url", urls, "--repeat", "1", "--keep", "--json", "--warmup", str(warmup), *map(str, options)], env, seconds)
 
 
 def old(*words, seconds=60):

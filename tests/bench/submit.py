@@ -40,17 +40,15 @@ def bench_submit(quick):
         s.call("PUT", "/v1/agents/noop", NOOP)
         one = submit_call(s)
         plain = limits.plain_costs(s, 200 if quick else 3000)
-        requests = {1: load.request(s, "POST", "/v1/runs", json.dumps(body()).encode()),
-                    BATCH: load.request(s, "POST", "/v1/runs/batch", json.dumps({"runs": [body(i) for i in range(BATCH)]}).encode())}
         for name, connections, count, runs, must, raw_calls, depth in kinds(quick):
-            load.old("http", s.port, connections, max(connections, count // 10), requests[runs])  # warm-up
+            options = ["--connections", connections, "--requests", count, "--agent", "noop", "--queue", "parked", "--bytes", 7, *(["--batch", runs] if runs > 1 else [])]
             raws, rates, uses, loads = [], [], [], []
             for _ in range(rounds):
                 raws.append(limits.calls(s, one.copies(raw_calls), depth=depth))
                 with Usage(s) as u:
-                    r = load.old("http", s.port, connections, count, requests[runs])
-                rates.append(runs * r["ok"] / r["seconds"])
-                uses.append(u.per(runs * r["ok"]))
+                    r = load.bench(s, "submit", *options)
+                rates.append(r["value"])
+                uses.append(u.per(r["operations"]))
                 loads.append(r)
             middle = rates.index(statistics.median_low(rates))
             bound = {"must": must} if must else {}
