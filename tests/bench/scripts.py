@@ -133,13 +133,13 @@ def started_line(row):
 
 
 class Server:
-    """A private Redis with all scripts, and the calls of them."""
+    """A private Redis with all scripts, and the calls of them. `wrap`: words before the program, where it runs under a tool."""
 
-    def __init__(self):
+    def __init__(self, wrap=()):
         self.dir = tempfile.mkdtemp(prefix="errand-bench-")
         path = os.path.join(self.dir, "redis.sock")
         options = [word for name, value in PERSISTENCE.items() for word in ("--" + name, value)]
-        self.process = subprocess.Popen(["redis-server", "--port", "0", "--unixsocket", path, "--dir", self.dir, "--maxmemory-policy", "noeviction", "--loglevel", "warning", *options],
+        self.process = subprocess.Popen([*wrap, "redis-server", "--port", "0", "--unixsocket", path, "--dir", self.dir, "--maxmemory-policy", "noeviction", "--loglevel", "warning", *options],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         try:
             os.setpriority(os.PRIO_PROCESS, self.process.pid, -15)  # what else this machine does is no part of a figure; where it is not allowed, noCoreMs says so
