@@ -14,7 +14,7 @@ static bool head_valid(const unsigned char *h)
     return h[0] <= 2 && h[1] == 0 && h[2] == 0 && h[3] == 0;
 }
 
-bool frames_feed(struct frames *f, struct str bytes, frames_fn fn, void *ctx)
+bool docker_frames_feed(struct frames *f, struct str bytes, frames_fn fn, void *ctx)
 {
     while (bytes.len > 0 && !f->broken) {
         if (f->left == 0) {

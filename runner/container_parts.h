@@ -23,7 +23,7 @@ struct frames {
 };
 typedef void (*frames_fn)(void *ctx, enum job_stream stream, struct str bytes);
 /* Hands on what is in it, in pieces as they came. False, and from then on, where the bytes are no frames. */
-bool frames_feed(struct frames *f, struct str bytes, frames_fn fn, void *ctx);
+bool docker_frames_feed(struct frames *f, struct str bytes, frames_fn fn, void *ctx);
 
 /* ---- requests ---- */
 

@@ -117,7 +117,7 @@ static void on_frame(void *ctx, enum job_stream stream, struct str bytes)
 
 static void take_body(struct container_stream *s, struct str bytes)
 {
-    if (!frames_feed(&s->frames, bytes, on_frame, s))
+    if (!docker_frames_feed(&s->frames, bytes, on_frame, s))
         ended(s, "the engine sent no frames");
 }
 

@@ -17,9 +17,9 @@ static void frames(struct str bytes)
 {
     struct frames whole = {.left = 0}, parts = {.left = 0};
     size_t a = 0, b = 0;
-    bool ok = frames_feed(&whole, bytes, take, &a);
+    bool ok = docker_frames_feed(&whole, bytes, take, &a);
     for (size_t i = 0; i < bytes.len; i++)
-        (void)frames_feed(&parts, (struct str){bytes.ptr + i, 1}, take, &b);
+        (void)docker_frames_feed(&parts, (struct str){bytes.ptr + i, 1}, take, &b);
     PRE(a == b && ok == !parts.broken && a <= bytes.len);
 }
 

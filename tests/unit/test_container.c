@@ -30,16 +30,16 @@ static void test_frames(void **state)
         strbuf_reset(&err);
         for (size_t at = 0; at < all.len; at += piece) {
             size_t n = all.len - at < piece ? all.len - at : piece;
-            assert_true(frames_feed(&f, (struct str){all.ptr + at, n}, take, NULL));
+            assert_true(docker_frames_feed(&f, (struct str){all.ptr + at, n}, take, NULL));
         }
         assert_true(str_eqz(strbuf_str(&out), "hello!"));
         assert_true(str_eqz(strbuf_str(&err), "err"));
     }
     struct frames f = {.left = 0};
-    assert_false(frames_feed(&f, STR("\3\0\0\0\0\0\0\1x"), take, NULL));
-    assert_false(frames_feed(&f, STR("\1\0\0\0\0\0\0\1x"), take, NULL));
+    assert_false(docker_frames_feed(&f, STR("\3\0\0\0\0\0\0\1x"), take, NULL));
+    assert_false(docker_frames_feed(&f, STR("\1\0\0\0\0\0\0\1x"), take, NULL));
     f = (struct frames){.left = 0};
-    assert_false(frames_feed(&f, STR("HTTP/1.1 500"), take, NULL));
+    assert_false(docker_frames_feed(&f, STR("HTTP/1.1 500"), take, NULL));
     strbuf_done(&out);
     strbuf_done(&err);
 }
