@@ -70,6 +70,7 @@ struct redis {
     redis_state_fn on_state;
     void *ctx;
     void *note;
+    void *kept;
 
     redisContext *hc;  /* NULL in WAITING and RESOLVING */
     struct strbuf out; /* commands, of which out_sent bytes are sent */
@@ -168,7 +169,7 @@ static void refuse(struct redis *r, struct request *q, enum err err)
 static enum err error_of(const redisReply *reply)
 {
     struct str s = redis_str(reply);
-    if (str_starts(s, STR("NOSCRIPT")))
+    if (str_starts(s, STR("NOSCRIPT")) || str_starts(s, STR("ERR Function not found")))
         return ERR_OK;
     if (str_starts(s, STR("OOM")))
         return ERR_MEMORY_PRESSURE;
@@ -494,7 +495,8 @@ static void on_reply(struct redis *r, const redisReply *reply)
         return;
     }
     enum err err = reply->type == REDIS_REPLY_ERROR ? error_of(reply) : ERR_OK;
-    request_done(q, err, err && err != ERR_INTERNAL ? NULL : reply);
+    bool told = !err || err == ERR_INTERNAL || err == ERR_MEMORY_PRESSURE;
+    request_done(q, err, told ? reply : NULL);
 }
 
 /* Hands on every whole reply that was read; false when the connection ended meanwhile. */
@@ -784,6 +786,7 @@ static void redis_destroy(void *p)
         }
     }
     free(r->subs);
+    free(r->kept);
     free(r->user);
     free(r->password);
     free(r->name);
@@ -836,6 +839,13 @@ void redis_set_note(struct redis *r, void *note)
 void *redis_note(const struct redis *r)
 {
     return r->note;
+}
+
+void *redis_kept(struct redis *r, size_t size)
+{
+    if (!r->kept)
+        r->kept = calloc(1, size);
+    return r->kept;
 }
 
 size_t redis_pending(const struct redis *r)

@@ -16,7 +16,8 @@ struct redis;
 /* Called on every change: up == true after a connection was made and checked; false when it was lost. Between false and true, requests fail at once. */
 typedef void (*redis_state_fn)(void *ctx, struct redis *r, bool up);
 /* err is ERR_OK with a reply (valid during the call only), or why there is none: ERR_REDIS_UNAVAILABLE (not connected, lost, LOADING, READONLY, MASTERDOWN …), ERR_TIMEOUT (the connection is cut too: what Redis
- * did with the command is unknown), ERR_MEMORY_PRESSURE (Redis answered OOM), ERR_INTERNAL (any other error reply; reply is the error reply then). NOSCRIPT is passed as ERR_OK with the error reply. Never called from inside the call that asked. */
+ * did with the command is unknown), ERR_MEMORY_PRESSURE (Redis answered OOM), ERR_INTERNAL (any other error reply); in these two reply is the error reply. NOSCRIPT and "Function not found" are
+ * passed as ERR_OK with the error reply. Never called from inside the call that asked. */
 typedef void (*redis_reply_fn)(void *ctx, enum err err, const redisReply *reply);
 
 struct redis_options {
@@ -48,6 +49,8 @@ size_t redis_pending(const struct redis *r);
 /* A pointer that its user keeps with the connection; NULL at first. */
 void redis_set_note(struct redis *r, void *note);
 void *redis_note(const struct redis *r);
+/* Memory that lives as long as the connection's struct, for the module that calls scripts: size zeroed bytes, made by the first call (later ones have the same size). NULL when memory is out. */
+void *redis_kept(struct redis *r, size_t size);
 
 /* Sends one command. argv[i] may hold any bytes, copied before this returns. fn may be NULL. Commands of one turn leave in one write, in order. */
 void redis_command(struct redis *r, size_t argc, const struct str *argv, redis_reply_fn fn, void *ctx);

@@ -3,9 +3,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/clock.h"
 #include "common/log.h"
+#include "common/strbuf.h"
 
-/* One call: its arguments are kept until it is answered, because NOSCRIPT means asking once more. */
+enum { SCRIPT_FORM_MS = 5000 }; /* what could not be called as a function is called as a script for so long */
+
+/* What a connection knows of the functions in its Redis. */
+struct forms {
+    bool told;                      /* in the log, that Redis does not take them */
+    int64_t script_ms[SCRIPTS_MAX]; /* monotonic: until then this one is called as a script */
+};
+
+/* One call: its arguments are kept until it is answered, because what Redis does not know is loaded, and then asked for once more. */
 struct call {
     struct redis *redis;
     const struct script *script;
@@ -14,7 +24,8 @@ struct call {
     void *ctx;
     size_t argc;
     struct str *argv; /* points into the same allocation */
-    bool retried;
+    bool as_script;   /* EVALSHA */
+    bool loaded;      /* for this form */
 };
 
 static void call_done(struct call *c, enum err err, const redisReply *reply)
@@ -23,9 +34,70 @@ static void call_done(struct call *c, enum err err, const redisReply *reply)
     free(c);
 }
 
+/* ---- loading ---- */
+
+/* Asks Redis to load one of the two forms of the text. */
+static void load(struct redis *r, const struct script *s, bool as_script, redis_reply_fn fn, void *ctx)
+{
+    struct strbuf text;
+    strbuf_init(&text, s->text_len + 4096);
+    strbuf_addz(&text, as_script ? s->begin : "#!lua name=");
+    strbuf_addz(&text, as_script ? "\n" : s->function);
+    strbuf_addz(&text, as_script ? "" : "\n");
+    strbuf_add(&text, (struct str){s->text, s->text_len});
+    strbuf_addz(&text, as_script ? s->end : s->registrations);
+    strbuf_addc(&text, '\n');
+    PRE(!strbuf_failed(&text));
+    const struct str command[] = {as_script ? STR("SCRIPT") : STR("FUNCTION"), STR("LOAD"), strbuf_str(&text)};
+    redis_command(r, ARRAY_LEN(command), command, fn, ctx);
+    strbuf_done(&text);
+}
+
+/* Whether Redis has the library now: loaded, or by another node at the same time. */
+static bool library_is_there(enum err err, const redisReply *reply)
+{
+    return !err || (reply && str_starts(redis_str(reply), STR("ERR Library ")) &&
+                    memmem(redis_str(reply).ptr, redis_str(reply).len, "already exists", 14));
+}
+
 static void call_send(struct call *c);
 
-static void on_loaded(void *ctx, enum err err, const redisReply *reply)
+static void call_as_script(struct call *c)
+{
+    c->as_script = true;
+    c->loaded = false;
+    call_send(c);
+}
+
+/* Redis does not have the function, and does not get it from us: not asked about it for a while. */
+static void no_function(struct redis *r, const struct script *s, enum err err, const redisReply *reply)
+{
+    struct forms *forms = redis_kept(r, sizeof *forms);
+    if (!forms)
+        return;
+    forms->script_ms[s->index] = clock_mono_ms() + SCRIPT_FORM_MS;
+    struct str why = reply ? redis_str(reply) : str_of(err_code(err));
+    if (!forms->told) /* a runner may not load: it only waits for an API node to do it */
+        LOG_AT(str_starts(why, STR("NOPERM")) ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
+               "redis does not take functions from us; until it has them, scripts are called in their place",
+               LOG_Z("script", s->name), LOG_S("answer", why));
+    forms->told = true;
+}
+
+static void on_library(void *ctx, enum err err, const redisReply *reply)
+{
+    struct call *c = ctx;
+    if (library_is_there(err, reply)) {
+        call_send(c);
+    } else if (err == ERR_TIMEOUT || err == ERR_CANCELED) {
+        call_done(c, err, NULL);
+    } else {
+        no_function(c->redis, c->script, err, reply);
+        call_as_script(c);
+    }
+}
+
+static void on_script(void *ctx, enum err err, const redisReply *reply)
 {
     struct call *c = ctx;
     if (err == ERR_INTERNAL || (!err && !str_eqz(redis_str(reply), c->script->sha1))) {
@@ -38,15 +110,38 @@ static void on_loaded(void *ctx, enum err err, const redisReply *reply)
         call_send(c);
 }
 
+/* ---- calling ---- */
+
+/* Where an error reply says that nothing was executed because Redis does not know the text, or does not want it in this form: asks in another way, and returns true. */
+static bool call_again(struct call *c, const redisReply *reply)
+{
+    struct str why = redis_str(reply);
+    bool unknown = str_starts(why, c->as_script ? STR("NOSCRIPT") : STR("ERR Function not found"));
+    if (unknown && !c->loaded) {
+        c->loaded = true;
+        load(c->redis, c->script, c->as_script, c->as_script ? on_script : on_library, c);
+        return true;
+    }
+    if (c->as_script)
+        return false;
+    bool began = memmem(why.ptr, why.len, "@user_function", 14);
+    if (!began && str_starts(why, STR("OOM"))) { /* the function as a whole; as a script it may do what needs no memory */
+        call_as_script(c);
+        return true;
+    }
+    if (unknown || (!began && (str_starts(why, STR("NOPERM")) || str_starts(why, STR("ERR unknown command"))))) {
+        no_function(c->redis, c->script, ERR_OK, reply);
+        call_as_script(c);
+        return true;
+    }
+    return false;
+}
+
 static void on_reply(void *ctx, enum err err, const redisReply *reply)
 {
     struct call *c = ctx;
-    if (!err && reply->type == REDIS_REPLY_ERROR && !c->retried) { /* the only error passed as a reply is NOSCRIPT */
-        c->retried = true;
-        const struct str load[] = {STR("SCRIPT"), STR("LOAD"), {c->script->source, c->script->source_len}};
-        redis_command(c->redis, ARRAY_LEN(load), load, on_loaded, c);
+    if (reply && reply->type == REDIS_REPLY_ERROR && call_again(c, reply))
         return;
-    }
     if (!err && (reply->type != REDIS_REPLY_ARRAY || reply->elements == 0))
         err = ERR_INTERNAL;
     if (err) {
@@ -67,18 +162,25 @@ static void on_reply(void *ctx, enum err err, const redisReply *reply)
 
 static void call_send(struct call *c)
 {
+    const struct script *s = c->script;
+    bool read_only = s->read_only && !c->guard; /* with a guard it writes, whatever it does itself */
+    if (c->as_script) {
+        c->argv[0] = read_only ? STR("EVALSHA_RO") : STR("EVALSHA");
+        c->argv[1] = str_of(s->sha1);
+    } else {
+        c->argv[0] = read_only ? STR("FCALL_RO") : STR("FCALL");
+        c->argv[1] = str_of(c->guard ? s->guarded_function : s->function);
+    }
     redis_command(c->redis, c->argc, c->argv, on_reply, c);
 }
 
 enum { HEAD_FIXED = 3, HEAD_MAX = 5, GUARD_ARGS = 3 };
 
-/* EVALSHA sha 1 key args…, or EVALSHA sha 2 key guard's-key args… limit per burst, copied into one allocation. NULL when memory is out. */
+/* FCALL function 1 key args…, or FCALL function 2 key guard's-key args… limit per burst, copied into one allocation (but its first two words, which are its form's). NULL when memory is out. */
 static struct call *call_new(const struct script *s, const struct script_guard *g, struct str key, size_t argc,
                              const struct str *argv)
 {
-    /* With a guard it writes, whatever the script itself does. */
-    const struct str head[HEAD_MAX] = {s->read_only && !g ? STR("EVALSHA_RO") : STR("EVALSHA"), str_of(s->sha1),
-                                       g ? STR("2") : STR("1"), key, g ? g->key : STR_NONE};
+    const struct str head[HEAD_MAX] = {STR_NONE, STR_NONE, g ? STR("2") : STR("1"), key, g ? g->key : STR_NONE};
     char digits[GUARD_ARGS][24];
     struct str tail[GUARD_ARGS];
     size_t heads = g ? HEAD_MAX : HEAD_MAX - 1, tails = g ? GUARD_ARGS : 0, total = heads + argc + tails, bytes = 0;
@@ -118,6 +220,9 @@ void script_call(struct redis *r, const struct script *s, struct str key, size_t
     c->redis = r;
     c->fn = fn;
     c->ctx = ctx;
+    PRE(s->index < SCRIPTS_MAX);
+    const struct forms *forms = redis_kept(r, sizeof *forms);
+    c->as_script = forms && forms->script_ms[s->index] > 0 && forms->script_ms[s->index] > clock_mono_ms();
     call_send(c);
 }
 
@@ -126,10 +231,92 @@ void script_guard_next(struct redis *r, struct script_guard *g)
     redis_set_note(r, g);
 }
 
+/* ---- at a connection's start ---- */
+
+struct load_all {
+    struct redis *redis;
+    const struct script *const *scripts;
+    size_t n, at;
+    bool as_scripts; /* Redis takes no libraries from us */
+    bool there[SCRIPTS_MAX];
+};
+
+static void load_next(struct load_all *l);
+
+static void on_next_loaded(void *ctx, enum err err, const redisReply *reply)
+{
+    struct load_all *l = ctx;
+    bool ok = l->as_scripts ? !err : library_is_there(err, reply);
+    if (!ok && (l->as_scripts || err == ERR_TIMEOUT || err == ERR_CANCELED)) {
+        free(l);
+        return;
+    }
+    if (ok) {
+        l->at++;
+    } else {
+        l->as_scripts = true;
+        no_function(l->redis, l->scripts[l->at], err, reply);
+    }
+    load_next(l);
+}
+
+/* One after the other: so many at once would keep Redis from all others for long. */
+static void load_next(struct load_all *l)
+{
+    while (l->at < l->n && l->there[l->at])
+        l->at++;
+    if (l->at == l->n) {
+        free(l);
+        return;
+    }
+    const struct script *s = l->scripts[l->at];
+    if (l->as_scripts)
+        no_function(l->redis, s, ERR_OK, NULL);
+    load(l->redis, s, l->as_scripts, on_next_loaded, l);
+}
+
+/* Whether a library's name is one that some version of Errand gives: errand_NAME_ and 16 hex digits. */
+static bool is_of_errand(struct str name)
+{
+    enum { HASH = 16 };
+    if (!str_starts(name, STR("errand_")) || name.len < strlen("errand__") + HASH)
+        return false;
+    for (size_t i = name.len - HASH; i < name.len; i++)
+        if (!strchr("0123456789abcdef", name.ptr[i]))
+            return false;
+    return name.ptr[name.len - HASH - 1] == '_';
+}
+
+static void on_list(void *ctx, enum err err, const redisReply *reply)
+{
+    struct load_all *l = ctx;
+    if (err == ERR_INTERNAL) { /* it may not ask */
+        l->as_scripts = true;
+        no_function(l->redis, l->scripts[0], err, reply);
+    } else if (err) {
+        free(l);
+        return;
+    }
+    for (size_t i = 0; !err && i < reply->elements; i++) {
+        struct str name = redis_str(redis_field(redis_at(reply, i), "library_name"));
+        size_t at = 0;
+        while (at < l->n && !str_eqz(name, l->scripts[at]->function))
+            at++;
+        if (at < l->n)
+            l->there[at] = true;
+        else if (redis_generation(l->redis) == 1 && is_of_errand(name))
+            redis_command(l->redis, 3, (const struct str[]){STR("FUNCTION"), STR("DELETE"), name}, NULL, NULL);
+    }
+    load_next(l);
+}
+
 void script_load_all(struct redis *r, const struct script *const *scripts, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        const struct str load[] = {STR("SCRIPT"), STR("LOAD"), {scripts[i]->source, scripts[i]->source_len}};
-        redis_command(r, ARRAY_LEN(load), load, NULL, NULL);
-    }
+    PRE(n <= SCRIPTS_MAX);
+    struct load_all *l = malloc(sizeof *l);
+    if (!l)
+        return;
+    *l = (struct load_all){.redis = r, .scripts = scripts, .n = n};
+    const struct str list[] = {STR("FUNCTION"), STR("LIST"), STR("LIBRARYNAME"), STR("errand_*")};
+    redis_command(r, ARRAY_LEN(list), list, on_list, l);
 }

@@ -1,18 +1,26 @@
-/* Calls Lua scripts by SHA. The typed wrappers generated from the headers of the files in lua/ (build/lua/scripts.h) are the only callers of script_call.
- * NOSCRIPT: loaded and tried once more. Scripts reply {code, …}: a code other than "ok" becomes the enum err of that name. */
+/* Calls Lua scripts, as functions of Redis (FCALL): what their includes make is made once, when Redis loads a library. The typed wrappers generated from the headers of the files in lua/ (build/lua/scripts.h) are the only
+ * callers of script_call. "Function not found": loaded (FUNCTION LOAD) and tried once more. Where Redis does not take a library (it is full, or the user may not: a runner's, for who can load functions can replace those that
+ * others call), the same text is called as a script (EVALSHA, and SCRIPT LOAD at NOSCRIPT), which costs more and does the same. Scripts reply {code, …}: a code other than "ok" becomes the enum err of that name. */
 #ifndef ERRAND_COMMON_SCRIPT_H
 #define ERRAND_COMMON_SCRIPT_H
 
 #include "common/redis.h"
 
+/* One transition in both of its forms: the library is `#!lua name=function`, text, registrations; the script is begin, text, end. Each but text is a line (without its end). */
 struct script {
     const char *name;
-    const char *source; /* whole, includes expanded */
-    size_t source_len;
-    const char *sha1; /* hex, computed at build */
-    bool read_only;   /* EVALSHA_RO */
+    const char *function;         /* errand_NAME_HASH, of the library too; HASH: what the text's SHA-1 begins with */
+    const char *guarded_function; /* for a call that carries a guard */
+    const char *text;
+    size_t text_len;
+    const char *begin, *end, *registrations;
+    const char *sha1; /* of the script, hex */
+    int index;        /* in the table of all, whose length is SCRIPTS_MAX at most */
+    bool read_only;   /* FCALL_RO */
     bool guarded;     /* may carry a guard */
 };
+
+enum { SCRIPTS_MAX = 160 };
 
 /* A rate limit that the next script on a connection carries: decided and counted in the same step. Over it the script does nothing, and the call gets ERR_RATE_LIMITED. */
 struct script_guard {
@@ -31,7 +39,8 @@ typedef void (*script_reply_fn)(void *ctx, enum err err, const redisReply *reply
 /* key: the shard's prefix, the script's only key (everything a script touches begins with it and so lives in one slot). argv: copied. fn is called exactly once, never from inside. */
 void script_call(struct redis *r, const struct script *s, struct str key, size_t argc, const struct str *argv,
                  script_reply_fn fn, void *ctx);
-/* Loads every script of the table (SCRIPT LOAD), so that the first calls don't pay; failures are harmless. */
+/* Loads the libraries of the table that Redis does not have, so that the first calls don't pay; on the first connection that r made it also removes those of other versions of Errand. Failures are harmless: a call finds
+ * out for itself, and who still needs what was removed loads it again. */
 void script_load_all(struct redis *r, const struct script *const *scripts, size_t n);
 
 #endif

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""Turns lua/*.lua into C: the scripts' whole text (includes expanded, arguments as locals) with their SHA-1, and a typed wrapper for each.
+"""Turns lua/*.lua into C: each script's whole text (includes expanded, arguments as locals) as a library of Redis functions, and a typed wrapper for it.
 
-    gen.py --out DIR SCRIPT.lua…       writes DIR/scripts.h, DIR/scripts.c, DIR/scripts_sync.h (for tests/lua), DIR/expanded/NAME.lua
+    gen.py --out DIR SCRIPT.lua…       writes DIR/scripts.h, DIR/scripts.c, DIR/scripts_sync.h (for tests/lua), DIR/expanded/NAME.lua (its lines are those that Redis' errors name)
 
 A script's header is its interface:
 
@@ -9,7 +9,7 @@ A script's header is its interface:
     -- name: what it does
     -- READONLY                               (optional)
     -- GUARD                                  (optional: it may carry a key's rate limit, see include/guard.lua)
-    -- INCLUDE keys time close?               (files of lua/include/; `?`: its functions are made where one of them is first called, for what few calls of the script need)
+    -- INCLUDE keys time close                (files of lua/include/)
     -- ARGV
     --   field  type  prose                   types: str, int, list, table(column type, …)
     -- REPLY
@@ -18,10 +18,18 @@ A script's header is its interface:
 
 Every script has one key, the shard's prefix (P). In ARGV a list is its count and its items, a table its count and its cells row by row. A script returns {'ok', reply fields…}, {'code'}, or
 {'code', reply fields…}; a list as an array of strings, a table as an array of arrays.
+
+Includes are executed once, when the library is loaded (where Redis gives them no redis.call, nor Lua's own functions), the rest at each call. So what an include keeps at its top level outlives the call. What must not, and
+what only a call can know, is set by its lines behind `-- EACH CALL`, up to an empty line, at the beginning of each call:
+
+    local now_ms
+    -- EACH CALL
+    now_ms = …
+
+The same text is a script, too, for where Redis refuses the library: its first and its last line differ (struct script in common/script.h).
 """
 import argparse
 import hashlib
-import itertools
 import os
 import re
 import sys
@@ -30,7 +38,7 @@ SCALARS = ("str", "int")
 # What no field may be called: keywords of C, where it is a member, and for an argument what scripts need under that name, for there it is a local.
 C_WORDS = set("""auto break case char const continue default do double else enum extern float for goto if inline int long register restrict return short signed sizeof static struct switch
     typedef union unsigned void volatile while""".split())
-LUA_WORDS = set("""and end elseif false function in local nil not or repeat then true until P k KEYS ARGV redis cjson cmsgpack string table math tonumber tostring type ipairs pairs next select unpack
+LUA_WORDS = set("""and end elseif false function in local nil not or repeat then true until P k call main guarded KEYS ARGV redis cjson cmsgpack string table math tonumber tostring type ipairs pairs next select unpack
     error assert pcall""".split())
 
 
@@ -51,6 +59,7 @@ class Script:
     def __init__(self, path):
         self.path = path
         self.name = os.path.splitext(os.path.basename(path))[0]
+        self.index = 0  # in scripts_all
         self.flags, self.read_only, self.guarded, self.includes = "", False, False, []
         self.argv, self.reply, self.errors = [], [], []
         self.body = ""
@@ -123,18 +132,15 @@ class Script:
 
     def locals(self):
         """The arguments as locals. Fixed ones first index directly; behind the first list or table a cursor walks."""
-        out = ["local P = KEYS[1]"]
-        scalars = 0
+        out = []
         fields = list(self.argv)
         while fields and fields[0].kind in SCALARS:
-            scalars += 1
             field = fields.pop(0)
-            value = f"ARGV[{scalars}]"
-            out.append(f"local {field.name} = " + (f"tonumber({value})" if field.kind == "int" else value))
+            out.append(f"local {field.name} = {value(field.kind, len(out) + 1)}")
         if fields:
-            names = ", ".join(f.name for f in fields)
-            out.append(f"local {names}")
-            out.append(f"do local at = {scalars}; local function take() at = at + 1; return ARGV[at] end")
+            first = len(out) + 1
+            out.append(f"local {', '.join(f.name for f in fields)}")
+            out.append(f"do local argv_at, argv_n = {first}")
             for field in fields:
                 out.append("  " + self.take(field))
             out.append("end")
@@ -142,45 +148,50 @@ class Script:
 
     @staticmethod
     def take(field):
-        if field.kind == "int":
-            return f"{field.name} = tonumber(take())"
-        if field.kind == "str":
-            return f"{field.name} = take()"
+        if field.kind in SCALARS:
+            return f"{field.name} = {value(field.kind, 'argv_at')}; argv_at = argv_at + 1"
+        begin = f"argv_n = ARGV[argv_at] + 0; {field.name} = {{}}; for i = 1, argv_n do"
         if field.kind == "list":
-            return f"{field.name} = {{}}; for i = 1, tonumber(take()) do {field.name}[i] = take() end"
-        cells = "; ".join(f"row.{name} = " + ("tonumber(take())" if kind == "int" else "take()") for name, kind in field.columns)
-        return f"{field.name} = {{}}; for i = 1, tonumber(take()) do local row = {{}}; {cells}; {field.name}[i] = row end"
+            return f"{begin} {field.name}[i] = ARGV[argv_at + i] end; argv_at = argv_at + argv_n + 1"
+        cells = ", ".join(f"{name} = {value(kind, f'argv_at + {at}')}" for at, (name, kind) in enumerate(field.columns, 1))
+        return f"{begin} {field.name}[i] = {{{cells}}}; argv_at = argv_at + {len(field.columns)} end; argv_at = argv_at + 1"
 
     def includes_once(self):
         seen = set()
         return [(name, number) for name, number in self.includes if not (name in seen or seen.add(name))]
 
     def expand(self, folder):
-        parts = [self.flags] if self.flags else []
-        parts.append(f"-- {self.name}")
-        texts = []
+        """The text as a script. Its first line and its last one are a script's own; what lies between is the library's, too."""
+        parts, each = ["local P, call"], ["P, call = KEYS[1], redis.call"]
         for include, number in self.includes_once():
-            path = os.path.join(folder, include.rstrip("?") + ".lua")
+            path = os.path.join(folder, include + ".lua")
             if not os.path.exists(path):
                 self.fault(number, f"INCLUDE {include}: there is no {path}")
             with open(path, encoding="utf-8") as f:
-                texts.append((include.endswith("?"), f"-- include {include}\n" + f.read().rstrip("\n")))
-        often = "\n".join([text for seldom, text in texts if not seldom] + [self.body])
-        for seldom, group in itertools.groupby(texts, lambda pair: pair[0]):
-            text = "\n".join(text for _, text in group)
-            parts.append(made_later(text, often) if seldom else text)
-        # KEYS[1] is what includes build names from, so the locals come first.
-        head = 1 if self.flags else 0
-        parts[head + 1:head + 1] = self.locals()
-        text = lean("\n".join(parts) + "\n" + self.body.strip("\n") + "\n")
-        return self.guard(text, folder) if self.guarded else text
+                text = f.read().rstrip("\n") + "\n"
+            each += [lines.rstrip("\n") for lines in EACH_CALL.findall(text)]
+            parts.append(f"-- include {include}\n" + EACH_CALL.sub("", text).rstrip("\n"))
+        parts += ["local function main(KEYS, ARGV)", "-- each call", *each, *self.locals(), f"-- {self.name}", self.body.strip("\n"), "end"]
+        if self.guarded:
+            with open(os.path.join(folder, "guard.lua"), encoding="utf-8") as f:
+                parts += ["local function guarded(KEYS, ARGV)", "call = redis.call", f.read().rstrip("\n"), "end"]
+        parts.append(f"return {self.callback()}(KEYS, ARGV)")
+        text = lean("\n".join(parts) + "\n").replace("redis.call(", "call(")
+        return (self.flags or f"-- {self.name}") + "\n" + text
 
-    def guard(self, text, folder):
-        """The whole as a function, and what decides whether it is called."""
-        with open(os.path.join(folder, "guard.lua"), encoding="utf-8") as f:
-            around = f.read()
-        flags, rest = (text.split("\n", 1)[0] + "\n", text.split("\n", 1)[1]) if self.flags else ("", text)
-        return f"{flags}local function main()\n{rest}end\n{around}"
+    def callback(self):
+        return "guarded" if self.guarded else "main"
+
+    def registrations(self, function):
+        """The library's last line. One that only reads has a second function for calls that carry a guard, for that one writes."""
+        def register(name, flags):
+            flags = ", ".join(f"'{flag}'" for flag in flags)
+            return f"redis.register_function{{function_name = '{name}', callback = {self.callback()}, flags = {{{flags}}}}}"
+
+        own = re.findall(r"[\w-]+", self.flags.partition("flags=")[2])
+        if not self.read_only:
+            return register(function, own)
+        return register(function, ["no-writes"]) + ("; " + register(function + "_g", own) if self.guarded else "")
 
     # ---- C ----
 
@@ -219,13 +230,25 @@ class Script:
                 f"typedef void (*script_{self.name}_fn)(void *ctx, enum err err, const struct script_{self.name}_reply *reply);",
                 f"void script_call_{self.name}(struct redis *r, struct str shard_prefix, const struct script_{self.name}_args *args, script_{self.name}_fn fn, void *ctx);", ""]
 
+    def library(self, text):
+        """Of a script's stripped text: the name of the library, which is its function's, the lines that both forms have, and the library."""
+        _, *lines, _ = text[:-1].split("\n")
+        function = f"errand_{self.name}_{hashlib.sha1(text.encode()).hexdigest()[:16]}"
+        return function, lines, "\n".join([f"#!lua name={function}", *lines, self.registrations(function)]) + "\n"
+
     def definitions(self, text):
         n = self.name
-        out = [f"static const char source_{n}[] ="]
-        out += ["    " + c_string(line + "\n") for line in text.split("\n")[:-1]]
+        text = stripped(text)
+        first, last = text.split("\n", 1)[0], text[:-1].rsplit("\n", 1)[1]
+        function, lines, _ = self.library(text)
+        guarded = function + ("_g" if self.read_only and self.guarded else "")
+        out = [f"static const char text_{n}[] ="]
+        out += ["    " + c_string(line + "\n") for line in lines]
         out[-1] += ";"
-        sha = hashlib.sha1(text.encode()).hexdigest()
-        out.append(f'static const struct script script_{n} = {{"{n}", source_{n}, sizeof source_{n} - 1, "{sha}", {"true" if self.read_only else "false"}, {"true" if self.guarded else "false"}}};')
+        out += [f"static const struct script script_{n} = {{", f'    .name = "{n}",', f'    .function = "{function}",', f'    .guarded_function = "{guarded}",', f"    .text = text_{n},", f"    .text_len = sizeof text_{n} - 1,",
+                f"    .begin = {c_string(first)},", f"    .end = {c_string(last)},", f"    .registrations = {c_string(self.registrations(function))},",
+                f'    .sha1 = "{hashlib.sha1(text.encode()).hexdigest()}",', f"    .index = {self.index},", f"    .read_only = {'true' if self.read_only else 'false'},",
+                f"    .guarded = {'true' if self.guarded else 'false'},", "};"]
         out += self.reply_parser() + self.caller()
         return out
 
@@ -311,8 +334,9 @@ class Script:
         return out
 
 
-# ---- What a script does not need is left out: each call of it makes every function and table of its text anew ----
+# ---- What a script does not need is left out: Redis holds each library in memory, compiled and as a text ----
 
+EACH_CALL = re.compile(r"^-- EACH CALL\n((?:.+\n)+)", re.M)
 KEY_NAME = re.compile(r"^  (\w+) = (?:function\(([\w, ]*)\) return (.*) end|(P .*)),(?: --.*)?$", re.M)
 TOP_LOCAL = re.compile(r"^local function (\w+)\((?!.* end$).*\n(?:(?!end$).*\n)*end\n|^local (\w+) = \{.*\}(?: --.*)?\n|^local (\w+) = \{ *\n(?:(?!\}$).*\n)*\}\n", re.M)
 
@@ -360,27 +384,9 @@ def inline_keys(text):
         return out + rest[at:]
 
     head, tail = text[:table.start()], inlined(text[table.end():])
-    if "k[" in tail:
-        return text
     left = {name for name, _ in use.findall(tail)}
     kept = [line for line in table.group(0).splitlines()[1:-1] if KEY_NAME.match(line).group(1) in left]
     return head + ("\n".join(["local k = {", *kept, "}"]) + "\n" if kept else "") + tail
-
-
-def made_later(text, others):
-    """Includes whose functions are made by the first call of one of them from elsewhere, with the tables that only they name."""
-    rest, tables, functions = text + "\n", "", {}
-    for found in TOP_LOCAL.finditer(rest):
-        name = next(filter(None, found.groups()))
-        if found.group(1):
-            functions[name] = found.group(0)[len("local "):]
-        elif not re.search(rf"\b{name}\b", others):
-            tables += found.group(0)
-        else:
-            continue
-        rest = rest.replace(found.group(0), "")
-    doors = [f"{name} = function(...) later() return {name}(...) end" for name in functions if re.search(rf"\b{name}\b", others)]
-    return "\n".join([rest.rstrip("\n"), "local " + ", ".join(functions), "local function later()", tables + "".join(functions.values()) + "end", *doors])
 
 
 def lean(text):
@@ -395,6 +401,17 @@ def lean(text):
         if shorter == text:
             return text
         text = shorter
+
+
+def stripped(text):
+    """Without comments and indentation, line by line."""
+    code = re.compile(r"""\s*((?:[^'"-]|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|-(?!-))*)""")
+    return "".join((line if line.startswith("#!") else code.match(line).group(1).rstrip()) + "\n" for line in text[:-1].split("\n"))
+
+
+def value(kind, at):
+    """An argument: adding nothing makes a number of a text, for less than tonumber takes."""
+    return f"ARGV[{at}]" + (" + 0" if kind == "int" else "")
 
 
 def c_scalar(name, kind):
@@ -508,8 +525,9 @@ def main():
     sync = [note, "/* For tests/lua: each script as a call that returns when it is answered. A reply lives as long as the harness' test does; ret_reply may be NULL, and gets NULL",
             " * where a reply carried no fields. */", "#ifndef ERRAND_LUA_SCRIPTS_SYNC_H", "#define ERRAND_LUA_SCRIPTS_SYNC_H", "", '#include "harness.h"', '#include "lua/scripts.h"', ""]
     names = []
-    for path in sorted(options.scripts):
+    for index, path in enumerate(sorted(options.scripts)):
         script = Script(path)
+        script.index = index
         for code, number in script.errors:
             if code not in codes:
                 script.fault(number, f"ERRORS: {code} is not in common/err.h")

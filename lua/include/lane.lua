@@ -4,7 +4,9 @@
 local STRIDE = {high = 1, normal = 4, low = 16}
 local WS_STRIDE = 100
 local BELL_MAX, BELL_MS = 64, 60000
-local due_told = false -- true in promote, whose caller hears of the next due time by its reply
+local due_told -- true in promote, whose caller hears of the next due time by its reply
+-- EACH CALL
+due_told = false
 
 local function bell_ring(queue)
   local rung = redis.call('LLEN', k.bell(queue))

@@ -14,8 +14,11 @@ local KEPT_ATTEMPTS = 100
 -- Fields that a run has only where they are not this (a queued run is to be small).
 local DEFAULTS = {attempt = '0', failures = '0', losses = '0', epoch = '0', req = '-', source = 'stdout', executor = 'process', priority = 'normal'}
 -- How much this call has done, 1 being about what the end of a run costs: steps of scripts that may have much to do at once end by it, so that no call keeps all others waiting for long.
-local work, WORK_MAX, WORK_PART = 0, 64, 32
+local work
+local WORK_MAX, WORK_PART = 64, 32
 local INLINE_MAX = 64 -- a longer input or environment has a key of its own: with short values only Redis keeps a hash packed
+-- EACH CALL
+work = 0
 
 -- Some fields of a run as a table, missing ones by DEFAULTS or as ''; nil when there is no such run. Redis looks for each field from the record's beginning on (0.3 µs for one that is not there): ask for few.
 local function run_get(id, fields)

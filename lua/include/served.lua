@@ -1,6 +1,8 @@
 -- What a runner can serve. A requirement is sorted words: `@executor=NAME` where it is not process, `@slots=N` where one run takes more than one, `@needs=CAPABILITY` for what the executor must enforce, and tags.
 
-local comma_lists = {} -- as they were given → for plain finding: the same ones are asked for again and again
+local comma_lists -- as they were given → for plain finding: the same ones are asked for again and again
+-- EACH CALL
+comma_lists = {}
 
 -- Whether a runner (executors, tags and what its executors enforce as comma lists, slots) has what a requirement asks for.
 local function req_met(text, executors, tags, enforces, slots)

@@ -2,8 +2,10 @@
 local SHOWN = {'ws', 'agent', 'agentVersion', 'status', 'queue', 'priority', 'createdUs', 'scheduled', 'started', 'completed', 'attempt', 'failures', 'maxAttempts', 'error',
   'createdBy', 'sessionId', 'parent', 'labels', 'traceparent', 'stopAt', 'lastSeq', 'eventCount', 'eventBytes', 'resultTruncated', 'droppedTo', 'rerunOf',
   'waitGate', 'waitingFor', 'deps', 'depsLeft', 'reqText', 'slots', 'gates', 'startBy', 'schedule', 'deadLetter', 'redrivenAs', 'resultDropped', 'hook', 'asked', 'inputLast'}
-local FETCHED = {'def', unpack(SHOWN)}
-local shown_attempts = {} -- maxAttempts by definition: many runs share one
+local FETCHED
+local shown_attempts -- maxAttempts by definition: many runs share one
+-- EACH CALL
+FETCHED, shown_attempts = FETCHED or {'def', unpack(SHOWN)}, {}
 
 -- The fields that are there, as field and value, and the counters: of the record where it has ended, else of the stream. r: from run_get(id, FETCHED).
 local function run_summary(r)

@@ -1,4 +1,6 @@
 -- Redis' own clock, which alone decides: leases, due times, epochs.
+local now_us, now_ms
+-- EACH CALL
 local time = redis.call('TIME')
-local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
-local now_ms = math.floor(now_us / 1000)
+now_us = time[1] * 1000000 + time[2]
+now_ms = math.floor(now_us / 1000)

@@ -21,7 +21,7 @@ class Longest:
     def __enter__(self):
         self.server.do("SLOWLOG", "RESET")
         self.server.asked.clear()
-        self.before, self.waited, self.began = self.server.stats("evalsha"), self.server.scheduled()[1], time.perf_counter()
+        self.before, self.waited, self.began = self.server.stats("fcall"), self.server.scheduled()[1], time.perf_counter()
         return self
 
     def __exit__(self, kind, value, trace):
@@ -29,11 +29,11 @@ class Longest:
             return
         s = self.server
         seconds, waited = time.perf_counter() - self.began, s.scheduled()[1] - self.waited
-        calls, usec = s.stats("evalsha")[0] - self.before[0], s.stats("evalsha")[1] - self.before[1]
-        name_of = {sha: name for name, sha in s.sha.items()}
+        calls, usec = s.stats("fcall")[0] - self.before[0], s.stats("fcall")[1] - self.before[1]
+        name_of = {function: name for name, function in s.functions.items()}
         by_script = {}
         for entry in s.do("SLOWLOG", "GET", -1):
-            if entry[3][0] == b"EVALSHA":
+            if entry[3][0] in (b"FCALL", b"FCALL_RO"):
                 by_script.setdefault(name_of[entry[3][1].decode()], []).append(entry[2] / 1000)
         longest = {name: max(times) for name, times in by_script.items()}
         worst, excess = max(longest.values(), default=1.0), [ms - LONGEST_MS for times in by_script.values() for ms in times if ms > LONGEST_MS]
@@ -70,7 +70,7 @@ def trust_reap(s):
 
 def longest_plain(s, phase, n):
     with phase("plain"):
-        s.client.many(pack("EVALSHA", s.sha["plain"], 1, "raw:{0}:", new_id(), INPUT, i) for i in range(n))
+        s.client.many(pack("EVALSHA", s.plain, 1, "raw:{0}:", new_id(), INPUT, i) for i in range(n))
     PLAIN_LONGEST[0] = max([e[2] / 1000 for e in s.do("SLOWLOG", "GET", -1)], default=1.0)
 
 

@@ -155,20 +155,16 @@ class Server:
                     raise SystemExit("bench: gave up waiting for Redis")
                 time.sleep(0.005)
         self.do = self.client.do
-        self.scripts, self.sha = {}, {}
+        self.scripts, self.functions = {}, {}
         folder = os.path.join(ROOT, "lua")
         for name in sorted(os.listdir(folder)):
             if name.endswith(".lua"):
                 script = gen.Script(os.path.join(folder, name))
-                self.load(script.name, script.expand(os.path.join(folder, "include")))
+                self.functions[script.name], _, library = script.library(gen.stripped(script.expand(os.path.join(folder, "include"))))
+                self.do("FUNCTION", "LOAD", library)
                 self.scripts[script.name] = script
-        self.load("plain", PLAIN)
+        self.plain = self.do("SCRIPT", "LOAD", PLAIN)
         self.claims, self.asked = {}, {}
-
-    def load(self, name, text):
-        self.sha[name] = hashlib.sha1(text.encode()).hexdigest()
-        if self.do("SCRIPT", "LOAD", text).decode() != self.sha[name]:
-            raise SystemExit(f"bench: Redis names {name} otherwise")
 
     def close(self):
         self.client.close()
@@ -182,8 +178,8 @@ class Server:
 
     def call(self, name, /, **values):
         """A packed call; what is not named is '', 0 or empty."""
-        words = ["EVALSHA", self.sha[name], 1, PREFIX]
         script = self.scripts[name]
+        words = ["FCALL_RO" if script.read_only else "FCALL", self.functions[name], 1, PREFIX]
         for field in script.argv:
             value = values.pop(field.name, None)
             if field.kind in gen.SCALARS:
@@ -292,7 +288,7 @@ class Server:
         info = dict(line.split(":", 1) for line in self.do("INFO", "memory").decode().splitlines() if ":" in line)
         return int(info["used_memory"]) - int(info["mem_clients_normal"]) - int(info["mem_aof_buffer"])
 
-    def cost(self, calls, command="evalsha"):
+    def cost(self, calls, command="fcall"):
         """Pipelined packed calls, of one kind: µs a call inside Redis, µs a call by the clock, and the replies."""
         count, usec = self.stats(command)
         began = time.perf_counter()
@@ -307,7 +303,7 @@ class Server:
     def raw_costs(self, n):
         """µs of a SET and of the plain script inside Redis, now."""
         sets, _, _ = self.cost([pack("SET", f"raw:{i}", INPUT) for i in range(n)], "set")
-        plain, _, _ = self.cost([pack("EVALSHA", self.sha["plain"], 1, "raw:{0}:", new_id(), INPUT, 1700000000000000 + i) for i in range(n)])
+        plain, _, _ = self.cost([pack("EVALSHA", self.plain, 1, "raw:{0}:", new_id(), INPUT, 1700000000000000 + i) for i in range(n)], "evalsha")
         self.client.many([pack("UNLINK", f"raw:{i}") for i in range(n)])
         return sets, plain
 

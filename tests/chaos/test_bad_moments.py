@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from harness import agents, http_client
-from harness.build import sha1
+from harness.build import script_mark
 from harness.delivery import check_exact_delivery
 from harness.processes import of_run
 from harness.wait import holds_for, wait_until
@@ -61,7 +61,7 @@ def remote(**fields):
 
 def test_a_remote_run_is_handed_back_before_its_start_was_answered(stack, api, proxy):
     leaving = stack.runner(env=through(proxy, ERRAND_DRAIN_MS=200))
-    proxy.lose_reply_to(sha1("started"), then_refuse=True)
+    proxy.lose_reply_to(script_mark("started"), then_refuse=True)
     run_id = api.submit(remote())
     wait_until(lambda: proxy.lost == 1, 10, "`started` was told")
     leaving.process.signal(signal.SIGTERM)
@@ -76,7 +76,7 @@ def test_a_remote_run_is_handed_back_before_its_start_was_answered(stack, api, p
 
 def test_a_remote_run_that_is_lost_before_its_start_was_answered_frees_its_slot(stack, api, proxy):
     runner = stack.runner(env=through(proxy, ERRAND_ORPHAN_MS=1000), slots=1)
-    proxy.lose_reply_to(sha1("started"), then_refuse=True)
+    proxy.lose_reply_to(script_mark("started"), then_refuse=True)
     run_id = api.submit(remote())
     wait_until(lambda: proxy.lost == 1, 10, "`started` was told")
     says(runner, b"cut off from Redis")
@@ -125,7 +125,7 @@ def test_events_lost_in_a_long_outage_are_sent_again(stack, api, redis):
 def test_a_remote_start_lost_in_a_long_outage_is_told_again(stack, api, redis, proxy):
     """Without it Redis would not know the agent's token."""
     sizes = []
-    told = proxy.before(sha1("started"), lambda: sizes.append(redis.aof_size()))
+    told = proxy.before(script_mark("started"), lambda: sizes.append(redis.aof_size()))
     stack.runner(env=through(proxy))
     agent = remote()
     agent["command"][2] = f'printf %s "$ERRAND_RUNNER_TOKEN" > {stack.folder}/token.new; mv {stack.folder}/token.new {stack.folder}/token; exec sleep 1000'
@@ -151,7 +151,7 @@ def test_redis_is_full_when_a_lost_end_is_told_again(stack, api, redis, proxy):
     stack.runner(env=through(proxy, ERRAND_FULL_MS=1000))
     run_id = api.submit(agents.shell(gate(stack, "end") + "echo hi", name="full", protocol="text"))
     api.wait(run_id, "running")
-    cut = proxy.before(sha1("finish"), functools.partial(proxy.cut, refuse=True))
+    cut = proxy.before(script_mark("finish"), functools.partial(proxy.cut, refuse=True))
     open_gate(stack, "end")
     wait_until(cut.is_set, 10, "the end was to be told")
     redis.set_maxmemory(1)
@@ -164,7 +164,7 @@ def test_redis_is_full_when_a_lost_end_is_told_again(stack, api, redis, proxy):
 
 def test_the_last_lines_of_a_log_survive_a_lost_connection(stack, api, proxy):
     stack.runner(env=through(proxy))
-    cut = proxy.before(sha1("logs"), proxy.cut)
+    cut = proxy.before(script_mark("logs"), proxy.cut)
     run_id = api.submit(agents.shell("echo first >&2; echo last >&2", name="log", protocol="text"))
     assert api.wait(run_id)["status"] == "success" and cut.is_set()
     lines = api.get(f"/v1/runs/{run_id}/logs").json()["lines"]
@@ -178,13 +178,13 @@ def test_a_heartbeat_that_speaks_of_the_attempt_before_kills_nothing(stack, api,
     run_id = api.submit(agents.shell(gate(stack, "end") + 'printf bye >&2; exit $((ERRAND_ATTEMPT == 1))', name="twice", protocol="text",
                                      maxAttempts=2, backoff={"type": "fixed", "baseMs": 0, "capMs": 0}))
     api.wait(run_id, "running")
-    wait_until(proxy.before(sha1("heartbeat")).is_set, 5, "the next heartbeat is 2 s away")
+    wait_until(proxy.before(script_mark("heartbeat")).is_set, 5, "the next heartbeat is 2 s away")
     behind = []
 
     def hold():  # called behind the unfinished line's event, so the claim that a free slot leads to is answered
         proxy.hold()
-        behind.extend((script, proxy.before(sha1(script))) for script in ("claim", "heartbeat"))
-    ended = proxy.before(sha1("finish"), hold)
+        behind.extend((script, proxy.before(script_mark(script))) for script in ("claim", "heartbeat"))
+    ended = proxy.before(script_mark("finish"), hold)
     open_gate(stack, "end")
     wait_until(ended.is_set, 5, "the first attempt ended")
     for script, sent in behind:
@@ -205,7 +205,7 @@ def test_a_redis_that_refuses_writes_is_not_hammered(stack, api, redis):
 
     def calls():
         stats = redis.command("INFO", "commandstats").decode()
-        return sum(int(n) for line in stats.splitlines() if line.startswith("cmdstat_evalsha:") for n in re.findall(r"calls=(\d+)", line))
+        return sum(int(n) for line in stats.splitlines() if line.startswith("cmdstat_fcall:") for n in re.findall(r"calls=(\d+)", line))
     before = calls()
     holds_for(lambda: calls() - before < 200, 1.5, "a few calls a second")
     redis.command("CONFIG", "SET", "min-replicas-to-write", "0")
@@ -218,7 +218,7 @@ def test_a_redis_that_refuses_writes_is_not_hammered(stack, api, redis):
 def test_a_run_claimed_while_the_signal_came_is_handed_back(stack, api, proxy):
     """Nothing of it was begun, so it waits again, though it asked for atMostOnce; the runner, idle before, does not stay for it."""
     leaving = stack.runner(env=through(proxy, ERRAND_DRAIN_MS=500))
-    held = proxy.before(sha1("claim"), proxy.hold)
+    held = proxy.before(script_mark("claim"), proxy.hold)
     wait_until(held.is_set, 5, "it asks for runs")
     run_id = api.submit(agents.sleeper(atMostOnce=True))
     leaving.process.signal(signal.SIGTERM)
@@ -237,13 +237,13 @@ def test_a_run_claimed_while_the_signal_came_is_handed_back(stack, api, proxy):
 def test_a_runner_leaves_while_it_waits_for_what_is_due(stack, proxy):
     """Its goodbye is answered, its question about scheduled runs, put meanwhile, is not: the status is still 0."""
     leaving = stack.runner(env=through(proxy))
-    wait_until(proxy.before(sha1("promote")).is_set, 5)
+    wait_until(proxy.before(script_mark("promote")).is_set, 5)
     for _ in range(2):
-        wait_until(proxy.before(sha1("heartbeat")).is_set, 5, "what was asked before is answered")
-    bye = proxy.before(sha1("deregister"), functools.partial(proxy.hold, requests=False))
+        wait_until(proxy.before(script_mark("heartbeat")).is_set, 5, "what was asked before is answered")
+    bye = proxy.before(script_mark("deregister"), functools.partial(proxy.hold, requests=False))
     leaving.process.signal(signal.SIGTERM)
     wait_until(bye.is_set, 5, "it says goodbye")
-    asked = proxy.before(sha1("promote"), functools.partial(proxy.hold, replies=False))
+    asked = proxy.before(script_mark("promote"), functools.partial(proxy.hold, replies=False))
     wait_until(asked.is_set, 5, "it asks what is due")
     proxy.release(requests=False)
     assert leaving.process.end(5) == 0

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from harness import agents
-from harness.build import sha1
+from harness.build import script_mark
 from harness.delivery import check_exact_delivery
 from harness.wait import wait_until
 
@@ -17,7 +17,7 @@ def through(proxy, **more):
 def test_a_lost_reply_strands_nothing(stack, apis, proxy, script):
     """The run ends as if nothing had been; a claim whose answer was lost (others may be under way on the same connection) makes a further attempt, but only one ever executed."""
     stack.runner(env=through(proxy, ERRAND_HEARTBEAT_MS=500))
-    proxy.lose_reply_to(sha1(script), times=2)
+    proxy.lose_reply_to(script_mark(script), times=2)
     runs = [apis[0].submit(agents.counter(stack.folder), {"n": 300, "group": 10, "pauseMs": 10}) for _ in range(4)]
     live = {r: [stack.reader(r)] for r in runs}
     wait_until(lambda: proxy.lost >= 1, 20, "replies were lost")
@@ -44,7 +44,7 @@ def test_a_lost_hand_back_is_told_again(stack, apis, proxy):
     first = stack.runner(env=through(proxy, ERRAND_DRAIN_MS=100))
     run_id = apis[0].submit(agents.counter(stack.folder), {"n": 300, "group": 10, "pauseMs": 100})
     wait_until(lambda: apis[0].record(run_id)["status"] == "running", 10)
-    proxy.lose_reply_to(sha1("hand_back"))
+    proxy.lose_reply_to(script_mark("hand_back"))
     stack.runner()
     assert first.process.end() == 0
     assert proxy.lost == 1
@@ -58,7 +58,7 @@ def test_a_lost_submit_can_be_repeated_with_its_idempotency_key(stack, proxy):
     stack.api()
     api = stack.api(env=through(proxy))
     stack.runner(api=stack.apis[0])
-    proxy.lose_reply_to(sha1("submit"))
+    proxy.lose_reply_to(script_mark("submit"))
     body = {"agent": agents.shell("true", name="once")}
     first = api.post("/v1/runs", body, headers={"Idempotency-Key": "one"})
     assert proxy.lost == 1

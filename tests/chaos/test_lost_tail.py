@@ -4,7 +4,7 @@ import json
 import pytest
 
 from harness import agents
-from harness.build import sha1
+from harness.build import script_mark
 from harness.delivery import check_exact_delivery
 from harness.wait import wait_until
 
@@ -112,7 +112,7 @@ def test_the_end_and_the_events_before_it_are_lost_while_the_end_is_unanswered(s
     wait_until(lambda: apis[0].record(run_id)["eventCount"] == 2, 10)
     reader = stack.reader(run_id)
     size = redis.aof_size()
-    proxy.lose_reply_to(sha1("finish"), then_refuse=True)
+    proxy.lose_reply_to(script_mark("finish"), then_refuse=True)
     with open(f"{stack.folder}/go", "w", encoding="ascii"):
         pass
     wait_until(lambda: proxy.lost == 1, 10, "the end was told")

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from harness import agents, hooks
-from harness.build import sha1
+from harness.build import script_mark
 from harness.http_client import Connection, encode, request
 from harness.nodes import build_dir
 from harness.wait import holds_for, wait_until
@@ -600,7 +600,7 @@ def test_nodes_that_seal_at_once_and_die_in_the_middle(stack, proxy):
     steady, n = [stack.api(), stack.api()], 0
     for round_ in range(3):
         victim = stack.api(env={"ERRAND_REDIS_URL": proxy.url})
-        died = proxy.before(sha1("audit_seal"), victim.kill9)
+        died = proxy.before(script_mark("audit_seal"), victim.kill9)
 
         def one_more():
             nonlocal n

@@ -32,7 +32,7 @@ def count(api):
     return len(api.get("/v1/runs?limit=200").json()["runs"])
 
 
-def scripts(stack, name="evalsha"):
+def scripts(stack, name="fcall"):
     return int(stack.redis.command("INFO", "commandstats").decode().split(f"cmdstat_{name}:calls=")[1].split(",")[0])
 
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from harness import agents
-from harness.build import sha1
+from harness.build import script_mark
 from harness.nodes import build_dir
 from harness.http_client import connect
 from harness.wait import wait_until
@@ -370,7 +370,7 @@ def test_a_stop_while_they_are_asked_for(behind, source):
     """The question waits before Redis: a stop that comes now ends the run, and the answer that comes later finds nobody."""
     api, start, proxy = behind
     runner = start()
-    held = proxy.before(sha1("secret_get"), lambda: proxy.hold(replies=False))
+    held = proxy.before(script_mark("secret_get"), lambda: proxy.hold(replies=False))
     run_id = api.submit(showing(["A"], WANTS, eventSource=source))
     assert held.wait(10)
     assert api.post(f"/v1/runs/{run_id}/stop", {}).status in (200, 202)
@@ -387,12 +387,12 @@ def test_a_stop_while_they_are_asked_for(behind, source):
 def test_a_drain_while_they_are_asked_for(stack, behind, source, master):
     api, start, proxy = behind
     runner = start(ERRAND_DRAIN_MS="0")
-    held = proxy.before(sha1("secret_get"), lambda: proxy.hold(replies=False))
+    held = proxy.before(script_mark("secret_get"), lambda: proxy.hold(replies=False))
     program = "import os; print(os.environ['A'])"
     run_id = api.submit({"name": "x", "executor": "process", "command": ["/usr/bin/python3", "-c", program], "env": WANTS, "protocol": "text", "eventSource": source})
     assert held.wait(10)
     runner.process.popen.send_signal(signal.SIGTERM)
-    asked = proxy.before(sha1("hand_back"))
+    asked = proxy.before(script_mark("hand_back"))
     proxy.release()
     assert asked.wait(10), "it is handed back"
     assert runner.process.wait(20) == 0
@@ -404,7 +404,7 @@ def test_a_drain_while_they_are_asked_for(stack, behind, source, master):
 def test_an_answer_that_is_lost_is_asked_for_again(behind):
     api, start, proxy = behind
     runner = start()
-    proxy.lose_reply_to(sha1("secret_get"), times=3)
+    proxy.lose_reply_to(script_mark("secret_get"), times=3)
     record = api.wait(api.submit(showing(["A"], WANTS)), timeout=60)
     assert record["status"] == "success" and record["result"]["A"] == sha("the value") and record["attempt"] == 1 and proxy.lost == 3
     assert runner.process.alive()
@@ -415,7 +415,7 @@ def test_an_attempt_that_is_taken_away_while_they_are_asked_for(stack, behind, s
     """Its runner is cut off with the question, and another one executes the run: the first never starts it."""
     api, start, proxy = behind
     runner = start(ERRAND_LEASE_MS="1000", ERRAND_HEARTBEAT_MS="300")
-    held = proxy.before(sha1("secret_get"), proxy.hold)
+    held = proxy.before(script_mark("secret_get"), proxy.hold)
     mark = os.path.join(stack.folder, "started")
     program = f"import os; open({mark!r}, 'a').write(os.environ['ERRAND_ATTEMPT'] + os.environ['A'] + ';')"
     run_id = api.submit({"name": "x", "executor": "process", "command": ["/usr/bin/python3", "-c", program], "env": WANTS, "protocol": "text", "eventSource": source})
@@ -435,7 +435,7 @@ def test_a_runner_that_is_cut_off_gives_up_what_waits(behind):
     """Its attempt is over before the answer comes, which then finds it waiting for nothing else."""
     api, start, proxy = behind
     runner = start(ERRAND_ORPHAN_MS="1000", ERRAND_LEASE_MS="1000", ERRAND_HEARTBEAT_MS="300")
-    held = proxy.before(sha1("secret_get"), proxy.hold)
+    held = proxy.before(script_mark("secret_get"), proxy.hold)
     run_id = api.submit(showing(["A"], WANTS))
     assert held.wait(10)
     wait_until(lambda: b"attempt lost" in runner.process.output(), 20, "it gives the attempt up")

@@ -7,7 +7,7 @@ import threading
 import time
 
 from harness import nodes
-from harness.build import sha1
+from harness.build import script_mark
 from harness.redis_proxy import RedisProxy
 from harness.wait import wait_until
 
@@ -306,6 +306,7 @@ class RedisFaults(Schedule):
         self.redis.command("CLIENT", "KILL", "TYPE", self.random.choice(["normal", "normal", "pubsub"]), "SKIPME", "yes")
 
     def script_flush(self):
+        self.redis.command("FUNCTION", "FLUSH")
         self.redis.command("SCRIPT", "FLUSH")
 
     def proxy_cut(self):
@@ -329,4 +330,4 @@ class RedisFaults(Schedule):
         number = self.random.randrange(len(self.cluster.proxies))
         for _ in range(self.random.randint(1, 3)):
             mark = self.random.choice(LOST_REPLIES["api" if number == 2 else "runner"])
-            self.cluster.proxies[number].lose_reply_to(b"XADD" if mark == "XADD" else sha1(mark))
+            self.cluster.proxies[number].lose_reply_to(b"XADD" if mark == "XADD" else script_mark(mark))

@@ -13,10 +13,9 @@ def scopes():
     return found
 
 
-def sha1(script):
-    """What EVALSHA names it by, from the build."""
+def script_mark(script):
+    """What each call of it carries, from the build: the end of its function's name, and the beginning of its SHA-1 where it is called by that."""
     with open(os.path.join(build_dir(), "lua", "scripts.c"), encoding="utf-8") as f:
-        text = f.read()
-    found = re.search(rf'const struct script script_{script} = \{{.*?"([0-9a-f]{{40}})"', text, re.S)
-    assert found, f"no SHA1 of {script}"
+        found = re.search(rf'"errand_{script}_([0-9a-f]{{16}})"', f.read())
+    assert found, f"no function of {script}"
     return found.group(1).encode()

@@ -24,7 +24,7 @@ class RedisProxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def lose_reply_to(self, mark, times=1, then_refuse=False):
-        """The next `times` requests that contain `mark` (bytes, e.g. a script's SHA1) are executed, but their connection is cut before the answer. With `then_refuse` nobody connects any more, until accept()."""
+        """The next `times` requests that contain `mark` (bytes, e.g. script_mark's) are executed, but their connection is cut before the answer. With `then_refuse` nobody connects any more, until accept()."""
         with self._lock:
             self._lose += [mark] * times
             self._then_refuse = then_refuse
