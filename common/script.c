@@ -125,7 +125,8 @@ static bool call_again(struct call *c, const redisReply *reply)
     if (c->as_script)
         return false;
     bool began = memmem(why.ptr, why.len, "@user_function", 14);
-    if (!began && str_starts(why, STR("OOM"))) { /* the function as a whole; as a script it may do what needs no memory */
+    if (!began &&
+        str_starts(why, STR("OOM"))) { /* the function as a whole; as a script it may do what needs no memory */
         call_as_script(c);
         return true;
     }
@@ -142,7 +143,7 @@ static void on_reply(void *ctx, enum err err, const redisReply *reply)
     struct call *c = ctx;
     if (reply && reply->type == REDIS_REPLY_ERROR && call_again(c, reply))
         return;
-    if (!err && (reply->type != REDIS_REPLY_ARRAY || reply->elements == 0))
+    if (!err && (!reply || reply->type != REDIS_REPLY_ARRAY || reply->elements == 0))
         err = ERR_INTERNAL;
     if (err) {
         if (err == ERR_INTERNAL)

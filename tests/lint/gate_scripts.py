@@ -21,6 +21,22 @@ def run(command):
 REDIS_GLOBALS = set("redis KEYS ARGV cjson cmsgpack string table math tonumber tostring type ipairs pairs next select unpack error assert pcall".split())
 
 
+def kept_faults(name, text, code):
+    """What outlives a call: nothing that one call sets, or puts into a table of an include, may be seen by the next. (What `-- EACH CALL` sets is set anew.)"""
+    lines = text.split("\n")
+    main, begin = lines.index("local function main(KEYS, ARGV)") + 1, lines.index("-- each call") + 1
+    body = lines.index(f"-- {name[:-len('.lua')]}", begin) + 1
+    kept = {word.strip() for line in lines[:main - 1] if line.startswith("local ") and not line.startswith("local function") for word in line[6:].split("=")[0].split(" --")[0].split(",")}
+    kept |= {word for line in lines[:main - 1] for word in re.findall(r"^local function (\w+)", line)}
+    written = [(word, int(line)) for line, word in re.findall(r"\[(\d+)\]\s+SETUPVAL.*; (\w+)", code)]
+    anew = {word for word, line in written if begin <= line <= body}
+    faults = sorted({f"{name}: {word} outlives the call that sets it" for word, _ in written if word in kept - anew})
+    for word in sorted(kept - anew):
+        if re.search(rf"(?<![\w.]){word}(\.\w+|\[[^\]]*\])+ = |table\.(insert|remove|sort)\({word}\b", "\n".join(re.sub(r"--.*", "", line) for line in lines)):
+            faults.append(f"{name}: what is put into {word} outlives the call")
+    return faults
+
+
 def lua_faults(path):
     """Compiles one script as it is sent to Redis, and looks at the globals it uses."""
     name = os.path.basename(path)
@@ -32,7 +48,7 @@ def lua_faults(path):
         return [f"{name}: {done.stderr.strip()}"]
     read = set(re.findall(r"GETGLOBAL.*; (\w+)", done.stdout)) - REDIS_GLOBALS
     written = set(re.findall(r"SETGLOBAL.*; (\w+)", done.stdout))
-    return [f"{name}: unknown global {g}" for g in sorted(read)] + [f"{name}: writes the global {g}" for g in sorted(written)]
+    return [f"{name}: unknown global {g}" for g in sorted(read)] + [f"{name}: writes the global {g}" for g in sorted(written)] + kept_faults(name, text, done.stdout)
 
 
 shell = [p for p in tree() if p.endswith(".sh") or first_line(p).startswith((b"#!/bin/sh", b"#!/bin/bash", b"#!/usr/bin/env bash"))]
