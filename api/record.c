@@ -81,7 +81,8 @@ static void write_attempt(struct json_writer *w, const redisReply *flat, int64_t
     json_object_begin(w);
     json_kv_int(w, "n", n);
     json_kv_str(w, "runner", attempt_field(flat, n, "runner"));
-    json_kv_str(w, "executor", attempt_field(flat, n, "executor"));
+    struct str executor = record_field(flat, "executor"); /* its definition's, as that of all its attempts */
+    json_kv_str(w, "executor", executor.len ? executor : STR("process"));
     json_kv_str(w, "status", attempt_field(flat, n, "status"));
     raw_opt(w, "handle", attempt_field(flat, n, "handle"));
     int64_t started = attempt_number(flat, n, "started", 0);

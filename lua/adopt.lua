@@ -34,13 +34,13 @@ end
 local r = run_get(run, {'ws', 'agent', 'def', 'epoch', 'inc', 'attempt', 'createdUs', 'rid', 'timeoutMs', 'stallMs', 'source', 'slots', 'stopAt', 'input', 'env'})
 local n = r and r.attempt
 if not r or r.inc ~= old or tonumber(r.epoch) ~= epoch or TERMINAL[r.status] or redis.call('HGET', k.run(run), af(n, 'status')) ~= 'running' or
-  (redis.call('HGET', k.run(run), af(n, 'by')) or '') ~= '' or tonumber(redis.call('ZSCORE', k.held(old), run) or '-1') ~= epoch then
+  redis.call('HGET', k.run(run), af(n, 'by')) or tonumber(redis.call('ZSCORE', k.held(old), run) or '-1') ~= epoch then
   return {'fenced'}
 end
 redis.call('HSET', k.runner(old), 'state', 'dead')
 redis.call('ZREM', k.held(old), run)
 redis.call('ZADD', k.held(inc), fmt(epoch), run)
-redis.call('HSET', k.run(run), 'inc', inc, 'claimNo', '0', af(n, 'inc'), inc, af(n, 'runner'), me[2] or '')
+redis.call('HSET', k.run(run), 'inc', inc, 'claimNo', '0', af(n, 'runner'), me[2] or '')
 run_policy(r, {'json', 'timeoutMs', 'stallMs', 'graceMs'})
 local before = tail(run)
 local newest = redis.call('XREVRANGE', k.events(run), '+', '-', 'COUNT', 1)[1]

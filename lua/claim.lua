@@ -15,7 +15,7 @@
 -- ERRORS incarnation_dead stale_claim
 
 local MAX_CLAIM, MAX_BYTES, HOLD_MS = 64, 1048576, 30000 -- runs of a claim; what they carry, where that is much: at least one comes; a hold's time
-local runner = redis.call('HMGET', k.runner(inc), 'state', 'answered', 'name', 'executors', 'tags', 'slots', 'serves', 'servesAt', 'enforces')
+local runner = redis.call('HMGET', k.runner(inc), 'state', 'answered', 'name', 'executors', 'serves', 'servesAt')
 if runner[1] ~= 'live' and runner[1] ~= 'draining' then
   return {'incarnation_dead'}
 end
@@ -34,15 +34,16 @@ local function requirements()
   for i = 1, #all, 2 do
     texts[all[i]] = all[i + 1]
   end
-  if runner[8] == version then
-    for _, req in ipairs(split(runner[7])) do
+  if runner[6] == version then
+    for _, req in ipairs(split(runner[5])) do
       list[#list + 1] = req
     end
     return list, texts
   end
   texts['-'] = ''
+  local has = redis.call('HMGET', k.runner(inc), 'tags', 'enforces', 'slots')
   for req, text in pairs(texts) do
-    if req ~= '#' and req_met(text, runner[4] or '', runner[5] or '', runner[9] or '', tonumber(runner[6]) or 1) then
+    if req ~= '#' and req_met(text, runner[4] or '', has[1] or '', has[2] or '', tonumber(has[3]) or 1) then
       list[#list + 1] = req
     end
   end
@@ -57,65 +58,176 @@ local function stride_of(ws)
   return weights[ws]
 end
 
--- Takes the next run of a queue and requirement and moves its workspace and lane on. Returns its id; false when what was there was stale (call again); nil when nothing waits.
-local function pop(queue, req)
-  local top = redis.call('ZRANGE', k.lanes(queue, req), 0, 0, 'WITHSCORES')
-  if not top[1] then
-    return nil
-  end
-  local ws, prio, at = string.match(top[1], '^!(.*)$'), 'again', nil
-  if not ws then
-    ws = top[1]
-    local first = redis.call('ZRANGE', k.prios(queue, req, ws), 0, 0, 'WITHSCORES')
-    prio, at = first[1], tonumber(first[2])
-    redis.call('SET', k.vt(queue, req), top[2])
-  end
-  local entry = prio and redis.call('XRANGE', k.lane(queue, req, ws, prio), '-', '+', 'COUNT', 1)[1]
-  if not entry then
-    redis.call('ZREM', k.lanes(queue, req), top[1])
-    return false
-  end
-  local left = lane_drop(queue, req, ws, prio, entry[1])
-  if at then
-    if left > 0 then
-      redis.call('ZADD', k.prios(queue, req, ws), 'XX', at + STRIDE[prio], prio)
+-- Whose turn it is: the one with the lowest virtual time.
+local function foremost(list)
+  local first
+  for _, one in ipairs(list) do
+    if not one.gone and (not first or one.at < first.at or (one.at == first.at and one.name < first.name)) then
+      first = one
     end
-    redis.call('ZADD', k.lanes(queue, req), 'XX', tonumber(top[2]) + stride_of(ws), ws)
   end
+  return first
+end
+
+-- A line is what waits in a queue for one requirement. As much of it as this claim may want is read at once, and what was taken is written at once (line_close): its workspaces by their virtual time, each with its
+-- priorities by theirs, and of their lanes the heads.
+local function line_open(line, want)
+  local most = math.max(want, 2)
+  local list = redis.call('ZRANGE', k.lanes(line.queue, line.req), 0, most - 1, 'WITHSCORES')
+  line.places, line.whole, line.beyond = {}, #list < 2 * most, tonumber(list[#list])
+  for i = 1, #list, 2 do
+    local again = string.match(list[i], '^!(.*)$')
+    line.places[#line.places + 1] = {name = list[i], at = tonumber(list[i + 1]), ws = again or list[i], again = again, lanes = again and {{name = 'again', at = 0}}}
+  end
+end
+
+-- The next entry of a lane; nil when there is none.
+local function lane_next(line, place, lane, want)
+  if not lane.heads or lane.next > #lane.heads then
+    if lane.ended then
+      return nil
+    end
+    local most = math.ceil(want / #line.places)
+    lane.heads, lane.next = redis.call('XRANGE', k.lane(line.queue, line.req, place.ws, lane.name), lane.last and '(' .. lane.last or '-', '+', 'COUNT', most), 1
+    lane.ended = #lane.heads < most
+    if not lane.heads[1] then
+      return nil
+    end
+  end
+  local entry = lane.heads[lane.next]
+  lane.next, lane.last = lane.next + 1, entry[1]
+  lane.taken = lane.taken or {}
+  lane.taken[#lane.taken + 1] = entry[1]
   return entry[2][2]
 end
 
--- A new attempt with its epoch: `queued` to `provisioning`.
-local function attempt_begin(id)
-  local run = run_get(id, {'ws', 'queue', 'req', 'createdUs', 'agent', 'def', 'input', 'env', 'traceparent', 'epoch', 'attempt', 'timeoutMs', 'stallMs', 'source', 'executor', 'rid', 'gates', 'deps', 'slots'})
+-- Writes what was taken of a line, and forgets what was read. A workspace or a priority that is alone has nobody to take turns with: its virtual time stands still.
+local function line_close(line)
+  local queue, req, places = line.queue, line.req, line.places or {}
+  local alone, moved = line.whole and #places == 1, {}
+  if line.vt and not alone then
+    redis.call('SET', k.vt(queue, req), line.vt)
+  end
+  for _, place in ipairs(places) do
+    local turns = {}
+    for _, lane in ipairs(place.lanes or {}) do
+      if lane.taken then
+        local key = k.lane(queue, req, place.ws, lane.name)
+        redis.call('XDEL', key, unpack(lane.taken))
+        if redis.call('XLEN', key) == 0 then
+          lane_gone(queue, req, place.ws, lane.name)
+        elseif #place.lanes > 1 then
+          turns[#turns + 1] = lane.at
+          turns[#turns + 1] = lane.name
+        end
+      end
+    end
+    if #turns > 0 then
+      redis.call('ZADD', k.prios(queue, req, place.ws), 'XX', unpack(turns))
+    end
+    if place.moved and not alone then
+      moved[#moved + 1] = place.at
+      moved[#moved + 1] = place.name
+    end
+  end
+  if #moved > 0 then
+    redis.call('ZADD', k.lanes(queue, req), 'XX', unpack(moved))
+  end
+  line.places, line.vt = nil, nil
+end
+
+-- Takes the next run of a line, of which `want` may follow. Returns its id and its workspace; false when what was there was stale (call again); nil when nothing waits.
+local function pop(line, want)
+  local place = line.places and foremost(line.places)
+  if not line.places or (not line.whole and (not place or place.at > line.beyond)) then
+    line_close(line)
+    line_open(line, want)
+    place = foremost(line.places)
+  end
+  if not place then
+    return nil
+  end
+  if not place.lanes then
+    local list = redis.call('ZRANGE', k.prios(line.queue, line.req, place.ws), 0, -1, 'WITHSCORES')
+    place.lanes = {}
+    for i = 1, #list, 2 do
+      place.lanes[#place.lanes + 1] = {name = list[i], at = tonumber(list[i + 1])}
+    end
+  end
+  local lane = foremost(place.lanes)
+  local id = lane and lane_next(line, place, lane, want)
+  if not id then
+    if not lane or not lane.taken then
+      redis.call('ZREM', k.lanes(line.queue, line.req), place.name)
+    end
+    if lane and lane.taken then
+      lane.gone = true
+    end
+    place.gone = not lane or not lane.taken or not foremost(place.lanes)
+    return false
+  end
+  if not place.again then
+    line.vt = place.at
+    lane.at = lane.at + STRIDE[lane.name]
+    if not line.whole or #line.places > 1 then
+      place.at = place.at + stride_of(place.ws)
+    end
+    place.moved = true
+  end
+  return id, place.ws
+end
+
+local POLICY = {'json', 'timeoutMs', 'stallMs', 'graceMs', 'source', 'executor'}
+local BEGIN_FIELDS = {'agent', 'def', 'rid', 'attempt', 'epoch', 'input', 'env', 'traceparent', 'timeoutMs', 'stallMs', 'gates', 'deps'}
+local defs = {} -- what the definitions of this claim's runs say
+local function policy_of(digest)
+  defs[digest] = defs[digest] or redis.call('HMGET', k.def(digest), unpack(POLICY))
+  return defs[digest]
+end
+
+local held, waited = {}, {} -- epoch and run of each run taken; how many of each workspace
+
+-- A new attempt with its epoch: `queued` to `provisioning`. What counts runs is told at the end (claim_close).
+local function attempt_begin(id, line, ws)
+  local run = run_get(id, BEGIN_FIELDS)
   if not run or run.status ~= 'queued' then
     return nil
   end
-  run_policy(run, {'json', 'timeoutMs', 'stallMs', 'graceMs'})
-  stream_make(id)
-  local before = tail(id)
-  local n = tonumber(run.attempt) + 1
-  local epoch = math.max(tonumber(run.epoch) + 1, now_ms)
-  local first = seq_after(run, before.last, rid)
-  run_move(run, 'provisioning')
-  redis.call('HDEL', k.run(id), 'lane', 'laneId', 'waitingFor', 'asked')
-  redis.call('HSET', k.run(id), 'attempt', n, 'epoch', fmt(epoch), 'inc', inc, 'claimNo', fmt(claim_no), 'rid', rid_short(rid),
-    af(n, 'epoch'), fmt(epoch), af(n, 'first'), fmt(first), af(n, 'runner'), runner[3] or '', af(n, 'inc'), inc, af(n, 'executor'), run.executor,
-    af(n, 'status'), 'provisioning', af(n, 'claimed'), fmt(now_ms), af(n, 'by'), '')
+  check_edge(run, 'provisioning')
+  local n, epoch, first = run.attempt + 1, math.max(run.epoch + 1, now_ms), 1
+  local before = NO_TAIL
+  if run.epoch ~= DEFAULTS.epoch then -- else nothing was said of it yet: it has no stream, and gets one when it is started
+    before = tail(id)
+    redis.call('HDEL', k.run(id), 'waitingFor', 'asked')
+  end
+  if n > 1 or run.rid ~= rid_short(rid) then
+    run.createdUs = redis.call('HGET', k.run(id), 'createdUs')
+    first = seq_after(run, before.last, rid)
+  else
+    first = before.last + 1
+  end
+  redis.call('HSET', k.run(id), 'status', 'provisioning', 'attempt', n, 'epoch', epoch, 'inc', inc, 'claimNo', claim_no, 'rid', rid_short(rid), 'lane', '', 'laneId', '',
+    af(n, 'epoch'), epoch, af(n, 'first'), first, af(n, 'runner'), runner[3] or '', af(n, 'status'), 'provisioning', af(n, 'claimed'), now_ms)
   local old = n - KEPT_ATTEMPTS
   if old > 0 then
-    redis.call('HDEL', k.run(id), af(old, 'epoch'), af(old, 'first'), af(old, 'runner'), af(old, 'inc'), af(old, 'executor'), af(old, 'status'), af(old, 'claimed'),
-      af(old, 'started'), af(old, 'ended'), af(old, 'exit'), af(old, 'error'), af(old, 'handle'), af(old, 'stats'), af(old, 'tok'), af(old, 'by'), af(old, 'secrets'))
+    redis.call('HDEL', k.run(id), af(old, 'epoch'), af(old, 'first'), af(old, 'runner'), af(old, 'status'), af(old, 'claimed'), af(old, 'started'), af(old, 'ended'), af(old, 'exit'),
+      af(old, 'error'), af(old, 'handle'), af(old, 'stats'), af(old, 'tok'), af(old, 'by'), af(old, 'secrets'))
   end
-  redis.call('ZADD', k.held(inc), fmt(epoch), id)
+  held[#held + 1] = epoch
+  held[#held + 1] = id
+  line.begun = (line.begun or 0) + 1
+  waited[ws] = (waited[ws] or 0) + 1
   if run.gates ~= '' then
+    run.ws = ws
     gates_started(run)
   end
-  local slots = tonumber(run.slots) or 1
-  local input, env = run_input(run)
+  local policy = policy_of(run.def)
+  local json, input, env = policy[1] or '', run_input(run)
+  local timeout = run.timeoutMs ~= '' and run.timeoutMs or policy[2] or ''
+  local stall = run.stallMs ~= '' and run.stallMs or policy[3] or ''
   local dependencies = run.deps ~= '' and dependencies_of(run.deps) or ''
-  return {id, run.ws, run.agent, n, epoch, first, before.t, before.c, before.z, run.timeoutMs, tonumber(run.stallMs) or 0, run.graceMs, slots,
-    run.source, run.executor, run.json, input, env, run.traceparent, dependencies}, slots, #run.json + #input + #env + #dependencies
+  return {id, ws, run.agent, n, epoch, first, before.t, before.c, before.z, timeout, tonumber(stall) or 0, policy[4] or '', line.slots,
+    policy[5] or DEFAULTS.source, policy[6] or DEFAULTS.executor, json, input, env, run.traceparent, dependencies}, #json + #input + #env + #dependencies
 end
 
 -- Queues where something waits and that are not paused.
@@ -130,7 +242,7 @@ local function open_queues()
   return open
 end
 
-redis.call('HSET', k.runner(inc), 'claimNo', fmt(claim_no))
+redis.call('HSET', k.runner(inc), 'claimNo', claim_no)
 local open = open_queues()
 local served, texts = {}, {}
 if #open > 0 then
@@ -146,8 +258,31 @@ for _, queue in ipairs(open) do
     lines[#lines + 1] = {queue = queue, req = req, slots = slots_of[req]}
   end
 end
+
+-- What is one write for all runs that were taken.
+local function claim_close()
+  for _, line in ipairs(lines) do
+    line_close(line)
+    if line.begun then
+      add_count(k.queued, line.queue, -line.begun)
+      add_count(k.active, line.queue, line.begun)
+      if line.req ~= '-' then
+        req_unref(line.req, line.begun)
+      end
+      line.begun = nil
+    end
+  end
+  for ws, n in pairs(waited) do
+    add_count(k.use(ws), 'waiting', -n)
+  end
+  if #held > 0 then
+    redis.call('ZADD', k.held(inc), unpack(held))
+  end
+end
+
 -- One runner at a time takes nothing else until a large run fits; else small ones would never leave it room. The bell that woke it may have rung for one of those: another runner is to hear it.
 local function keep_slots(runs)
+  claim_close()
   for _, line in ipairs(lines) do
     if line.slots <= max and redis.call('EXISTS', k.lanes(line.queue, line.req)) == 1 then
       bell_ring(line.queue)
@@ -172,19 +307,23 @@ while free > 0 and #runs < MAX_CLAIM and bytes < MAX_BYTES and idle < #lines do
   turn = turn + 1
   idle = idle + 1
   local fits = line.slots <= free
+  if not fits then
+    line_close(line) -- so that what is looked at now is what is left
+  end
   if not fits and redis.call('EXISTS', k.lanes(line.queue, line.req)) == 1 and redis.call('SET', k.hold(line.queue, line.req), inc, 'NX', 'PX', HOLD_MS) then
     return keep_slots(runs)
   end
-  local id = fits and pop(line.queue, line.req)
-  local row, cost, carried
+  local id, ws, row, carried = nil, nil, nil, 0
+  if fits then
+    id, ws = pop(line, math.ceil(math.min(MAX_CLAIM - #runs, math.floor(free / line.slots)) / #lines))
+    line.empty = id == nil
+  end
   if id then
-    row, cost, carried = attempt_begin(id)
-  elseif fits and id == nil then
-    line.empty = true
+    row, carried = attempt_begin(id, line, ws)
   end
   if row then
     runs[#runs + 1] = row
-    free = free - cost
+    free = free - line.slots
     bytes = bytes + carried
     if line.slots > 1 then
       redis.call('DEL', k.hold(line.queue, line.req))
@@ -194,6 +333,7 @@ while free > 0 and #runs < MAX_CLAIM and bytes < MAX_BYTES and idle < #lines do
     idle = 0
   end
 end
+claim_close()
 local more, rung = 0, {}
 for _, line in ipairs(lines) do
   if not line.empty and not rung[line.queue] and (free == 0 or line.slots <= free) and redis.call('EXISTS', k.lanes(line.queue, line.req)) == 1 then

@@ -21,7 +21,7 @@ if tonumber(mine[1] or '0') == epoch and mine[2] == 'hand_back' then
   return {'ok', r.status}
 end
 local state = redis.call('HGET', k.runner(inc), 'state')
-if tonumber(mine[1] or '0') ~= epoch or mine[2] ~= '' or r.inc ~= inc or tonumber(r.epoch) ~= epoch or not state or state == 'dead' then
+if tonumber(mine[1] or '0') ~= epoch or mine[2] or r.inc ~= inc or tonumber(r.epoch) ~= epoch or not state or state == 'dead' then
   return {'fenced'}
 end
 run_policy(r, CLOSE_POLICY)

@@ -16,36 +16,40 @@
 --   stop       int   1 when a stop was asked for
 -- ERRORS fenced
 
-local r = run_get(run, {'ws', 'epoch', 'inc', 'attempt', 'stopAt', 'started', 'startBy'})
-if not r or r.inc ~= inc or tonumber(r.epoch) ~= epoch or TERMINAL[r.status] or redis.call('ZSCORE', k.held(inc), run) == false then
+local r = run_get(run, {'ws', 'epoch', 'inc', 'attempt', 'started', 'startBy'})
+if not r or CLASS[r.status] ~= 'active' or r.inc ~= inc or r.epoch + 0 ~= epoch then
   return {'fenced'}
 end
 local n = r.attempt
-local stop_asked = r.stopAt ~= '' and 1 or 0
-if redis.call('HGET', k.run(run), af(n, 'status')) ~= 'provisioning' then
+local stop_asked = r.status == 'stopping' and 1 or 0
+if r.status == 'running' or (stop_asked == 1 and redis.call('HGET', k.run(run), af(n, 'status')) ~= 'provisioning') then
   return {'ok', stop_asked} -- told again
 end
-if tail(run).last >= seq then
-  return {'fenced'}
+if seq < (redis.call('HGET', k.run(run), af(n, 'first')) or 0) + 0 then
+  return {'fenced'} -- what is stored reaches further
 end
-if r.status == 'provisioning' then
-  run_move(r, 'running')
-end
-redis.call('HSET', k.run(run), af(n, 'status'), 'running', af(n, 'started'), fmt(now_ms), af(n, 'tok'), token_sha)
+-- This makes the run's stream, if nothing was said of it before. First of all: where Redis knows a higher id, nothing is written.
+redis.call('XADD', k.events(run), r.epoch .. '-' .. fmt(seq), 'first', seq, 'last', seq, 't', t_ms, 'n', 1, 'c', count, 'z', bytes, 'b', event)
+local fields = {af(n, 'status'), 'running', af(n, 'started'), now_ms, af(n, 'tok'), token_sha}
 if handle ~= '' then
-  redis.call('HSET', k.run(run), af(n, 'handle'), handle)
+  fields[7], fields[8] = af(n, 'handle'), handle
 end
 if r.started == '' then
-  redis.call('HSET', k.run(run), 'started', fmt(now_ms))
+  fields[#fields + 1] = 'started'
+  fields[#fields + 1] = now_ms
   if r.startBy ~= '' then
     redis.call('ZREM', k.expiry, run)
   end
+  if redis.call('HEXISTS', k.hooks(r.ws), '*') == 1 then -- webhooks want some of its events: from here on it is looked through
+    fields[#fields + 1] = 'follow'
+    fields[#fields + 1] = '0-0'
+    redis.call('ZADD', k.follow, now_ms, run)
+  end
 end
-redis.call('XADD', k.events(run), 'NOMKSTREAM', fmt(epoch) .. '-' .. fmt(seq), 'first', fmt(seq), 'last', fmt(seq), 't', fmt(t_ms), 'n', 1,
-  'c', fmt(count), 'z', fmt(bytes), 'b', event)
-if r.started == '' and redis.call('HEXISTS', k.hooks(r.ws), '*') == 1 then -- webhooks want some of its events: from here on it is looked through
-  redis.call('HSET', k.run(run), 'follow', '0-0')
-  redis.call('ZADD', k.follow, fmt(now_ms), run)
+if stop_asked == 0 then
+  run_move(r, 'running', fields)
+else
+  redis.call('HSET', k.run(run), unpack(fields))
 end
 wake(run)
 return {'ok', stop_asked}

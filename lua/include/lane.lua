@@ -55,15 +55,9 @@ local function lane_add(run, prio)
   redis.call('HSET', k.run(run.id), 'lane', prio, 'laneId', lane_put(run, prio))
 end
 
--- Forgets an entry of a lane, and the lane when it was the last one. Returns how many are left.
-local function lane_drop(queue, req, ws, prio, entry)
-  local key = k.lane(queue, req, ws, prio)
-  redis.call('XDEL', key, entry)
-  local left = redis.call('XLEN', key)
-  if left > 0 then
-    return left
-  end
-  redis.call('DEL', key)
+-- Forgets a lane that has become empty.
+local function lane_gone(queue, req, ws, prio)
+  redis.call('DEL', k.lane(queue, req, ws, prio))
   redis.call('HDEL', k.told, queue .. ':' .. req .. ':' .. ws .. ':' .. prio)
   if prio == 'again' then
     redis.call('ZREM', k.lanes(queue, req), '!' .. ws)
@@ -76,12 +70,15 @@ local function lane_drop(queue, req, ws, prio, entry)
   if redis.call('EXISTS', k.lanes(queue, req)) == 0 then
     redis.call('DEL', k.vt(queue, req)) -- nobody waits: virtual time begins anew
   end
-  return 0
 end
 
 -- Takes a queued run (fields queue, req, ws, lane, laneId) out of its lane.
 local function lane_remove(run)
-  lane_drop(run.queue, run.req, run.ws, run.lane, run.laneId)
+  local key = k.lane(run.queue, run.req, run.ws, run.lane)
+  redis.call('XDEL', key, run.laneId)
+  if redis.call('XLEN', key) == 0 then
+    lane_gone(run.queue, run.req, run.ws, run.lane)
+  end
   redis.call('HDEL', k.run(run.id), 'lane', 'laneId', 'waitingFor')
 end
 

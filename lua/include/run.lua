@@ -51,8 +51,8 @@ local function req_ref(req, text)
   end
 end
 
-local function req_unref(req)
-  if redis.call('HINCRBY', k.reqn, req, -1) <= 0 then
+local function req_unref(req, n)
+  if redis.call('HINCRBY', k.reqn, req, -(n or 1)) <= 0 then
     redis.call('HDEL', k.reqn, req)
     redis.call('HDEL', k.reqs, req)
     if redis.call('HLEN', k.reqs) == 1 then
@@ -120,7 +120,11 @@ end
 
 -- A run's input and environment, wherever they are.
 local function run_input(run)
-  return run.input ~= '' and run.input or redis.call('GET', k.input(run.id)) or '', run.env ~= '' and run.env or redis.call('GET', k.env(run.id)) or ''
+  if run.input ~= '' and run.env ~= '' then
+    return run.input, run.env
+  end
+  local apart = redis.call('MGET', k.input(run.id), k.env(run.id))
+  return run.input ~= '' and run.input or apart[1] or '', run.env ~= '' and run.env or apart[2] or ''
 end
 
 -- Puts what is not in the run hash itself behind its fields: input, env, and what the definition says. run: def, input, env, maxAttempts, timeoutMs.

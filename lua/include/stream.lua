@@ -2,11 +2,13 @@
 local SEQ_CLOSED = '9007199254740991'
 local RESTART_GAP = 1000000
 
--- What the newest entry says: last seq, its time, and the running totals; zeros where there is none yet.
+local NO_TAIL = {last = 0, t = 0, c = 0, z = 0}
+
+-- What the newest entry says: last seq, its time, and the running totals; zeros where there is none yet. A run has no stream until it is started, or something is said of it: after that NOMKSTREAM tells one that is gone.
 local function tail(id)
   local entries = redis.call('XREVRANGE', k.events(id), '+', '-', 'COUNT', 1)
   if not entries[1] then
-    return {last = 0, t = 0, c = 0, z = 0}
+    return NO_TAIL
   end
   local f = entries[1][2]
   return {last = tonumber(f[4]), t = tonumber(f[6]), c = tonumber(f[10]), z = tonumber(f[12])}
@@ -25,13 +27,6 @@ local function seq_after(run, last, rid)
     seq = seq + RESTART_GAP + math.max(0, now_us - since)
   end
   return seq
-end
-
--- A run has no stream until it is claimed, or something is said of it: an empty one then tells NOMKSTREAM ("no event yet") from a run that is gone.
-local function stream_make(id)
-  if redis.call('EXISTS', k.events(id)) == 0 then
-    redis.call('XADD', k.events(id), 'MAXLEN', 0, '0-1', 'x', '')
-  end
 end
 
 -- Writes one event of our own at the given id, behind what `before` says.

@@ -103,7 +103,8 @@ static void test_a_claim_whose_answer_may_come_is_left_alone(void **state)
     const struct script_heartbeat_reply *reply;
     harness_assert_err(rig_heartbeat(h, "r1", 0, NULL, 0, &reply), ERR_OK);
     rig_assert_status(h, audit_id(h, row), "provisioning");
-    assert_true(rig_append(h, row, 1)); /* its epoch is open */
+    harness_assert_err(rig_started(h, "r1", row), ERR_OK);
+    assert_true(rig_append(h, row, 2)); /* its epoch is open */
 }
 
 static void test_a_claim_whose_answer_was_lost_goes_to_the_front(void **state)
