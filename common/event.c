@@ -23,17 +23,42 @@ enum event_kind event_kind_of(struct str word)
     return EVENT_KIND_COUNT;
 }
 
+static char *put(char *to, struct str s)
+{
+    memcpy(to, s.ptr, s.len);
+    return to + s.len;
+}
+
+static char *put_number(char *to, int64_t n)
+{
+    char digits[24], *at = digits + sizeof digits;
+    uint64_t left = n < 0 ? -(uint64_t)n : (uint64_t)n;
+    do
+        *--at = (char)('0' + left % 10);
+    while (left /= 10);
+    if (n < 0)
+        *--at = '-';
+    return put(to, (struct str){at, (size_t)(digits + sizeof digits - at)});
+}
+
 void event_write(struct strbuf *out, int64_t seq, int64_t t_ms, enum event_kind kind, struct str data)
 {
-    strbuf_add(out, STR("{\"seq\":"));
-    strbuf_addi(out, seq);
-    strbuf_add(out, STR(",\"tMs\":"));
-    strbuf_addi(out, t_ms);
-    strbuf_add(out, STR(",\"kind\":\""));
-    strbuf_addz(out, event_kind_name(kind));
-    strbuf_add(out, STR("\",\"data\":"));
-    strbuf_add(out, data);
-    strbuf_addc(out, '}');
+    char head[128], *end = head;
+    end = put(end, STR("{\"seq\":"));
+    end = put_number(end, seq);
+    end = put(end, STR(",\"tMs\":"));
+    end = put_number(end, t_ms);
+    end = put(end, STR(",\"kind\":\""));
+    end = put(end, str_of(event_kind_name(kind)));
+    end = put(end, STR("\",\"data\":"));
+    size_t len = (size_t)(end - head);
+    char *to = data.len < SIZE_MAX - sizeof head - 1 ? strbuf_grow(out, len + data.len + 1) : NULL;
+    if (!to)
+        return;
+    to = put(to, (struct str){head, len});
+    to = put(to, data);
+    *to = '}';
+    out->len += len + data.len + 1;
 }
 
 bool event_asks_input(enum event_kind kind, struct str data)

@@ -417,6 +417,11 @@ const struct json *json_get(const struct json *o, const char *key)
     return nullptr;
 }
 
+bool utf8_valid(struct str s)
+{
+    return s.len == 0 || simdjson::validate_utf8(s.ptr, s.len);
+}
+
 bool json_valid(struct str text, int max_depth)
 {
     const char *reason;

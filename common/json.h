@@ -76,6 +76,8 @@ void json_quote(struct strbuf *out, struct str s);
 void utf8_sanitize(struct strbuf *out, struct str s);
 /* How many leading bytes of s can be cut off without splitting a character that may still be completed (0 … 3 bytes stay behind). */
 size_t utf8_complete_len(struct str s);
+/* Whether all of it is valid UTF-8. */
+bool utf8_valid(struct str s);
 
 #ifdef __cplusplus
 }

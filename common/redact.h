@@ -3,7 +3,8 @@
  *
  *   redact_secrets.c  values, their encodings and the markers      redact_stream.c  the engine: text that comes in pieces
  *   redact_shapes.c   credentials by their shape (PCRE2)           redact_json.c    JSON, without encoding it anew
- *   redact_names.c    which names promise a secret                 ac.c             many words in one pass */
+ *   redact_names.c    which names promise a secret                 redact_quick.c   a quick look at what is harmless
+ *   ac.c              many words in one pass */
 #ifndef ERRAND_COMMON_REDACT_H
 #define ERRAND_COMMON_REDACT_H
 
@@ -31,6 +32,13 @@ void redactor_limit(struct redactor *r, uint32_t steps);
 void redact_text(struct redactor *r, struct str in, struct strbuf *out);
 /* The same for one whole JSON value: it stays valid JSON (an object stays an object), and what is not redacted stays byte for byte. A key that promises a secret hides its value whole. */
 void redact_json(struct redactor *r, struct str json, struct strbuf *out);
+
+/* A quick look, for those who have much of what is harmless. text: true only where nothing that is to be redacted stands in it, or begins in it. key: the same of a key of JSON without escapes, and it promises no
+ * secret. Of a JSON value all of whose strings (as they are meant) and whose text are so, with such keys, redact_json changes nothing. False: look properly. */
+bool redact_quick(struct redactor *r, struct str text);
+bool redact_quick_key(struct redactor *r, struct str key);
+/* Whether what is called so, by a member `name` or `key` beside its `value`, is no secret. */
+bool redact_quick_name(struct str name);
 
 /* Text that comes in pieces: what is appended does not depend on where the pieces are cut. What may be the beginning of a secret is kept back. */
 struct redact_stream;

@@ -114,7 +114,8 @@ struct redactor {
     bool token_only; /* the only secret is a runner token, whose beginning everybody knows */
     bool mute;       /* no marker can be told apart from the secrets: nothing is shown at all */
     int64_t undecided;
-    struct redact_stream *own; /* what redact_text and redact_json work with */
+    struct redact_quick *quick; /* made when it is first asked; NULL before */
+    struct redact_stream *own;  /* what redact_text and redact_json work with */
 };
 
 /* A word's value: which secret, and whether it counts only when it stands alone. */
@@ -126,6 +127,8 @@ void redactor_count_undecided(struct redactor *r);
 /* Whether a byte may stand beside a short value that stands alone. */
 bool redact_edge(char c, bool left);
 
+/* redact_quick.c. Takes NULL. */
+void redact_quick_free(struct redact_quick *q);
 /* Whether nothing in it could even begin to be redacted. */
 bool redact_clean(const struct redactor *r, struct str text);
 

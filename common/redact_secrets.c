@@ -557,6 +557,7 @@ void redactor_free(struct redactor *r)
     if (!r)
         return;
     redact_stream_free(r->own);
+    redact_quick_free(r->quick);
     ac_free(r->secrets);
     pcre2_match_data_free(r->match.data);
     pcre2_match_context_free(r->match.limits);

@@ -139,7 +139,7 @@ static void on_line(void *ctx, struct str line, bool piece)
         plain_line(a, line, true);
         return;
     }
-    if (line.len == 0)
+    if (line.len == 0 || (a->quick && a->quick(a->ctx, line)))
         return;
     arena_init(&arena, ADAPTER_ARENA_MAX);
     /* two levels less than an envelope's: the same data must pass there, too */

@@ -37,7 +37,8 @@ struct adapter {
     bool result_truncated;
     struct adapter_claim claim;
     adapter_event_fn fn;
-    adapter_plain_fn plain; /* NULL: they become notifications as they are */
+    adapter_plain_fn plain;                    /* NULL: they become notifications as they are */
+    bool (*quick)(void *ctx, struct str line); /* of `events`: takes a line, or leaves it to be parsed; NULL: parsed */
     adapter_event_fn
         big; /* of a tool's: an event that is longer than one may be, to be redacted and split; NULL: it is split as it is */
     void *ctx;

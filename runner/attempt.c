@@ -527,6 +527,7 @@ struct attempt *attempt_new(struct worker_shard *s, const struct script_claim_ru
     adapter_init(&a->adapter, protocol, output_event, a);
     a->adapter.plain = output_plain;
     a->adapter.big = output_big;
+    a->adapter.quick = output_quick;
     if (!a->executor->silent && attempt_redact(a) != ERR_OK)
         snprintf(a->start_why, sizeof a->start_why, "what it shows could not be redacted");
     loop_defer(s->worker->loop, begin, a);

@@ -186,6 +186,7 @@ bool attempt_adopt(struct worker_shard *s, const struct script_adoptable_runs *r
         adapter_done(&a->adapter);
         adapter_init(&a->adapter, a->spec.protocol, output_event, a);
         a->adapter.plain = output_plain;
+        a->adapter.quick = output_quick;
         a->job = a->executor->adopt(attempt_executor_self(a), row->handle, &a->spec, &attempt_job_events, a, &why);
     }
     outbox_mark(&a->outbox, a->spec.out_at, a->spec.err_at);

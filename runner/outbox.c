@@ -303,7 +303,10 @@ static bool over_limit(struct outbox *o, size_t line_len)
 
 static int64_t next_t(struct outbox *o)
 {
-    int64_t now = clock_wall_ms();
+    int64_t turn = loop_now_ms(o->shard->worker->loop), now = o->wall_ms;
+    if (turn != o->wall_turn || now == 0) /* one look at the clock a turn: it serves all that was read in it */
+        o->wall_ms = now = clock_wall_ms();
+    o->wall_turn = turn;
     o->last_t_ms = now > o->last_t_ms ? now : o->last_t_ms;
     return o->last_t_ms;
 }

@@ -10,6 +10,8 @@ void output_take(void *ctx, enum job_stream stream, struct str bytes);
 void output_event(void *ctx, enum event_kind kind, struct str data);
 void output_big(void *ctx, enum event_kind kind, struct str data);
 void output_plain(void *ctx, struct str line, bool piece);
+/* A line, before it is parsed: whether a quick look was enough. */
+bool output_quick(void *ctx, struct str line);
 /* The timer's, after a pause: the last letters of a text are not kept back while nothing follows. ctx: the attempt. */
 void output_pause(void *ctx);
 /* The end of its output: what was kept back comes out. */

@@ -1,9 +1,13 @@
 #include "runner/redaction.h"
 
+#include <string.h>
+
 #include "common/json.h"
 #include "common/limits.h"
+#include "runner/event_line.h"
 
-enum { SCRATCH_MAX = 16 << 20, ARENA_MAX = 32 << 20, EVENT_OVERHEAD = 128 };
+#define WITHHELD STR("{\"redacted\":\"[REDACTED:undecided]\"}")
+enum { SCRATCH_MAX = 16 << 20, ARENA_MAX = 32 << 20, EVENT_OVERHEAD = 128, QUICK_MAX = 32768 };
 
 enum err redaction_init(struct redaction *r, const struct redact_secret *secrets, size_t n)
 {
@@ -123,7 +127,7 @@ static void send_event(struct redaction *r, enum event_kind kind, struct str dat
 {
     struct str shown = redaction_json(r, data);
     if (strbuf_failed(&r->scratch) || shown.len + EVENT_OVERHEAD > LIMIT_EVENT)
-        shown = STR("{\"redacted\":\"[REDACTED:undecided]\"}");
+        shown = WITHHELD;
     t->fn(t->ctx, kind, shown);
 }
 
@@ -148,27 +152,99 @@ static void send_delta(struct redaction *r, const struct json *data, const struc
     strbuf_done(&out);
 }
 
-/* What of a delta may be shown; one of which nothing is left but its place waits with it. */
+/* What came out of a delta's text: `same` of its bytes from the beginning, or, where it differs, another text. */
+struct delta {
+    struct str text;
+    size_t same;
+    bool differs;
+    struct strbuf shown;
+};
+
+static void on_delta(void *ctx, size_t at, struct str piece)
+{
+    struct delta *d = ctx;
+    (void)at;
+    if (!d->differs && piece.len <= d->text.len - d->same && memcmp(d->text.ptr + d->same, piece.ptr, piece.len) == 0) {
+        d->same += piece.len;
+        return;
+    }
+    if (!d->differs)
+        strbuf_add(&d->shown, (struct str){d->text.ptr, d->same});
+    d->differs = true;
+    strbuf_add(&d->shown, piece);
+}
+
+/* True: all of it came out, and nothing else. */
+static bool feed_delta(struct redaction *r, struct delta *d)
+{
+    const struct redact_sink sink = {on_delta, on_delta, d};
+    strbuf_init(&d->shown, SCRATCH_MAX);
+    redact_run(r->delta, d->text, false, &sink);
+    return !d->differs && d->same == d->text.len;
+}
+
+/* One of which nothing is left but its place waits with it. */
+static void send_changed(struct redaction *r, const struct json *data, const struct json *text, const struct delta *d,
+                         const struct target *t)
+{
+    struct str shown = d->differs ? strbuf_str(&d->shown) : (struct str){d->text.ptr, d->same};
+    if (shown.len > 0 || data->count > 1)
+        send_delta(r, data, text, shown, t);
+}
+
+/* What of a delta may be shown. */
 static void pass_delta(struct redaction *r, struct str data, const struct target *t)
 {
     struct arena arena;
     struct json *root = NULL;
-    struct strbuf shown;
     arena_init(&arena, ARENA_MAX);
-    strbuf_init(&shown, SCRATCH_MAX);
     const struct json *text =
         json_parse(&arena, data, LIMIT_JSON_DEPTH, 1, &root, NULL) == ERR_OK ? json_get(root, "text") : NULL;
     if (!text || text->type != JSON_STRING) {
         send_event(r, EVENT_ASSISTANT_TEXT, data, t);
     } else {
-        redact_stream_feed(r->delta, text->string, &shown);
-        if (str_eq(strbuf_str(&shown), text->string))
+        struct delta d = {.text = text->string};
+        if (feed_delta(r, &d))
             send_event(r, EVENT_ASSISTANT_TEXT, data, t);
-        else if (shown.len > 0 || root->count > 1)
-            send_delta(r, root, text, strbuf_str(&shown), t);
+        else
+            send_changed(r, root, text, &d, t);
+        strbuf_done(&d.shown);
     }
-    strbuf_done(&shown);
     arena_done(&arena);
+}
+
+/* Its text was fed already, and not all of it came out. */
+static void send_quick_changed(struct redaction *r, struct str data, const struct delta *d, const struct target *t)
+{
+    struct arena arena;
+    struct json *root = NULL;
+    arena_init(&arena, ARENA_MAX);
+    const struct json *text =
+        json_parse(&arena, data, LIMIT_JSON_DEPTH, 1, &root, NULL) == ERR_OK ? json_get(root, "text") : NULL;
+    if (text)
+        send_changed(r, root, text, d, t);
+    else /* no memory */
+        t->fn(t->ctx, EVENT_ASSISTANT_TEXT, WITHHELD);
+    arena_done(&arena);
+}
+
+bool redaction_quick(struct redaction *r, struct str line, adapter_event_fn fn, void *ctx)
+{
+    struct event_line l = {.scratch = &r->scratch};
+    struct target t = {fn, ctx};
+    if (line.len > QUICK_MAX || !event_line_read(line, r->redactor, &l))
+        return false;
+    if (l.kind != EVENT_ASSISTANT_TEXT || !l.text.ptr) {
+        fn(ctx, l.kind, l.data);
+        return true;
+    }
+    struct delta d = {.text = l.text};
+    if (feed_delta(r, &d))
+        fn(ctx, l.kind, l.data);
+    else
+        send_quick_changed(r, l.data, &d, &t);
+    strbuf_done(&d.shown);
+    return true;
 }
 
 void redaction_event(struct redaction *r, enum event_kind kind, struct str data, adapter_event_fn fn, void *ctx)
@@ -186,7 +262,7 @@ void redaction_big(struct redaction *r, enum event_kind kind, struct str data, a
     strbuf_init(&shown, SCRATCH_MAX);
     redact_json(r->redactor, data, &shown);
     if (strbuf_failed(&shown))
-        fn(ctx, kind, STR("{\"redacted\":\"[REDACTED:undecided]\"}"));
+        fn(ctx, kind, WITHHELD);
     else if (shown.len + EVENT_OVERHEAD <= LIMIT_EVENT)
         fn(ctx, kind, strbuf_str(&shown));
     else

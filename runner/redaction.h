@@ -32,6 +32,8 @@ void redaction_delta_pause(struct redaction *r, adapter_event_fn fn, void *ctx);
 void redaction_plain(struct redaction *r, struct str line, bool piece, adapter_event_fn fn, void *ctx);
 /* An event of the agent's. Text deltas are looked at as one text: the end of one may wait for the next. */
 void redaction_event(struct redaction *r, enum event_kind kind, struct str data, adapter_event_fn fn, void *ctx);
+/* The same from a whole line of the `events` protocol, where a quick look suffices. False: it does not, and nothing was done. */
+bool redaction_quick(struct redaction *r, struct str line, adapter_event_fn fn, void *ctx);
 /* One that is longer than an event may be: redacted as a whole, then split. */
 void redaction_big(struct redaction *r, enum event_kind kind, struct str data, adapter_event_fn fn, void *ctx);
 /* The agent is gone: what was kept back goes on. */

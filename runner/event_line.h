@@ -1,0 +1,18 @@
+/* The quick way for a line of the `events` protocol that is what nearly all are: an object with `kind` and `data`, of which nothing is redacted. One pass says what the whole parser and redaction would say. Pure. */
+#ifndef ERRAND_RUNNER_EVENT_LINE_H
+#define ERRAND_RUNNER_EVENT_LINE_H
+
+#include "common/event.h"
+#include "common/redact.h"
+
+struct event_line {
+    enum event_kind kind;
+    struct str data; /* canonical: without white space between tokens */
+    struct str text; /* the member `text` of data, as it is meant; ptr NULL where there is none, or it is no string */
+    struct strbuf *scratch; /* the caller's: what is not as it came is put there */
+};
+
+/* True: a valid line, an event that an agent may write, short enough, and redact_json(data) is data. data and text are borrowed from the line, or from scratch until its next use. False: nothing is known of it. */
+bool event_line_read(struct str line, struct redactor *r, struct event_line *l);
+
+#endif
