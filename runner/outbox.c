@@ -8,7 +8,16 @@
 #include "common/metrics.h"
 #include "lua/scripts.h"
 
-enum { FLUSH_MS = 10, KEEP_MS = 2000, RETRY_MS = 200, BATCH_EVENTS = LIMIT_BATCH_EVENTS, BATCH_BYTES = LIMIT_ENTRY };
+enum {
+    FLUSH_MS = 10,
+    KEEP_MS = 2000,
+    RETRY_MS = 200,
+    BATCH_EVENTS = LIMIT_BATCH_EVENTS,
+    BATCH_BYTES = LIMIT_ENTRY,
+    GROUP_BYTES = 8 * LIMIT_ENTRY, /* Redis does nothing else for about a quarter of a millisecond */
+    GROUP_MAX = 32,
+    PENDING_MAX = 50000
+};
 
 struct batch {
     struct batch *next;
@@ -88,7 +97,8 @@ static void check_full(struct outbox *o)
 
 /* ---- answers ---- */
 
-static void answered(struct outbox *o)
+/* The first one that was not is stored. */
+static void one_answered(struct outbox *o)
 {
     struct batch *b = o->next_out;
     b->answered_ms = clock_mono_ms();
@@ -98,11 +108,21 @@ static void answered(struct outbox *o)
     o->full_since_ms = 0;
     if (b->out >= 0)
         o->fns->stored(o->ctx, b->out, b->err);
+}
+
+static void go_on(struct outbox *o)
+{
     forget_old(o);
     check_full(o);
     send_next(o);
     if (!o->over && outbox_empty(o))
         o->fns->drained(o->ctx);
+}
+
+static void answered(struct outbox *o)
+{
+    one_answered(o);
+    go_on(o);
 }
 
 static void fenced(struct outbox *o)
@@ -164,8 +184,23 @@ static void verify(struct outbox *o)
     struct key key = keys_events(worker_prefix(o->shard), str_of(o->run_id.s));
     entry_id(o, o->next_out, id);
     o->in_flight = true;
+    o->last_out = o->next_out;
     redis_command(o->shard->commands, 4, (const struct str[]){STR("XRANGE"), key_str(&key), str_of(id), str_of(id)},
                   on_verified, o);
+}
+
+/* What XADD said of the first batch that is not answered. False: it is not known to be stored, and what follows from that is under way. */
+static bool take_answer(struct outbox *o, enum err err, const redisReply *reply)
+{
+    if (!err && reply->type == REDIS_REPLY_NIL) /* NOMKSTREAM: the run is gone */
+        fenced(o);
+    else if (!err && reply->type != REDIS_REPLY_ERROR)
+        return true;
+    else if (reply && reply->type == REDIS_REPLY_ERROR && memmem(reply->str, reply->len, "equal or smaller", 16))
+        verify(o);
+    else
+        failed(o, err ? err : ERR_INTERNAL);
+    return false;
 }
 
 static void on_appended(void *ctx, enum err err, const redisReply *reply)
@@ -174,14 +209,43 @@ static void on_appended(void *ctx, enum err err, const redisReply *reply)
     o->in_flight = false;
     if (o->over)
         o->fns->drained(o->ctx);
-    else if (!err && reply->type == REDIS_REPLY_NIL) /* NOMKSTREAM: the run is gone */
-        fenced(o);
-    else if (!err)
+    else if (take_answer(o, err, reply))
         answered(o);
-    else if (err == ERR_INTERNAL && reply && memmem(reply->str, reply->len, "equal or smaller", 16))
-        verify(o);
-    else
-        failed(o, err);
+}
+
+/* Of a command of a transaction, before it is executed: what is refused now makes EXEC refuse all of it. */
+static void on_queued(void *ctx, enum err err, const redisReply *reply)
+{
+    struct outbox *o = ctx;
+    (void)reply;
+    if (err && !o->group_err)
+        o->group_err = err;
+}
+
+static void on_group(void *ctx, enum err err, const redisReply *reply)
+{
+    struct outbox *o = ctx;
+    const struct batch *last = o->last_out;
+    o->in_flight = false;
+    if (o->over) {
+        o->fns->drained(o->ctx);
+        return;
+    }
+    if (err || reply->type != REDIS_REPLY_ARRAY) {
+        failed(o, o->group_err ? o->group_err : err ? err : ERR_INTERNAL);
+        return;
+    }
+    for (size_t i = 0; !o->over; i++) {
+        const struct batch *b = o->next_out;
+        const redisReply *one = redis_at(reply, i);
+        if (!take_answer(o, one ? ERR_OK : ERR_INTERNAL, one))
+            return;
+        one_answered(o);
+        if (b == last)
+            break;
+    }
+    if (!o->over)
+        go_on(o);
 }
 
 static void on_started(void *ctx, enum err err, const struct script_started_reply *reply)
@@ -199,16 +263,17 @@ static void on_started(void *ctx, enum err err, const struct script_started_repl
         answered(o);
         if (stop && !o->over)
             o->fns->stop_asked(o->ctx);
+        if (!o->over)
+            outbox_flush(o); /* what the agent said first waits no longer */
     }
 }
 
 /* ---- sending ---- */
 
-static void send_batch(struct outbox *o, const struct batch *b)
+static void send_add(struct outbox *o, const struct batch *b, redis_reply_fn fn)
 {
     char id[48], first[24], last[24], t[24], n[24], c[24], z[24];
-    struct key key = keys_events(worker_prefix(o->shard), str_of(o->run_id.s)),
-               wake = keys_wake(worker_prefix(o->shard), str_of(o->run_id.s));
+    struct key key = keys_events(worker_prefix(o->shard), str_of(o->run_id.s));
     entry_id(o, b, id);
     snprintf(first, sizeof first, "%lld", (long long)b->first);
     snprintf(last, sizeof last, "%lld", (long long)b->last);
@@ -223,10 +288,47 @@ static void send_batch(struct outbox *o, const struct batch *b)
                               STR("n"),      str_of(n),     STR("c"),          str_of(c),  STR("z"),
                               str_of(z),     STR("b"),      {b->data, b->len}, STR("o"),   str_of(mark)};
     size_t words = ARRAY_LEN(add) - (b->out < 0 ? 2 : 0);
-    redis_command(o->shard->commands, words, add, on_appended, o);
-    redis_command(o->shard->commands, 3, (const struct str[]){STR("PUBLISH"), key_str(&wake), STR("")}, NULL, NULL);
+    redis_command(o->shard->commands, words, add, fn, o);
     metric_add(METRIC_APPENDS, 1);
     metric_add(METRIC_EVENTS_APPENDED, b->n);
+}
+
+static void send_wake(struct outbox *o)
+{
+    struct key wake = keys_wake(worker_prefix(o->shard), str_of(o->run_id.s));
+    redis_command(o->shard->commands, 3, (const struct str[]){STR("PUBLISH"), key_str(&wake), STR("")}, NULL, NULL);
+}
+
+/* How many batches may go together: those that wait, up to a bound. One goes alone where Redis lets us have no transactions, or so much is under way that a part of one could be refused here. */
+static size_t group_size(const struct outbox *o)
+{
+    size_t n = 0, bytes = 0;
+    bool several = o->shard->transactions && redis_pending(o->shard->commands) < PENDING_MAX;
+    for (const struct batch *b = o->next_out; b && !b->is_started && n < GROUP_MAX; b = b->next) {
+        bytes += b->len;
+        if (n > 0 && (!several || bytes > GROUP_BYTES))
+            break;
+        n++;
+    }
+    return n;
+}
+
+/* Several batches as one transaction: were they only sent one behind the other, Redis could refuse one (full) and take the next, and the one before would be refused for good. */
+static void send_batches(struct outbox *o)
+{
+    struct redis *r = o->shard->commands;
+    size_t n = group_size(o);
+    struct batch *b = o->next_out;
+    o->group_err = ERR_OK;
+    if (n > 1)
+        redis_command(r, 1, (const struct str[]){STR("MULTI")}, on_queued, o);
+    for (size_t i = 0; i < n; i++, b = b->next) {
+        send_add(o, b, n > 1 ? on_queued : on_appended);
+        o->last_out = b;
+    }
+    send_wake(o);
+    if (n > 1)
+        redis_command(r, 1, (const struct str[]){STR("EXEC")}, on_group, o);
 }
 
 static void send_started(struct outbox *o, const struct batch *b)
@@ -256,10 +358,11 @@ static void send_next(struct outbox *o)
         return;
     loop_timer_stop(&o->retry);
     o->in_flight = true;
+    o->last_out = o->next_out;
     if (o->next_out->is_started)
         send_started(o, o->next_out);
     else
-        send_batch(o, o->next_out);
+        send_batches(o);
 }
 
 static void on_flush(void *ctx)
@@ -359,7 +462,7 @@ void outbox_mark(struct outbox *o, int64_t out, int64_t err)
     }
     while (b && b->next)
         b = b->next;
-    if (b && !b->is_started && !(b == o->next_out && o->in_flight)) { /* sealed, but nobody has seen it yet */
+    if (b && !b->is_started && !(b == o->last_out && o->in_flight)) { /* sealed, but nobody has seen it yet */
         b->out = out;
         b->err = err;
     }

@@ -1,4 +1,4 @@
-/* An attempt's events on their way to Redis: numbered, batched, appended one batch at a time, oldest first, each immutable once sent. The fence (docs/architecture.md) is Redis' own refusal of an entry id.
+/* An attempt's events on their way to Redis: numbered, batched, appended oldest first, each immutable once sent. What waits goes together, in one transaction; the next when that is answered. The fence (docs/architecture.md) is Redis' own refusal of an entry id.
  * Owns its batches. Bounded: past output_buffer bytes it asks its owner to stop reading. */
 #ifndef ERRAND_RUNNER_OUTBOX_H
 #define ERRAND_RUNNER_OUTBOX_H
@@ -26,6 +26,8 @@ struct outbox {
     void *ctx;
     struct batch *first, **tail; /* kept (answered lately), then in flight, then waiting */
     struct batch *next_out;      /* the first that is not answered */
+    struct batch *last_out;      /* in flight: the last one that is */
+    enum err group_err;          /* why what is in flight as one will be refused; ERR_OK: nothing is known */
     struct strbuf open_lines;    /* the batch that still takes events */
     int64_t open_first, open_last, open_t, open_n;
     int64_t open_out, open_err; /* its mark; -1: none */

@@ -26,6 +26,7 @@ struct worker_shard {
         ctl_heard; /* the subscription is confirmed; without it Redis takes this runner for dead soon, so it beats faster */
     struct id incarnation;
     bool registered;
+    bool transactions;   /* the Redis user may have them */
     bool adopt_sent;     /* Redis may have given us a run that is not on our list yet */
     bool adopting;       /* what a predecessor left is not taken over yet: nothing is claimed before that */
     bool fresh;          /* a heartbeat was answered on this connection, and not too long ago: attempts may write */

@@ -459,6 +459,19 @@ void shard_may_claim_more(struct worker_shard *s)
 
 /* ---- connections ---- */
 
+/* An empty transaction: users of an older users.acl may have none. */
+static void on_transaction(void *ctx, enum err err, const redisReply *reply)
+{
+    struct worker_shard *s = ctx;
+    s->transactions = !err && reply->type == REDIS_REPLY_ARRAY;
+}
+
+static void try_transaction(struct worker_shard *s)
+{
+    redis_command(s->commands, 1, (const struct str[]){STR("MULTI")}, NULL, NULL);
+    redis_command(s->commands, 1, (const struct str[]){STR("EXEC")}, on_transaction, s);
+}
+
 static void on_state(void *ctx, struct redis *r, bool up)
 {
     struct worker_shard *s = ctx;
@@ -473,9 +486,10 @@ static void on_state(void *ctx, struct redis *r, bool up)
     if (r != s->commands)
         return;
     if (!up) {
-        s->fresh = false;
+        s->fresh = s->transactions = false;
         return;
     }
+    try_transaction(s);
     script_load_all(r, scripts_all, scripts_all_len);
     chores_on_up(&s->chores);
     ask_memory(s);
