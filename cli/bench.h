@@ -47,9 +47,9 @@ struct bench_result {
     size_t repetitions;
     struct histogram latency;
     int64_t requests, failed, operations;
-    int64_t bytes; /* that were read, where that is measured */
+    int64_t bytes;            /* that were read, where that is measured */
     const char *latency_what; /* of what the latencies are, in words; NULL: requests */
-    int64_t wall_us, cpu_us; /* of what was measured, and of this program meanwhile */
+    int64_t wall_us, cpu_us;  /* of what was measured, and of this program meanwhile */
     struct bench_extra {
         const char *key;
         double value;
@@ -73,7 +73,8 @@ int bench_fanout(struct bench *b, struct bench_result *r);
 int bench_latency(struct bench *b, struct bench_result *r);
 /* Appends the JSON of a run with more members ("", or ",…"), and a whole request that submits one (batch 0) or a batch, to this queue. */
 void bench_submission(const struct bench *b, struct strbuf *out, const char *queue, const char *more);
-void bench_submit_request(const struct bench *b, struct strbuf *out, size_t workspace, const char *queue, int64_t batch);
+void bench_submit_request(const struct bench *b, struct strbuf *out, size_t workspace, const char *queue,
+                          int64_t batch);
 
 /* ---- bench_calls.c: single requests ---- */
 
@@ -98,7 +99,8 @@ MUST_CHECK bool bench_agent(struct bench *b, struct str definition, int *ret_sta
 /* Submits a run of the agent of this measurement. env: more members of the submission, beginning with a comma, or "". */
 MUST_CHECK bool bench_start_run(struct bench *b, const char *more, char ret_id[40], int *ret_status);
 /* Waits until the run has this status ("running") or has ended; false after a complaint: it ended otherwise, or nobody takes it. */
-MUST_CHECK bool bench_wait_run(struct bench *b, const char *id, const char *wanted, int64_t timeout_ms, int *ret_status);
+MUST_CHECK bool bench_wait_run(struct bench *b, const char *id, const char *wanted, int64_t timeout_ms,
+                               int *ret_status);
 /* Whether a runner executes the agent in the queue where runs go: one run of it, to its end. */
 MUST_CHECK bool bench_probe(struct bench *b, int *ret_status);
 /* The executor that is to be measured: --executor, or noop where a runner is known to have it, else process. */
@@ -113,10 +115,14 @@ void bench_clean(struct bench *b);
 struct bench_loop {
     struct bench *b;
     struct bench_result *r;
+    /* Before each repetition, and before the warm-up. Returns an exit status. NULL: nothing. */
+    int (*before)(void *ctx);
     /* The next request of c, borrowed until its answer; false: it has none (any more). */
     bool (*next)(void *ctx, struct load_conn *c, struct str *ret_request);
     /* What an answer counts for: operations done, or -1 for a failure. NULL: one for 2xx. */
     int64_t (*worth)(void *ctx, struct load_conn *c, int status, struct str body);
+    /* After each repetition and the warm-up. It judges the repetition anew: its figure, its time and the latencies are its own. Returns an exit status. NULL: nothing. */
+    int (*after)(void *ctx);
     void *ctx;
     int64_t limit; /* requests of a repetition; 0: as many as duration_us takes */
     int64_t duration_us;

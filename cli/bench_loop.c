@@ -54,7 +54,7 @@ static void on_answer(void *ctx, struct load_conn *c, int status, struct str bod
     }
     p->failed_in_row = 0;
     p->operations += worth;
-    if (p->counts)
+    if (p->counts && !p->after)
         histogram_add(&p->r->latency, load_now_us() - c->asked_us);
 }
 
@@ -101,6 +101,9 @@ static int open_all(struct bench_loop *p, size_t count)
 static int phase(struct bench_loop *p, int64_t limit)
 {
     struct load *l = p->b->load;
+    int ready = p->before ? p->before(p->ctx) : EXIT_OK;
+    if (ready != EXIT_OK)
+        return ready;
     int64_t cpu_us = bench_cpu_us(), begin_us = load_now_us();
     p->limit = limit;
     p->until_us = begin_us + p->duration_us;
@@ -118,10 +121,10 @@ static int phase(struct bench_loop *p, int64_t limit)
         r->requests += p->answered;
         r->failed += p->failed;
         r->operations += p->operations;
-        r->wall_us += took_us;
+        r->wall_us += p->after ? 0 : took_us;
         r->cpu_us += bench_cpu_us() - cpu_us;
     }
-    return status;
+    return status == EXIT_OK && p->after ? p->after(p->ctx) : status;
 }
 
 int bench_loop_run(struct bench_loop *p, size_t connections, int64_t warmup)

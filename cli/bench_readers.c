@@ -6,11 +6,12 @@
 #include "cli/interrupt.h"
 
 enum {
-    RESUMES_MAX = 50,        /* of a reader, before it is a failure */
-    READ_MS_MAX = 600000,    /* a repetition may not take longer */
-    SAMPLED = 32,            /* one event in so many tells its delay */
+    RESUMES_MAX = 50,     /* of a reader, before it is a failure */
+    READ_MS_MAX = 600000, /* a repetition may not take longer */
+    SAMPLED = 32,         /* one event in so many tells its delay */
     EVENTS_DEFAULT = 1000,
-    EVENTS_MAX = 999990,     /* a run may have a million, and has some of its own */
+    BYTES_DEFAULT = 100,
+    EVENTS_MAX = 999990, /* a run may have a million, and has some of its own */
 };
 
 struct reader {
@@ -36,11 +37,14 @@ struct readers {
 static void definition(struct strbuf *out, int64_t events, int64_t bytes, int64_t rate)
 {
     int64_t portion = rate > 0 ? (rate + 99) / 100 : events;
-    strbuf_addz(out, "{\"executor\":\"process\",\"protocol\":\"events\",\"stdin\":\"open\",\"graceMs\":100,\"command\":[\"/bin/sh\",\"-c\","
+    strbuf_addz(out, "{\"executor\":\"process\",\"protocol\":\"events\",\"stdin\":\"open\",\"graceMs\":100,\"command\":"
+                     "[\"/bin/sh\",\"-c\","
                      "\"read job; read go; exec awk 'BEGIN {");
     strbuf_addf(out, "for (i = 0; i < %lld; i++) t = t \\\"x\\\"; ", (long long)bytes);
     strbuf_addf(out, "for (i = 1; i <= %lld; i++) { ", (long long)events);
-    strbuf_addz(out, "print \\\"{\\\\\\\"kind\\\\\\\":\\\\\\\"assistant_text\\\\\\\",\\\\\\\"data\\\\\\\":{\\\\\\\"text\\\\\\\":\\\\\\\"\\\" t \\\"\\\\\\\"}}\\\"; ");
+    strbuf_addz(out, "print "
+                     "\\\"{\\\\\\\"kind\\\\\\\":\\\\\\\"assistant_text\\\\\\\",\\\\\\\"data\\\\\\\":{"
+                     "\\\\\\\"text\\\\\\\":\\\\\\\"\\\" t \\\"\\\\\\\"}}\\\"; ");
     if (rate > 0)
         strbuf_addf(out, "if (i %% %lld == 0) system(\\\"sleep 0.01\\\"); ", (long long)portion);
     strbuf_addz(out, "} }'\"]}");
@@ -50,7 +54,7 @@ static bool make_agent(struct bench *b, int64_t events, int *ret_status)
 {
     struct strbuf text;
     strbuf_init(&text, 4096);
-    definition(&text, events, b->asked.bytes, b->asked.rate);
+    definition(&text, events, b->asked.bytes >= 0 ? b->asked.bytes : BYTES_DEFAULT, b->asked.rate);
     bool ok = bench_agent(b, strbuf_str(&text), ret_status);
     strbuf_done(&text);
     return ok;
@@ -156,7 +160,8 @@ static void on_gone(void *ctx, struct load_conn *c, const char *why)
     load_open(c);
 }
 
-static const struct load_fns reader_fns = {.ready = on_ready, .stream = on_stream, .answer = on_answer, .gone = on_gone};
+static const struct load_fns reader_fns = {
+    .ready = on_ready, .stream = on_stream, .answer = on_answer, .gone = on_gone};
 
 /* All readers anew, before the beginning of the run. */
 static int open_readers(struct readers *s)

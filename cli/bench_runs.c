@@ -65,9 +65,10 @@ static void complain(const struct bench *b, const struct json *record, const cha
         cli_say("a run of the agent %s ended as %.*s (%.*s: %.*s) instead of %s", b->agent, STR_ARG(status),
                 STR_ARG(json_text(error, "class")), STR_ARG(json_text(error, "message")), wanted);
     else if (waits || str_eqz(status, "queued"))
-        cli_say("no runner takes runs of the agent %s in the queue %s: 'errand runners' shows who serves what; --queue and "
-                "--executor or --agent choose",
-                b->agent, bench_queue(b));
+        cli_say(
+            "no runner takes runs of the agent %s in the queue %s: 'errand runners' shows who serves what; --queue and "
+            "--executor or --agent choose",
+            b->agent, bench_queue(b));
     else
         cli_say("a run of the agent %s stays %.*s", b->agent, STR_ARG(status));
 }
@@ -86,7 +87,8 @@ bool bench_wait_run(struct bench *b, const char *id, const char *wanted, int64_t
         struct str status = json_text(record, "status");
         there = ok && str_eqz(status, wanted);
         /* One that nobody takes is not waited for as long as one that takes its time. */
-        bool late = load_now_us() > until_us || (str_eqz(status, "queued") && load_now_us() - begun_us > INT64_C(1000) * TAKEN_MS);
+        bool late = load_now_us() > until_us ||
+                    (str_eqz(status, "queued") && load_now_us() - begun_us > INT64_C(1000) * TAKEN_MS);
         if (ok && !there && (late || is_terminal(status))) {
             complain(b, record, wanted);
             *ret_status = EXIT_UNREACHABLE;

@@ -12,6 +12,9 @@ enum { CLOCKS_DIFFER_MS = 600000 }; /* between this machine and the deployment, 
 
 static const struct bench_kind kinds[] = {
     {"submit", "runs that are accepted a second", bench_submit},
+    {"noop", "runs that are submitted, executed and ended a second", bench_noop},
+    {"ingress", "events that remote runtimes post a second", bench_ingress},
+    {"latency", "from a submit to its first event at a reader", bench_latency},
     {"replay", "events of an ended run that readers get a second", bench_replay},
     {"fanout", "events of a live run that readers get a second", bench_fanout},
 };
@@ -124,7 +127,7 @@ int cmd_bench(struct cli *cli, const struct command *command, int argc, char **a
                                 .batch = -1,
                                 .readers = -1,
                                 .events = -1,
-                                .bytes = 0,
+                                .bytes = -1,
                                 .warmup = -1,
                                 .repeat = 3,
                                 .rate = -1}};
@@ -148,6 +151,7 @@ int cmd_bench(struct cli *cli, const struct command *command, int argc, char **a
         TEXT("agent", agent, "NAME", "a registered agent instead of one made for this"),
         TEXT("executor", executor, "NAME", "of the agent that is made for this"),
         TEXT("run", run, "ID", "replay: of this run, which has ended"),
+        TEXT("tokens", tokens, "FILE", "ingress: runs and their tokens, a line each (- is standard input)"),
         TEXT("queue", queue, "NAME", "where runs go"),
         TEXT("workspace", workspaces, "NAME,...", "with the root key: workspaces, in turns"),
         {.name = "keep",

@@ -8,12 +8,13 @@
 #include "cli/bench_frames.h"
 #include "cli/bench_histogram.h"
 
-static const char stream[] = "retry: 1000\n\nevent: run\ndata: {\"runId\":\"x\"}\n\n"
-                             "id: 1\nevent: runtime_started\ndata: {\"seq\":1,\"tMs\":1000,\"kind\":\"runtime_started\"}\n\n"
-                             ": heartbeat\n\n"
-                             "id: 2\nevent: assistant_text\ndata: {\"seq\":2,\"tMs\":1007,\"kind\":\"assistant_text\",\"data\":{\"text\":"
-                             "\"id: 9 event: done xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"}}\n\n"
-                             "event: done\ndata: {\"runId\":\"x\"}\n\n";
+static const char stream[] =
+    "retry: 1000\n\nevent: run\ndata: {\"runId\":\"x\"}\n\n"
+    "id: 1\nevent: runtime_started\ndata: {\"seq\":1,\"tMs\":1000,\"kind\":\"runtime_started\"}\n\n"
+    ": heartbeat\n\n"
+    "id: 2\nevent: assistant_text\ndata: {\"seq\":2,\"tMs\":1007,\"kind\":\"assistant_text\",\"data\":{\"text\":"
+    "\"id: 9 event: done xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"}}\n\n"
+    "event: done\ndata: {\"runId\":\"x\"}\n\n";
 
 static void any_pieces(void **state)
 {
