@@ -5,6 +5,7 @@
 #include "cli/bench_histogram.h"
 #include "cli/bench_load.h"
 #include "cli/cli.h"
+#include "cli/output.h"
 #include "common/arena.h"
 #include "common/clock.h"
 #include "common/json.h"
@@ -24,7 +25,7 @@ enum {
 struct bench_options {
     int64_t connections, requests, duration_ms, batch, readers, events, bytes, warmup, repeat, rate;
     const char *agent, *executor, *queue, *workspaces, *run, *tokens;
-    bool keep, yes;
+    bool keep, sample, yes;
 };
 
 struct bench {
@@ -36,9 +37,10 @@ struct bench {
     char id[16];                   /* the value of the label */
     char agent[160];               /* the one that is used */
     char began[CLOCK_ISO_LEN + 1]; /* ISO time: nothing of ours is older */
-    bool made_agent, made_runs, remote;
+    bool made_agent, made_runs;
     struct str workspaces[BENCH_WORKSPACES_MAX]; /* of asked.workspaces; one empty one: the key's own */
     size_t workspace_count;
+    struct table table; /* what is told at the end, without --json */
 };
 
 struct bench_result {
@@ -47,16 +49,17 @@ struct bench_result {
     size_t repetitions;
     struct histogram latency;
     int64_t requests, failed, operations;
-    int64_t bytes;            /* that were read, where that is measured */
-    const char *latency_what; /* of what the latencies are, in words; NULL: requests */
-    int64_t wall_us, cpu_us;  /* of what was measured, and of this program meanwhile */
+    int64_t bytes;                     /* that were read, where that is measured */
+    int64_t node_cpu_us, node_wall_us; /* of the node, as it says; 0, 0: it did not */
+    int64_t wall_us, cpu_us;           /* of what was measured, and of this program meanwhile */
     struct bench_extra {
         const char *key;
         double value;
     } extras[BENCH_EXTRAS_MAX];
     size_t extra_count;
     char first_failure[400]; /* "" for none */
-    char note[200];
+    char what[80];           /* for the table: what was measured */
+    char note[100];          /* and what else limits it, or may */
 };
 
 /* What a measurement is: returns an exit status; EXIT_OK also where requests failed, which the result says. */
@@ -121,8 +124,8 @@ struct bench_loop {
     bool (*next)(void *ctx, struct load_conn *c, struct str *ret_request);
     /* What an answer counts for: operations done, or -1 for a failure. NULL: one for 2xx. */
     int64_t (*worth)(void *ctx, struct load_conn *c, int status, struct str body);
-    /* After each repetition and the warm-up. It judges the repetition anew: its figure, its time and the latencies are its own. Returns an exit status. NULL: nothing. */
-    int (*after)(void *ctx);
+    /* After each repetition and the warm-up, which it judges anew: its figure, its time (also written to *took_us) and the latencies are its own then. Returns an exit status. NULL: nothing. */
+    int (*after)(void *ctx, int64_t *took_us);
     void *ctx;
     int64_t limit; /* requests of a repetition; 0: as many as duration_us takes */
     int64_t duration_us;
@@ -134,13 +137,30 @@ struct bench_loop {
 /* Opens the connections and repeats what was asked for. Returns an exit status. */
 int bench_loop_run(struct bench_loop *loop, size_t connections, int64_t warmup);
 
+/* ---- bench_mark.c ---- */
+
+struct bench_mark {
+    int64_t begin_us, cpu_us, bytes;
+    double node_cpu_s;
+};
+/* CPU time of this program so far. */
+int64_t bench_cpu_us(void);
+/* Before something is measured: takes the times last. */
+void bench_begin(struct bench *b, struct bench_mark *ret_mark);
+/* Behind it: adds to the result. took_us: 0 for the time since begin. */
+void bench_end(struct bench *b, struct bench_result *r, const struct bench_mark *mark, int64_t took_us);
+
 /* ---- bench_report.c ---- */
+
+void bench_table_begin(struct bench *b);
+void bench_table_print(struct bench *b);
+/* What the table says was measured. */
+void bench_what(struct bench_result *r, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 double bench_median(const struct bench_result *r);
 /* One JSON line, or a row of the table. */
 void bench_report(struct bench *b, const struct bench_result *r);
 void bench_extra(struct bench_result *r, const char *key, double value);
-int64_t bench_cpu_us(void);
 /* Keeps the words of the first failure. */
 void bench_failed(struct bench_result *r, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* The exit status for an end of load_run that is none of LOAD_STOPPED, after saying so. */

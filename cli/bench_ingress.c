@@ -283,6 +283,9 @@ int bench_ingress(struct bench *b, struct bench_result *r)
         ok = s.all[i].marks != NULL;
     }
     r->unit = "events/s";
+    bench_what(r, "events posted in batches of %lld by %zu", (long long)s.batch, s.count);
+    snprintf(r->note, sizeof r->note,
+             s.count == 1 ? "one at a time: the way there and back" : "Redis, or the way there");
     size_t made = s.count;
     if (ok && (b->asked.tokens ? take_tokens(&s, b->asked.tokens, &status) : make_agent(&s, &status)))
         status = post_all(&s);

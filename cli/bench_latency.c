@@ -145,21 +145,20 @@ static int end_of(struct latencies *s, enum load_end end)
 static int phase(struct latencies *s, int64_t limit)
 {
     struct load *l = s->b->load;
-    int64_t cpu_us = bench_cpu_us(), begin_us = load_now_us();
+    struct bench_mark mark;
+    bench_begin(s->b, &mark);
     s->limit = limit;
     s->part = (struct histogram){.total = 0};
     s->sent = s->over = s->failed = 0;
-    s->first_us = begin_us;
+    s->first_us = mark.begin_us;
     send_due(s);
     int status = end_of(s, load_run(l, INT64_MAX, BENCH_SILENT_MS));
     load_alarm(l, 0, NULL);
     if (s->counts && status == EXIT_OK) {
-        int64_t took_us = load_now_us() - begin_us;
+        bench_end(s->b, s->r, &mark, 0);
         s->r->requests += s->over;
         s->r->operations += s->over - s->failed;
         s->r->failed += s->failed;
-        s->r->wall_us += took_us;
-        s->r->cpu_us += bench_cpu_us() - cpu_us;
         s->r->values[s->r->repetitions++] = (double)histogram_at(&s->part, 0.5) / 1000;
     }
     return status;
@@ -235,6 +234,11 @@ int bench_latency(struct bench *b, struct bench_result *r)
     s->idle = calloc(connections, sizeof *s->idle);
     strbuf_init(&s->request, LOAD_BODY_MAX);
     r->unit = "ms";
+    snprintf(r->note, sizeof r->note, "the way over Redis and a runner, and the agent's start");
+    if (rate > 0)
+        bench_what(r, "submit to first event, %lld a second", (long long)rate);
+    else
+        bench_what(r, "submit to first event, one at a time");
     if (s->all && s->idle && make_agent(b, &status)) {
         struct strbuf body;
         strbuf_init(&body, LOAD_BODY_MAX);

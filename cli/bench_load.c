@@ -45,6 +45,11 @@ const char *load_host(const struct load *l)
     return l->host;
 }
 
+size_t load_urls(const struct load *l)
+{
+    return l->address_count;
+}
+
 void load_stop(struct load *l)
 {
     l->stop = true;

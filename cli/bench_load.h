@@ -56,6 +56,7 @@ MUST_CHECK enum err load_new(const char *urls, struct load **ret_load, bool *ret
 void load_free(struct load *l);
 /* HOST[:PORT] of the first URL, for the Host field. */
 const char *load_host(const struct load *l);
+size_t load_urls(const struct load *l);
 /* Makes room for so many connections, all CLOSED, and raises the limit of open files. Those from before are closed. ERR_LIMIT_EXCEEDED: the system gives not so many files, *ret_files says how many. */
 MUST_CHECK enum err load_connections(struct load *l, size_t count, size_t *ret_files);
 size_t load_count(const struct load *l);

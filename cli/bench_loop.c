@@ -104,9 +104,10 @@ static int phase(struct bench_loop *p, int64_t limit)
     int ready = p->before ? p->before(p->ctx) : EXIT_OK;
     if (ready != EXIT_OK)
         return ready;
-    int64_t cpu_us = bench_cpu_us(), begin_us = load_now_us();
+    struct bench_mark mark;
+    bench_begin(p->b, &mark);
     p->limit = limit;
-    p->until_us = begin_us + p->duration_us;
+    p->until_us = mark.begin_us + p->duration_us;
     p->sent = p->answered = p->operations = p->failed = 0;
     p->on = true;
     for (size_t i = 0; i < load_count(l) && p->on; i++) {
@@ -114,17 +115,19 @@ static int phase(struct bench_loop *p, int64_t limit)
             send_next(p, load_conn_at(l, i));
     }
     int status = end_of(p, load_run(l, INT64_MAX, BENCH_SILENT_MS));
-    int64_t took_us = load_now_us() - begin_us;
+    int64_t took_us = load_now_us() - mark.begin_us;
+    struct bench_result *r = p->r;
     if (p->counts && status == EXIT_OK) {
-        struct bench_result *r = p->r;
         r->values[r->repetitions++] = took_us > 0 ? (double)p->operations * 1e6 / (double)took_us : 0;
         r->requests += p->answered;
         r->failed += p->failed;
         r->operations += p->operations;
-        r->wall_us += p->after ? 0 : took_us;
-        r->cpu_us += bench_cpu_us() - cpu_us;
     }
-    return status == EXIT_OK && p->after ? p->after(p->ctx) : status;
+    if (status == EXIT_OK && p->after)
+        status = p->after(p->ctx, &took_us);
+    if (p->counts && status == EXIT_OK)
+        bench_end(p->b, r, &mark, took_us);
+    return status;
 }
 
 int bench_loop_run(struct bench_loop *p, size_t connections, int64_t warmup)

@@ -210,30 +210,29 @@ static void judge(struct readers *s, int64_t expected)
     }
 }
 
-static void count_repetition(struct readers *s, int64_t begin_us, int64_t cpu_us, int64_t bytes, int64_t expected)
+static void count_repetition(struct readers *s, const struct bench_mark *mark, int64_t expected)
 {
     struct bench_result *r = s->r;
-    int64_t took_us = s->last_us - begin_us;
+    int64_t took_us = s->last_us > mark->begin_us ? s->last_us - mark->begin_us : 1;
     judge(s, expected);
     r->values[r->repetitions++] = took_us > 0 ? (double)s->delivered * 1e6 / (double)took_us : 0;
     r->requests += (int64_t)s->count;
     r->operations += s->delivered;
-    r->wall_us += took_us;
-    r->cpu_us += bench_cpu_us() - cpu_us;
-    r->bytes += load_bytes(s->b->load) - bytes;
+    bench_end(s->b, r, mark, took_us);
 }
 
 /* ---- the two ---- */
 
 static int replay_once(struct readers *s, bool counts)
 {
-    int64_t cpu_us = bench_cpu_us(), begin_us = load_now_us(), bytes = load_bytes(s->b->load);
+    struct bench_mark mark;
+    bench_begin(s->b, &mark);
     s->counts = counts;
     int status = open_readers(s);
     if (status == EXIT_OK)
         status = read_all(s);
     if (status == EXIT_OK && counts)
-        count_repetition(s, begin_us, cpu_us, bytes, 0);
+        count_repetition(s, &mark, 0);
     return status;
 }
 
@@ -262,13 +261,14 @@ static int fanout_once(struct readers *s, int64_t events)
         status = read_all(s); /* until each is there */
     if (status != EXIT_OK)
         return status;
-    int64_t cpu_us = bench_cpu_us(), begin_us = load_now_us(), bytes = load_bytes(s->b->load);
+    struct bench_mark mark;
+    bench_begin(s->b, &mark);
     s->delivered = 0;
     if (s->over < s->count && !go(s, &status))
         return status;
     status = read_all(s);
     if (status == EXIT_OK)
-        count_repetition(s, begin_us, cpu_us, bytes, events + 2); /* its beginning and its end are events too */
+        count_repetition(s, &mark, events + 2); /* its beginning and its end are events too */
     return status;
 }
 
@@ -294,7 +294,8 @@ static int readers_of(struct bench *b, struct bench_result *r, bool live)
         return EXIT_UNREACHABLE;
     strbuf_init(&s.request, 65536);
     r->unit = "events/s";
-    r->latency_what = "delay";
+    snprintf(r->note, sizeof r->note, live ? "Redis, or how fast the agent prints" : "Redis, or the way here");
+    bench_what(r, "events to %zu reader%s of %s run", s.count, s.count > 1 ? "s" : "", live ? "a live" : "an ended");
     int status = live ? fanout(&s, events) : replay(&s, events);
     bench_extra(r, "readers", (double)s.count);
     bench_extra(r, "events", (double)s.all[0].frames.events);

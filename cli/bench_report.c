@@ -1,17 +1,9 @@
 /* How a measurement is told. */
 #include <stdarg.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "cli/bench.h"
 #include "cli/output.h"
-
-int64_t bench_cpu_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
 
 void bench_failed(struct bench_result *r, const char *fmt, ...)
 {
@@ -28,6 +20,9 @@ void bench_extra(struct bench_result *r, const char *key, double value)
     PRE(r->extra_count < BENCH_EXTRAS_MAX);
     r->extras[r->extra_count++] = (struct bench_extra){key, value};
 }
+
+#define NODE_WALL_US 200000 /* its CPU time is told in hundredths of a second */
+#define SHARE_HIGH   0.8    /* of a core: from here on it counts as used up */
 
 int bench_ended(struct bench *b, enum load_end end)
 {
@@ -102,37 +97,88 @@ static void report_json(const struct bench_result *r)
     number(&w, "clientShare", client_share(r));
     for (size_t i = 0; i < r->extra_count; i++)
         number(&w, r->extras[i].key, r->extras[i].value);
-    json_kv_str_opt(&w, "note", str_of(r->note));
+    if (r->node_wall_us > 0)
+        number(&w, "apiCores", (double)r->node_cpu_us / (double)r->node_wall_us);
     json_kv_str_opt(&w, "firstFailure", str_of(r->first_failure));
     json_object_end(&w);
     printf("%.*s\n", STR_ARG(strbuf_str(&out)));
     strbuf_done(&out);
 }
 
-static void report_text(const struct bench_result *r)
+/* 0.31, 12.4, 12345 */
+static void add_figure(struct table *t, double value)
 {
-    double all[BENCH_REPEAT_MAX] = {0};
-    sorted(r, all);
-    printf("%-12s %12.0f %-10s (%.0f to %.0f in %zu)", r->name, bench_median(r), r->unit, all[0],
-           all[r->repetitions ? r->repetitions - 1 : 0], r->repetitions);
-    if (r->latency.total > 0)
-        printf("  p50 %.2f ms, p99 %.2f ms", (double)histogram_at(&r->latency, 0.5) / 1000,
-               (double)histogram_at(&r->latency, 0.99) / 1000);
+    table_addf(t, value >= 1000 ? "%.0f" : value >= 10 ? "%.1f" : "%.3f", value);
+}
+
+/* What is known of what limits it: whose CPU was used up. */
+static void add_limit(struct table *t, const struct bench_result *r)
+{
+    double node = r->node_wall_us > NODE_WALL_US ? (double)r->node_cpu_us / (double)r->node_wall_us : -1;
     if (r->failed > 0)
-        printf("  FAILED: %lld", (long long)r->failed);
-    printf("\n");
+        table_addf(t, "%lld FAILED", (long long)r->failed);
+    else if (client_share(r) > SHARE_HIGH)
+        table_add(t, STR("this client: the deployment may do more"));
+    else if (node > SHARE_HIGH)
+        table_addf(t, "the API node (%.1f cores busy)", node);
+    else if (node >= 0)
+        table_addf(t, "%s (API node: %.0f %% of a core)", r->note, 100 * node);
+    else
+        table_add(t, str_of(r->note));
+}
+
+static void add_row(struct table *t, const struct bench_result *r)
+{
+    double all[BENCH_REPEAT_MAX] = {0}, median = bench_median(r);
+    sorted(r, all);
+    table_add(t, str_of(r->what[0] ? r->what : r->name));
+    add_figure(t, median);
+    table_add(t, str_of(r->unit));
+    table_addf(t, "%.0f %%", median > 0 ? 100 * (all[r->repetitions - 1] - all[0]) / median : 0);
+    if (r->latency.total > 0) {
+        table_addf(t, "%.2f ms", (double)histogram_at(&r->latency, 0.5) / 1000);
+        table_addf(t, "%.2f ms", (double)histogram_at(&r->latency, 0.99) / 1000);
+    } else {
+        table_add(t, STR("-"));
+        table_add(t, STR("-"));
+    }
+    add_limit(t, r);
+}
+
+void bench_table_begin(struct bench *b)
+{
+    static const char *const head[] = {"MEASURED", "MEDIAN", "UNIT", "SPREAD", "P50", "P99", "LIMITED BY"};
+    table_init(&b->table, ARRAY_LEN(head));
+    for (size_t i = 0; i < ARRAY_LEN(head); i++)
+        table_add(&b->table, str_of(head[i]));
+}
+
+void bench_table_print(struct bench *b)
+{
+    status_clear(b->cli);
+    if (!b->cli->json && b->table.count > b->table.columns)
+        table_print(&b->table, b->cli, SIZE_MAX);
+    else
+        strbuf_done(&b->table.cells);
+}
+
+void bench_what(struct bench_result *r, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(r->what, sizeof r->what, fmt, args);
+    va_end(args);
 }
 
 void bench_report(struct bench *b, const struct bench_result *r)
 {
-    if (r->repetitions == 0)
-        return;
-    if (b->cli->json)
+    status_clear(b->cli);
+    if (r->repetitions > 0 && b->cli->json)
         report_json(r);
-    else
-        report_text(r);
+    else if (r->repetitions > 0)
+        add_row(&b->table, r);
     fflush(stdout);
-    if (client_share(r) > 0.8)
+    if (client_share(r) > SHARE_HIGH)
         cli_say("%s: this client used %.0f %% of a core: it may have been the limit, not the deployment", r->name,
                 100 * client_share(r));
     if (r->failed > 0)

@@ -70,6 +70,12 @@ int bench_submit(struct bench *b, struct bench_result *r)
         bench_submit_request(b, &s.requests[i], i, b->asked.queue ? b->asked.queue : BENCH_QUEUE, s.batch);
     }
     r->unit = "runs/s";
+    if (s.batch > 0)
+        bench_what(r, "submits in batches of %lld, %lld in flight", (long long)s.batch, (long long)connections);
+    else
+        bench_what(r, "submits, %lld in flight", (long long)connections);
+    snprintf(r->note, sizeof r->note,
+             connections == 1 ? "one at a time: the way there and back" : "Redis, or the way there");
     bench_extra(r, "connections", (double)connections);
     bench_extra(r, "batch", (double)(s.batch > 0 ? s.batch : 1));
     b->made_runs = true;

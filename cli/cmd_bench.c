@@ -88,6 +88,8 @@ static int run_kind(struct bench *b, const struct bench_kind *kind)
     if (!r)
         return EXIT_UNREACHABLE;
     r->name = kind->name;
+    if (b->cli->live)
+        status_show(b->cli, "%s: %s", kind->name, kind->summary);
     int status = kind->run(b, r);
     bench_clean(b);
     bench_report(b, r);
@@ -97,11 +99,51 @@ static int run_kind(struct bench *b, const struct bench_kind *kind)
     return status;
 }
 
+/* Without a name: something of each, small enough for a deployment that is in use. What was said on the command line is kept; -1: the measurement's own. */
+static int run_all(struct bench *b)
+{
+    static const struct {
+        const char *kind;
+        int64_t connections, requests, batch, readers, events;
+    } steps[] = {
+        {"submit", 1, 300, -1, -1, -1},  {"submit", 16, 1000, -1, -1, -1}, {"submit", 2, 10, 100, -1, -1},
+        {"noop", -1, 300, 50, -1, -1},   {"latency", -1, 50, -1, -1, -1},  {"replay", -1, -1, -1, 10, 2000},
+        {"fanout", -1, -1, -1, 50, 500},
+    };
+    const struct bench_options asked = b->asked;
+    int worst = EXIT_OK;
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        bool readers = steps[i].readers > 0;
+        if (readers && asked.agent) /* they need agents that print as many events as were asked for */
+            continue;
+        b->asked = asked;
+        b->asked.connections = steps[i].connections;
+        b->asked.requests = steps[i].requests;
+        b->asked.batch = steps[i].batch;
+        b->asked.readers = steps[i].readers;
+        b->asked.events = steps[i].events;
+        if (strcmp(steps[i].kind, "submit") == 0)
+            b->asked.queue = NULL;
+        int status = run_kind(b, find_kind(b->command, steps[i].kind));
+        if (status == EXIT_DETACHED || (status != EXIT_OK && i == 0))
+            return status;
+        worst = status > worst ? status : worst;
+    }
+    b->asked = asked;
+    return worst;
+}
+
 static int run_bench(struct bench *b, const struct bench_kind *kind)
 {
     int status = open_bench(b);
-    if (status == EXIT_OK && bench_allowed(b, &status))
-        status = run_kind(b, kind);
+    if (status == EXIT_OK && bench_allowed(b, &status)) {
+        bench_table_begin(b);
+        if (!kind && !b->cli->json)
+            cli_say("measuring %s: some 10,000 runs in less than a minute, which are removed again",
+                    load_host(b->load));
+        status = kind ? run_kind(b, kind) : run_all(b);
+        bench_table_print(b);
+    }
     load_free(b->load);
     explicit_bzero(b->key, sizeof b->key);
     return status;
@@ -158,6 +200,10 @@ int cmd_bench(struct cli *cli, const struct command *command, int argc, char **a
          .type = OPTION_FLAG,
          .target = &b.asked.keep,
          .help = "no label, and nothing is removed: for a deployment of its own"},
+        {.name = "sample",
+         .type = OPTION_FLAG,
+         .target = &b.asked.sample,
+         .help = "noop: look at the records of the newest runs only, not at all"},
         {.name = "yes",
          .letter = 'y',
          .type = OPTION_FLAG,
@@ -169,6 +215,6 @@ int cmd_bench(struct cli *cli, const struct command *command, int argc, char **a
     int status;
     if (!cli_options(cli, command, &o, 0, argc, argv, &status))
         return status;
-    const struct bench_kind *kind = find_kind(command, word ? word : "submit");
-    return kind ? run_bench(&b, kind) : EXIT_USAGE;
+    const struct bench_kind *kind = word ? find_kind(command, word) : NULL;
+    return kind || !word ? run_bench(&b, kind) : EXIT_USAGE;
 }
