@@ -177,8 +177,8 @@ def comparable(baseline, now, program):
 
 
 def judge(counts, baseline, now):
-    """Sentences about what got dearer, and about what was not compared."""
-    faults, notes, told = [], [], set()
+    """Sentences about what got dearer, and about what was not compared; how many were."""
+    faults, notes, told, compared = [], [], set(), 0
     for key, (what, took) in counts.items():
         name, program = key.rsplit(".", 1)
         why = comparable(baseline, now, program)
@@ -187,13 +187,15 @@ def judge(counts, baseline, now):
                 notes.append(why)
                 told.add(why)
             continue
+        compared += 1
         was, is_now = baseline["instructions"].get(key), statistics.median(took)
         if was is None:
+            compared -= 1
             notes.append(f"{key} is not in the baseline: ./dev profile --update writes it")
         elif is_now > was["each"] * LOOSE.get(name, MOST):
             faults.append(f"{key} takes {is_now:,.0f} instructions a {what}, {100 * (is_now / was['each'] - 1):.1f} % more than the baseline's {was['each']:,.0f}"
                           f" (allowed: {100 * (LOOSE.get(name, MOST) - 1):.0f} %). Look with ./dev profile {name}; where the price is right, ./dev profile --update")
-    return faults, notes
+    return faults, notes, compared
 
 
 def update(counts, now):

@@ -267,7 +267,7 @@ class Ingress(Operation):
 class Ingress256(Ingress):
     """The same, 256 events a request."""
 
-    each, small, large, warm = 256, 1024, 4096, 256
+    each, small, large, warm = 256, 1024, 12288, 256
 
 
 class RunnerEvents(Operation):
@@ -362,5 +362,5 @@ class Idle(Operation):
         time.sleep(n)
 
 
-OPERATIONS = {"submit": Submit, "submit-64": Submit64, "batch": Batch, "noop": Noop, "claim": Claim, "process": Process1, "ingress-1": Ingress, "ingress-256": Ingress256,
-              "runner-events": RunnerEvents, "replay": Replay, "fanout": Fanout, "idle": Idle}
+OPERATIONS = {"idle": Idle, "submit": Submit, "submit-64": Submit64, "batch": Batch, "noop": Noop, "claim": Claim, "process": Process1, "ingress-1": Ingress, "ingress-256": Ingress256,
+              "runner-events": RunnerEvents, "replay": Replay, "fanout": Fanout}

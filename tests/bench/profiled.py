@@ -22,6 +22,7 @@ import counted
 from hot import OPERATIONS, ROOT, Skipped, System
 
 OUT = os.path.join(ROOT, "build", "profile")
+NOT_COMPARED = 3
 PROGRAMS = ("api", "runner", "redis")
 ALIASES = {"redis-check-rdb": "redis-server", "redis-check-aof": "redis-server", "redis-sentinel": "redis-server"}  # the same file
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -217,10 +218,10 @@ def profile(names, tool, seconds, most):
 
 
 def check(names, quick, update, as_json):
-    """Counts, compares, and says so; 1 where something got dearer."""
+    """Counts, compares, and says so; 1 where something got dearer, NOT_COMPARED where nothing could be."""
     if shutil.which("valgrind") is None or shutil.which("vgdb") is None:
-        print("profile: skipped: valgrind is not installed")
-        return 0
+        print("profile: not compared: valgrind is not installed")
+        return NOT_COMPARED
     now = counted.versions()
 
     def say(name, program, what, took):
@@ -237,13 +238,13 @@ def check(names, quick, update, as_json):
         counted.update(counts, now)
         print(f"profile: {os.path.relpath(counted.BASELINE, ROOT)} has {len(counts)} new counts")
         return 0
-    faults, notes = counted.judge(counts, counted.load_baseline(), now)
+    faults, notes, compared = counted.judge(counts, counted.load_baseline(), now)
     for note in notes:
         print(f"profile: not compared: {note}")
     for fault in faults:
         print(f"profile: {fault}")
-    print(f"profile: {len(counts)} counts, {len(faults)} dearer than the baseline allows")
-    return 1 if faults else 0
+    print(f"profile: {len(counts)} counts, {compared} compared, {len(faults)} dearer than the baseline allows")
+    return 1 if faults else 0 if compared else NOT_COMPARED
 
 
 def main():
