@@ -11,12 +11,13 @@ A script's header is its interface:
     -- GUARD                                  (optional: it may carry a key's rate limit, see include/guard.lua)
     -- INCLUDE keys time close                (files of lua/include/)
     -- ARGV
-    --   field  type  prose                   types: str, int, list, table(column type, …)
+    --   field  type  prose                   types: str, int, list, table(column type, …); str?, int?, list?: left out where it is empty, 0 or without items, so that few arguments are sent
     -- REPLY
     --   field  type  prose                   the same, and flat (a field/value array)
     -- ERRORS code code                       (of common/err.h)
 
-Every script has one key, the shard's prefix (P). In ARGV a list is its count and its items, a table its count and its cells row by row. A script returns {'ok', reply fields…}, {'code'}, or
+Every script has one key, the shard's prefix (P). In ARGV a list is its count and its items, a table its count and its cells row by row. Those that may be left out stand behind all others, behind
+a word with a letter for each that is there. A script returns {'ok', reply fields…}, {'code'}, or
 {'code', reply fields…}; a list as an array of strings, a table as an array of arrays.
 
 Includes are executed once, when the library is loaded (where Redis gives them no redis.call, nor Lua's own functions), the rest at each call. So what an include keeps at its top level outlives the call. What must not, and
@@ -32,6 +33,7 @@ import argparse
 import hashlib
 import os
 import re
+import string
 import sys
 
 SCALARS = ("str", "int")
@@ -47,8 +49,8 @@ class Fault(Exception):
 
 
 class Field:
-    def __init__(self, name, kind, columns):
-        self.name, self.kind, self.columns = name, kind, columns  # columns: [(name, type)] of a table
+    def __init__(self, name, kind, columns, optional=False):
+        self.name, self.kind, self.columns, self.optional = name, kind, columns, optional  # columns: [(name, type)] of a table
 
     def element(self, script):
         """The C type of one item of a list or table."""
@@ -107,7 +109,7 @@ class Script:
         self.body = "\n".join(lines[at:])
 
     def field(self, text, number, in_reply):
-        found = re.match(r"(\w+)\s+(table\(([^)]*)\)|\w+)", text)
+        found = re.match(r"(\w+)\s+(table\(([^)]*)\)|\w+)(\?)?", text)
         if not found:
             self.fault(number, f"a field is `name type prose`, not {text!r}")
         name, kind, columns = found.group(1), found.group(2), []
@@ -126,25 +128,77 @@ class Script:
                 self.fault(number, f"{word!r} can't be a field's name: it means something else in {'C' if word in C_WORDS else 'Lua'}")
         if len(set(names[1:])) != len(columns):
             self.fault(number, f"a column of {name!r} is named twice")
-        return Field(name, kind, columns)
+        optional = found.group(4) is not None
+        if optional and (in_reply or kind == "table"):
+            self.fault(number, f"only an argument that is a str, an int or a list may be left out, not {name!r}")
+        if not in_reply and not optional and any(f.optional for f in self.argv):
+            self.fault(number, f"{name!r} stands behind an argument that may be left out")
+        return Field(name, kind, columns, optional)
 
     # ---- Lua ----
 
     def locals(self):
         """The arguments as locals. Fixed ones first index directly; behind the first list or table a cursor walks."""
         out = []
-        fields = list(self.argv)
+        fields = [f for f in self.argv if not f.optional]
+        rare = self.rare()
         while fields and fields[0].kind in SCALARS:
             field = fields.pop(0)
             out.append(f"local {field.name} = {value(field.kind, len(out) + 1)}")
-        if fields:
+        if fields or rare:
             first = len(out) + 1
-            out.append(f"local {', '.join(f.name for f in fields)}")
+            out += [f"local {', '.join(f.name for f in fields)}"] if fields else []
+            out += [f"local {field.name} = {EMPTY[field.kind]}" for field, _ in rare]
             out.append(f"do local argv_at, argv_n = {first}")
             for field in fields:
                 out.append("  " + self.take(field))
+            if rare:
+                out.append("  local given = ARGV[argv_at]; if given ~= '' then argv_at = argv_at + 1")
+                out += [f"    if string.find(given, '{letter}', 1, true) then {self.take(field)} end" for field, letter in rare]
+                out.append("  end")
             out.append("end")
         return out
+
+    # What stands in ARGV, for programs that call a script without the C wrapper.
+
+    def words(self, values):
+        """ARGV, of the values by name; what is not named is '', 0 or empty."""
+        words, given, behind = [], "", []
+        letters = {field.name: letter for field, letter in self.rare()}
+        for field in self.argv:
+            value, into = values.get(field.name), words
+            if field.optional:
+                if not value:
+                    continue
+                given, into = given + letters[field.name], behind
+            if field.kind in SCALARS:
+                into.append((0 if field.kind == "int" else "") if value is None else value)
+                continue
+            into.append(len(value or []))
+            for row in value or []:
+                into += [row] if field.kind == "list" else [row[column] for column, _ in field.columns]
+        return words + ([given, *behind] if letters else [])
+
+    def values(self, words):
+        """The values by name that an ARGV (byte strings) gives, and the words behind them (a guard's)."""
+        values, words, given = {}, list(words), None
+        letters = {field.name: letter for field, letter in self.rare()}
+        for field in self.argv:
+            if field.optional and given is None:
+                given = words.pop(0).decode()
+            if field.optional and letters[field.name] not in given:
+                continue
+            if field.kind in SCALARS:
+                values[field.name] = words.pop(0)
+                continue
+            n, width = int(words.pop(0)), 1 if field.kind == "list" else len(field.columns)
+            cells, words = words[:n * width], words[n * width:]
+            values[field.name] = cells if field.kind == "list" else [dict(zip([c for c, _ in field.columns], cells[i:i + width])) for i in range(0, len(cells), width)]
+        return values, words
+
+    def rare(self):
+        """The arguments that may be left out, and the letters that say they are there."""
+        return list(zip([f for f in self.argv if f.optional], string.ascii_letters))
 
     @staticmethod
     def take(field):
@@ -286,7 +340,8 @@ class Script:
 
     def caller(self):
         n = self.name
-        count = [str(sum(f.kind in SCALARS for f in self.argv))]
+        rare = self.rare()
+        count = [str(sum(f.kind in SCALARS for f in self.argv) + (1 if rare else 0))]
         for f in self.argv:
             if f.kind not in SCALARS:
                 count.append(f"1 + args->{f.name}_len" + (f" * {len(f.columns)}" if f.kind == "table" else ""))
@@ -294,17 +349,29 @@ class Script:
                "    struct args a;", f"    args_init(&a, {' + '.join(count)});"]
         if not self.argv:
             out.append("    (void)args;")
-        for f in self.argv:
-            if f.kind in SCALARS:
-                out.append(f"    args_{f.kind}(&a, args->{f.name});")
-            else:
-                out += [f"    args_int(&a, (int64_t)args->{f.name}_len);", f"    for (size_t i = 0; i < args->{f.name}_len; i++) {{"]
-                if f.kind == "list":
-                    out.append(f"        args_str(&a, args->{f.name}[i]);")
-                else:
-                    out += [f"        args_{kind}(&a, args->{f.name}[i].{name});" for name, kind in f.columns]
-                out.append("    }")
+        out += sum((self.give(f) for f in self.argv if not f.optional), [])
+        if rare:
+            out += [f"    char given[{len(rare)}];", "    size_t given_len = 0;"]
+            out += [f"    if ({self.there(f)})\n        given[given_len++] = '{letter}';" for f, letter in rare]
+            out.append("    args_str(&a, (struct str){given, given_len});")
+            for f, _ in rare:
+                out += [f"    if ({self.there(f)}) {{", *("    " + line for line in self.give(f)), "    }"]
         return out + [f"    args_call(&a, r, &script_{n}, shard_prefix, (void (*)(void))fn, on_{n}, ctx);", "}", ""]
+
+    @staticmethod
+    def there(f):
+        return f"args->{f.name}" + {"str": ".len > 0", "int": " != 0", "list": "_len > 0"}[f.kind]
+
+    @staticmethod
+    def give(f):
+        if f.kind in SCALARS:
+            return [f"    args_{f.kind}(&a, args->{f.name});"]
+        out = [f"    args_int(&a, (int64_t)args->{f.name}_len);", f"    for (size_t i = 0; i < args->{f.name}_len; i++) {{"]
+        if f.kind == "list":
+            out.append(f"        args_str(&a, args->{f.name}[i]);")
+        else:
+            out += [f"        args_{kind}(&a, args->{f.name}[i].{name});" for name, kind in f.columns]
+        return out + ["    }"]
 
     # ---- C of the tests: the call as a function that returns when it is answered; the reply is copied ----
 
@@ -409,6 +476,9 @@ def stripped(text):
     return "".join((line if line.startswith("#!") else code.match(line).group(1).rstrip()) + "\n" for line in text[:-1].split("\n"))
 
 
+EMPTY = {"str": "''", "int": "0", "list": "{}"}
+
+
 def value(kind, at):
     """An argument: adding nothing makes a number of a text, for less than tonumber takes."""
     return f"ARGV[{at}]" + (" + 0" if kind == "int" else "")
@@ -460,7 +530,7 @@ static inline void args_int(struct args *a, int64_t v)
 static void args_call(struct args *a, struct redis *r, const struct script *s, struct str key, void (*fn)(void), script_reply_fn on_reply, void *ctx)
 {
     struct pending *p = malloc(sizeof *p);
-    PRE(p && a->n == a->cap);
+    PRE(p && a->n <= a->cap); /* some may be left out */
     p->fn = fn;
     p->ctx = ctx;
     script_call(r, s, key, a->n, a->argv, on_reply, p);

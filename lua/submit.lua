@@ -4,34 +4,34 @@
 -- ARGV
 --   run          str   new run id
 --   ws           str   workspace
---   idem_key     str   Idempotency-Key, '' for none
---   idem_digest  str   digest of what was asked
 --   agent        str   agent name; for an inline definition its "name" or ''
---   def_digest   str   digest of an inline definition; '' means: the named agent's latest version
---   version      str   of the agent, where def_digest is a named agent's (a rerun); else ''
---   queue        str   '' means the definition's
---   priority     str   high, normal or low
---   delay_ms     int   0 for none
---   scheduled_ms int   absolute due time, 0 for none
---   timeout_ms   int   0 means the definition's
---   max_attempts int   0 means the definition's
---   start_within_ms int  0 means the definition's
---   stall_ms     int   0 means the definition's
---   parent       str   parent run id or ''
---   on_limit     str   what happens when the first gate has no room: queue, reject or replace
---   on_dep_fail  str   what happens when a dependency does not succeed: fail or run
 --   queue_max    int   runs of a workspace that may wait, those that wait for their time included
 --   rid          str   Redis server's run id as the caller's connection sees it: a claim that a crashed Redis forgot leaves a gap too
---   retention_ms int
---   schema_checked str  digest of the definition whose inputSchema the input was checked against, '' for none: a definition that has one and is another is not submitted to
---   agents_in    str   what a narrowed key may name: comma list of agents, '' for all
---   queues_in    str   and of queues
---   def_fields   list  field, value, … of an inline definition's def hash (json, and what include/submit.lua names DEF_FIELDS); empty when named
 --   fields       list  field, value, … kept in the run hash as they are: input, env, labels, createdBy, sessionId, traceparent, rerunOf, hook (a webhook's id, or `runs` with its own), hookUrl, hookSecret
---   gates        list  `k:KEY=LIMIT` first, `c:ID=LIMIT` (the API key's), `rk:KEY=LIMIT/PERMS/BURST`: the run's own
---   depends      list  run ids
---   requires     list  tags, besides the definition's
---   redrive      str   the dead letter that this run is the new try of, '' for none: it is none from here on
+--   queue        str?  '' means the definition's
+--   priority     str?  high, normal ('' too) or low
+--   idem_key     str?  Idempotency-Key
+--   idem_digest  str?  digest of what was asked
+--   def_digest   str?  digest of an inline definition; '' means: the named agent's latest version
+--   version      str?  of the agent, where def_digest is a named agent's (a rerun)
+--   schema_checked str?  digest of the definition whose inputSchema the input was checked against: a definition that has one and is another is not submitted to
+--   delay_ms     int?
+--   scheduled_ms int?  absolute due time
+--   timeout_ms   int?  0 means the definition's
+--   max_attempts int?  0 means the definition's
+--   start_within_ms int?  0 means the definition's
+--   stall_ms     int?  0 means the definition's
+--   parent       str?  parent run id
+--   on_limit     str?  what happens when the first gate has no room: queue ('' too), reject or replace
+--   on_dep_fail  str?  what happens when a dependency does not succeed: fail ('' too) or run
+--   retention_ms int?  of a run that may end at once: one that has dependencies, or replaces others
+--   agents_in    str?  what a narrowed key may name: comma list of agents, '' for all
+--   queues_in    str?  and of queues
+--   def_fields   list? field, value, … of an inline definition's def hash (json, and what include/def.lua names DEF_FIELDS); empty when named
+--   gates        list? `k:KEY=LIMIT` first, `c:ID=LIMIT` (the API key's), `rk:KEY=LIMIT/PERMS/BURST`: the run's own
+--   depends      list? run ids
+--   requires     list? tags, besides the definition's
+--   redrive      str?  the dead letter that this run is the new try of: it is none from here on
 -- REPLY
 --   run          str   the run's id (the first one's when replayed)
 --   status       str   as first answered
@@ -48,7 +48,7 @@ end
 if own_hook and not again and redis.call('EXISTS', k.hook(ws, own_hook)) == 0 then
   return {'webhook_not_found'}
 end
-return run_submit({run = run, ws = ws, idem_key = idem_key, idem_digest = idem_digest, agent = agent, def_digest = def_digest, version = version, queue = queue, priority = priority,
+return run_submit({run = run, ws = ws, idem_key = idem_key, idem_digest = idem_digest, agent = agent, def_digest = def_digest, version = version, queue = queue, priority = priority == '' and 'normal' or priority,
   delay_ms = delay_ms, scheduled_ms = scheduled_ms, timeout_ms = timeout_ms, max_attempts = max_attempts, start_within_ms = start_within_ms, stall_ms = stall_ms, parent = parent,
   on_limit = on_limit, on_dep_fail = on_dep_fail, queue_max = queue_max, rid = rid, retention_ms = retention_ms, def_fields = def_fields, fields = fields, gates = gates, depends = depends,
   requires = requires, redrive = redrive, agents_in = agents_in, queues_in = queues_in, schema_checked = schema_checked})

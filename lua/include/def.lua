@@ -55,7 +55,7 @@ local function def_plain(digest)
 end
 
 local function def_ref(digest, fields)
-  if redis.call('HINCRBY', k.def(digest), 'refs', 1) == 1 and #fields > 0 then
+  if redis.call('HINCRBY', k.def(digest), 'refs', '1') == 1 and #fields > 0 then
     redis.call('HSET', k.def(digest), unpack(fields))
     local named = def_bundle(fields)
     if named then

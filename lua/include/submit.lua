@@ -317,7 +317,7 @@ local function run_submit(o)
   end
   redis.call('HSET', k.run(o.run), unpack(f))
   redis.call('HSET', k.use(o.ws), 'waiting', ws_waiting + 1, 'bytes', fmt(ws_bytes + bytes))
-  redis.call('HINCRBY', k.class(status), queue, 1)
+  redis.call('HINCRBY', k.class(status), queue, '1')
   if req ~= '-' then
     req_ref(req, req_text)
   end

@@ -70,28 +70,10 @@ class Call:
         self.script = scripts.by_name[scripts.name_of(words[1].decode())]
         keys = int(words[2])
         self.head, rest = words[:3 + keys], list(words[3 + keys:])
-        self.values, self.script_argv = {}, self.script.argv
-        for field in self.script_argv:
-            if field.kind in gen.SCALARS:
-                self.values[field.name] = rest.pop(0)
-                continue
-            n, width = int(rest.pop(0)), 1 if field.kind == "list" else len(field.columns)
-            cells, rest = rest[:n * width], rest[n * width:]
-            self.values[field.name] = cells if field.kind == "list" else [dict(zip([c for c, _ in field.columns], cells[i:i + width])) for i in range(0, len(cells), width)]
-        self.tail = rest  # a guard's arguments
+        self.values, self.tail = self.script.values(rest)  # the tail: a guard's arguments
 
     def words(self, **changes):
-        values = {**self.values, **changes}
-        out = list(self.head)
-        for field in self.script_argv:
-            value = values[field.name]
-            if field.kind in gen.SCALARS:
-                out.append(value)
-                continue
-            out.append(len(value))
-            for row in value:
-                out += [row] if field.kind == "list" else [row[column] for column, _ in field.columns]
-        return out + self.tail
+        return [*self.head, *self.script.words({**self.values, **changes}), *self.tail]
 
     def pack(self, **changes):
         return pack(*self.words(**changes))

@@ -180,17 +180,10 @@ class Server:
         """A packed call; what is not named is '', 0 or empty."""
         script = self.scripts[name]
         words = ["FCALL_RO" if script.read_only else "FCALL", self.functions[name], 1, PREFIX]
-        for field in script.argv:
-            value = values.pop(field.name, None)
-            if field.kind in gen.SCALARS:
-                words.append((0 if field.kind == "int" else "") if value is None else value)
-                continue
-            rows = value or []
-            words.append(len(rows))
-            for row in rows:
-                words += [row] if field.kind == "list" else [row[column] for column, _ in field.columns]
-        if values:
-            raise SystemExit(f"bench: {name} has no argument {', '.join(values)}")
+        unknown = set(values) - {field.name for field in script.argv}
+        if unknown:
+            raise SystemExit(f"bench: {name} has no argument {', '.join(unknown)}")
+        words += script.words(values)
         return pack(*words)
 
     def fields(self, name, reply):
@@ -227,8 +220,8 @@ class Server:
         return self.ask("agent_put", ws=values.pop("ws", "default"), name=name, digest=hashlib.sha256(repr(flat).encode()).hexdigest(), def_fields=flat, max_agents=1000, max_versions=100)
 
     def submit(self, run=None, **values):
-        given = {"run": run or new_id(), "ws": "default", "agent": "noop", "priority": "normal", "on_limit": "queue", "on_dep_fail": "fail", "queue_max": 10000000, "rid": RID,
-                 "retention_ms": WEEK, "fields": ["input", INPUT, "createdBy", "root"]}
+        given = {"run": run or new_id(), "ws": "default", "agent": "noop", "queue_max": 10000000, "rid": RID,
+                 "fields": ["input", INPUT, "createdBy", "root"]}
         given.update(values)
         return self.call("submit", **given)
 
