@@ -139,6 +139,34 @@ def test_a_restart_keeps_what_scripts_wrote(redis_factory):
     assert redis.keys() == sorted((prefix + user + n).encode() for user in ("api", "runner") for n in "12")
 
 
+def test_runners_call_what_api_nodes_load(stack, redis):
+    """A runner may load no function: it calls scripts until an API node has come, and then, and after a restart of Redis, functions."""
+    def calls(command):
+        found = re.search(rf"cmdstat_{command}:calls=(\d+)", redis.command("INFO", "commandstats").decode())
+        return int(found.group(1)) if found else 0
+
+    def libraries():
+        return len(redis.command("FUNCTION", "LIST", "LIBRARYNAME", "errand_*"))
+
+    stack.runner()
+    wait_until(lambda: calls("evalsha") > 2, 5)
+    assert libraries() == 0
+    api = stack.api()
+    wait_until(lambda: libraries() > 100, 5)
+
+    def functions_only():
+        scripts, functions = calls("evalsha"), calls("fcall")
+        wait_until(lambda: calls("fcall") > functions + 10, 10)
+        return calls("evalsha") == scripts
+
+    wait_until(functions_only, 20)
+    scripts, functions = calls("evalsha"), calls("fcall")
+    run_id = api.submit(agents.shell("echo hello", protocol="text", name="hello"))
+    assert api.wait(run_id)["status"] == "success" and calls("fcall") > functions + 4 and calls("evalsha") == scripts
+    redis.restart()
+    wait_until(lambda: libraries() > 100, 5, "its file has them, or the API node loads them again")
+
+
 def test_nodes_are_told_apart(stack, redis, runner, api):
     """Each connection is its program's user; with the other's password a node has nothing."""
     run_id = api.submit(agents.shell("echo hello", protocol="text", name="hello"))
