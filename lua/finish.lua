@@ -26,7 +26,7 @@
 --   closed      int   1: this call closed it; 0: it had been closed by an earlier call of the same attempt
 -- ERRORS fenced
 
-local r = run_get(run, SUCCESS_FIELDS)
+local r = run_active(run)
 if not r then
   return {'fenced'}
 end

@@ -58,9 +58,9 @@ local function tell(id, queue, text)
   end
   local waiting_for = '{"runner":{"queue":"' .. queue .. '","requires":[' .. table.concat(words, ',') .. ']}}'
   local before = tail(id)
-  local epoch, seq = fmt(tonumber(run.epoch) + 1), seq_after(run, before.last, rid)
+  local epoch, seq = fmt(tonumber(run.epoch) + 1), fmt(seq_after(run, before.last, rid))
   redis.call('HSET', k.run(id), 'epoch', epoch, 'rid', rid_short(rid), 'waitingFor', waiting_for)
-  event_add(id, epoch .. '-' .. fmt(seq), seq, math.max(now_ms, before.t), 'notification',
+  event_add(id, epoch .. '-' .. seq, seq, fmt(math.max(now_ms, before.t)), 'notification',
     '{"message":"no living runner serves this: it waits for one","waitingFor":' .. waiting_for .. '}', before)
   wake(id)
 end

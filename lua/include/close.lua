@@ -1,15 +1,22 @@
--- The ends of attempts and of runs. Fields that these functions want of a run; and those that the usual end, a success, comes by with (run_rest gets the others then, where it is another end after all):
+-- The ends of attempts and of runs. Fields that these functions want of a run (the usual end, a success, comes by with fewer: run_active):
 local CLOSE_FIELDS = {'ws', 'queue', 'req', 'reqText', 'agent', 'def', 'priority', 'createdUs', 'started', 'epoch', 'inc', 'attempt', 'failures', 'losses', 'maxAttempts', 'stopAt', 'rid',
   'claimSeq', 'claimT', 'claimStatus', 'claimResult', 'claimError', 'claimRetry', 'claimWarnings', 'lane', 'laneId', 'due', 'gates', 'gated', 'waitGate', 'deps', 'depsLeft', 'dependents', 'startBy', 'size',
   'hook', 'hookUrl', 'hookSecret', 'asked', 'inputLast'}
-local SUCCESS_FIELDS = {'ws', 'queue', 'agent', 'def', 'rid', 'size', 'attempt', 'epoch', 'inc', 'started', 'stopAt', 'claimStatus', 'gates', 'dependents', 'hookUrl', 'asked', 'inputLast'}
-local CLOSE_POLICY = {'maxAttempts', 'atMostOnce', 'backoffType', 'backoffBaseMs', 'backoffCapMs', 'retryOn', 'noRetryOn', 'retainMs', 'retainCount', 'retainEventsMs', 'retainResultMs'}
-local RETAIN_POLICY = {'retainMs', 'retainCount', 'retainEventsMs', 'retainResultMs'}
+local CLOSE_POLICY = {'maxAttempts', 'atMostOnce', 'backoffType', 'backoffBaseMs', 'backoffCapMs', 'retryOn', 'noRetryOn'}
+local RETAIN_POLICY = {'retainMs', 'retainEventsMs', 'retainResultMs', 'retainCount'}
+local RETAINED = {'retentionMs', 'eventsRetentionMs', 'resultRetentionMs', 'retentionCount', 'bytes'} -- in the same order
 local CLAIM_FIELDS = {'claimLine', 'claimSeq', 'claimT', 'claimStatus', 'claimResult', 'claimError', 'claimRetry', 'claimWarnings'}
 local KEPT_STEP = 10 -- most runs given up by a count when one ends
 local TPUT_MS = 900000
 
--- The rest of CLOSE_FIELDS, of a run with SUCCESS_FIELDS.
+-- What the end of a success wants of a run that executes.
+local function run_active(id)
+  local v = redis.call('HMGET', k.run(id), 'status', 'ws', 'queue', 'agent', 'def', 'rid', 'size', 'attempt', 'epoch', 'inc', 'started', 'stopAt', 'claimStatus', 'gates', 'dependents', 'hookUrl', 'asked', 'inputLast')
+  return v[1] and {id = id, status = v[1], ws = v[2], queue = v[3], agent = v[4] or '', def = v[5], rid = v[6] or '', size = v[7] or '', attempt = v[8] or '0', epoch = v[9] or '0', inc = v[10] or '',
+    started = v[11] or '', stopAt = v[12] or '', claimStatus = v[13] or '', gates = v[14] or '', dependents = v[15] or '', hookUrl = v[16] or '', asked = v[17] or '', inputLast = v[18] or ''}
+end
+
+-- And where it is another end after all, the rest of CLOSE_FIELDS.
 local function run_rest(run)
   if not run.failures then
     for name, value in pairs(run_get(run.id, CLOSE_FIELDS)) do
@@ -21,29 +28,41 @@ end
 -- Takes the run off its runner. What its record is to say of the attempt's end goes along with what it says next: fields and values in run.closed.
 local function attempt_close(run, status, by, err, exit_code)
   local n = run.attempt
-  local fields = {af(n, 'status'), status, af(n, 'by'), by, af(n, 'ended'), now_ms}
-  if err and err ~= '' then
-    fields[7], fields[8] = af(n, 'error'), err
-  end
+  local fields = {af(n, 'status'), status, af(n, 'by'), by, af(n, 'ended'), fmt(now_ms)}
   if exit_code and exit_code ~= '' then
-    fields[#fields + 1] = af(n, 'exit')
-    fields[#fields + 1] = exit_code
+    fields[7], fields[8] = af(n, 'exit'), exit_code
+  end
+  if err and err ~= '' then
+    fields[#fields + 1] = af(n, 'error')
+    fields[#fields + 1] = err
   end
   run.closed = fields
   redis.call('ZREM', k.held(run.inc), run.id)
 end
 
--- How long an ended run is kept: what its agent says, else its workspace (ws: the values of RETAINED), else the caller. Its result and events may go earlier; a count keeps the newest ones. True where one does.
-local RETAINED = {'bytes', 'retentionMs', 'eventsRetentionMs', 'resultRetentionMs', 'retentionCount'}
-local function run_retain(run, o, retention_ms, ws)
-  if not run.retainMs then
-    run_policy(run, RETAIN_POLICY)
+-- The run is one of those that a count keeps: older ones go.
+local function keep_newest(run, key, n)
+  redis.call('ZADD', key, now_us, run.id)
+  local over = redis.call('ZCARD', key) - n
+  if over > 0 then
+    for _, old in ipairs(redis.call('ZRANGE', key, 0, math.min(over, KEPT_STEP) - 1)) do
+      redis.call('ZREM', key, old)
+      redis.call('ZADD', k.retain, 'XX', now_ms, old)
+    end
   end
-  local function keep(own, theirs, otherwise)
-    return own ~= '' and tonumber(own) or tonumber(theirs or '') or otherwise
+end
+
+-- How long an ended run is kept: what its agent says, else its workspace (theirs: the values of RETAINED), else the caller. Its result and events may go earlier; a count keeps the newest ones. True where one does.
+local function run_retain(run, o, retention_ms, theirs)
+  local own = redis.call('HMGET', k.def(run.def), unpack(RETAIN_POLICY))
+  local function number(i)
+    local text = own[i]
+    if not text or text == '' then
+      text = theirs[i]
+    end
+    return text and tonumber(text)
   end
-  local whole = keep(run.retainMs, ws[2], retention_ms)
-  local events, result = keep(run.retainEventsMs, ws[3]), keep(run.retainResultMs, ws[4])
+  local whole, events, result = number(1) or retention_ms, number(2), number(3)
   redis.call('ZADD', k.retain, now_ms + whole, run.id)
   if events and events < whole then
     redis.call('ZADD', k.retain, now_ms + events, 'e:' .. run.id)
@@ -51,23 +70,14 @@ local function run_retain(run, o, retention_ms, ws)
   if result and result < whole and (o.result or '') ~= '' then
     redis.call('ZADD', k.retain, now_ms + result, 'r:' .. run.id)
   end
-  local function keep_newest(key, n)
-    redis.call('ZADD', key, now_us, run.id)
-    local over = redis.call('ZCARD', key) - n
-    if over > 0 then
-      for _, old in ipairs(redis.call('ZRANGE', key, 0, math.min(over, KEPT_STEP) - 1)) do
-        redis.call('ZREM', key, old)
-        redis.call('ZADD', k.retain, 'XX', now_ms, old)
-      end
-    end
+  local own_count = own[4] and own[4] ~= '' and run.agent ~= ''
+  if own_count then
+    keep_newest(run, k.kept(run.ws, run.agent), tonumber(own[4]))
   end
-  if run.retainCount ~= '' and run.agent ~= '' then
-    keep_newest(k.kept(run.ws, run.agent), tonumber(run.retainCount))
+  if theirs[4] then
+    keep_newest(run, k.kept(run.ws, ''), tonumber(theirs[4]))
   end
-  if ws[5] then
-    keep_newest(k.kept(run.ws, ''), tonumber(ws[5]))
-  end
-  return ws[5] or run.retainCount ~= ''
+  return theirs[4] or own_count
 end
 
 -- What ended in a queue in this minute, for statistics.
@@ -78,7 +88,7 @@ local function run_throughput(run, status)
     redis.call('PEXPIRE', key, TPUT_MS)
   end
   if run.started ~= '' then
-    redis.call('HINCRBY', key, 'ms', now_ms - tonumber(run.started))
+    redis.call('HINCRBY', key, 'ms', now_ms - run.started)
   end
 end
 
@@ -92,60 +102,54 @@ end
 
 -- Ends a run for good: runtime_terminal behind everything, record, retention. o: status, error, result, truncated, seq, t (0: the script decides), and as stored_before wants them count and bytes.
 local function run_end(run, o, rid, retention_ms)
-  local fields, hooks = run.closed or {}, redis.call('HGETALL', k.hooks(run.ws)) -- who has no webhooks pays this one look
-  if o.status ~= 'success' or (o.seq or 0) == 0 or run.started == '' or run.gates ~= '' or run.hookUrl ~= '' or #hooks > 0 then
+  local status, key, hooks = o.status, k.run(run.id), redis.call('HGETALL', k.hooks(run.ws)) -- who has no webhooks pays this one look
+  if status ~= 'success' or (o.seq or 0) == 0 or run.started == '' or run.gates ~= '' or run.hookUrl ~= '' or #hooks > 0 then
     run_rest(run)
   end
-  check_edge(run, o.status)
+  check_edge(run, status)
   work = work + 1
   local before = stored_before(run, o, rid)
   local seq = (o.seq or 0) > 0 and math.max(o.seq, before.last + 1) or seq_after(run, before.last, rid)
   local t = math.max((o.t or 0) > 0 and o.t or now_ms, before.t)
-  local n = #fields
-  local function set(name, value)
-    fields[n + 1], fields[n + 2] = name, value
-    n = n + 2
+  local more, data, extra = run.closed or {}, '{"status":"' .. status .. '"', 0 -- more: what the usual end does not say
+  local function say(name, value)
+    more[#more + 1] = name
+    more[#more + 1] = value
   end
-  local data = '{"status":"' .. o.status .. '"'
-  local grown = before.z
   if (o.result or '') ~= '' then
     data = data .. ',"result":' .. o.result
-    grown = grown + #o.result
-    set('result', o.result)
+    extra = #o.result
+    say('result', o.result)
   end
   if o.truncated == 1 then
     data = data .. ',"resultTruncated":true'
-    set('resultTruncated', 1)
+    say('resultTruncated', '1')
   end
   if (o.error or '') ~= '' then
     data = data .. ',"error":' .. o.error
-    set('error', o.error)
+    say('error', o.error)
   end
   data = data .. ',"attempt":' .. (run.attempt == '' and '0' or run.attempt) .. '}'
-  local size = event_add(run.id, SEQ_CLOSED .. '-' .. fmt(seq), seq, t, 'runtime_terminal', data, before)
-  grown = grown + size
-  set('completed', now_ms)
-  set('lastSeq', seq)
-  set('lastT', t)
-  set('eventCount', before.c + 1)
-  set('eventBytes', before.z + size)
-  if o.status == 'success' and (o.warnings or '') ~= '' then
-    set('schemaWarnings', o.warnings)
-    grown = grown + #o.warnings
+  local seq_text, t_text = fmt(seq), fmt(t)
+  local events, size = before.c + 1, before.z + event_add(run.id, SEQ_CLOSED .. '-' .. seq_text, seq_text, t_text, 'runtime_terminal', data, before)
+  if status == 'success' and (o.warnings or '') ~= '' then
+    extra = extra + #o.warnings
+    say('schemaWarnings', o.warnings)
   end
-  if o.status == 'error' then
-    set('deadLetter', 1)
+  if status == 'error' then
+    say('deadLetter', '1')
     redis.call('ZADD', k.dead(run.ws), run.createdUs, run.id)
   end
-  set('size', (tonumber(run.size) or 0) + grown)
   local ws = redis.call('HMGET', k.use(run.ws), unpack(RETAINED))
-  redis.call('HSET', k.use(run.ws), 'bytes', tonumber(ws[1] or '0') + grown)
+  redis.call('HSET', k.use(run.ws), 'bytes', (ws[5] or 0) + size + extra)
   if run_retain(run, o, retention_ms, ws) then
-    set('kept', 1)
+    say('kept', '1')
   end
-  run_move(run, o.status, fields)
+  redis.call('HSET', key, 'status', status, 'completed', now_ms, 'lastSeq', seq_text, 'lastT', t_text, 'eventCount', events, 'eventBytes', size, 'size', (tonumber(run.size) or 0) + size + extra, unpack(more))
+  run_count(run, run.status, status)
+  run.status = status
   if run.asked ~= '' then
-    redis.call('HDEL', k.run(run.id), 'asked')
+    redis.call('HDEL', key, 'asked')
   end
   if run.inputLast ~= '' then
     redis.call('UNLINK', k.stdin(run.id))
@@ -153,13 +157,13 @@ local function run_end(run, o, rid, retention_ms)
   if run.started == '' and run.startBy ~= '' then
     redis.call('ZREM', k.expiry, run.id)
   end
-  run_throughput(run, o.status)
+  run_throughput(run, status)
   if run.dependents ~= '' then
-    redis.call('HSET', k.depq, run.id, o.status)
+    redis.call('HSET', k.depq, run.id, status)
     redis.call('PUBLISH', k.due, '0')
   end
   if #hooks > 0 or run.hookUrl ~= '' then
-    work = work + 0.3 * hook_run_end(run, o.status, seq, hooks)
+    work = work + 0.3 * hook_run_end(run, status, seq, hooks)
   end
   wake(run.id)
   gates_leave(run)
@@ -175,7 +179,7 @@ local function run_again(run, err, seq, t, delay_ms, rid, lane)
   seq = seq > 0 and math.max(seq, before.last + 1) or seq_after(run, before.last, rid)
   t = math.max(t > 0 and t or now_ms, before.t)
   local data = '{"willRetry":true,"attempt":' .. run.attempt .. ',"error":' .. err .. '}'
-  event_add(run.id, run.epoch .. '-' .. SEQ_CLOSED, seq, t, 'stream_error', data, before)
+  event_add(run.id, run.epoch .. '-' .. SEQ_CLOSED, fmt(seq), fmt(t), 'stream_error', data, before)
   redis.call('HDEL', k.run(run.id), unpack(CLAIM_FIELDS))
   run_move(run, to, run.closed)
   if delay_ms > 0 then
