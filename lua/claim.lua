@@ -178,7 +178,6 @@ local function pop(line, want)
 end
 
 local POLICY = {'json', 'timeoutMs', 'stallMs', 'graceMs', 'source', 'executor'}
-local BEGIN_FIELDS = {'agent', 'def', 'rid', 'attempt', 'epoch', 'input', 'env', 'traceparent', 'timeoutMs', 'stallMs', 'gates', 'deps'}
 local defs = {} -- what the definitions of this claim's runs say
 local function policy_of(digest)
   defs[digest] = defs[digest] or redis.call('HMGET', k.def(digest), unpack(POLICY))
@@ -189,14 +188,15 @@ local held, waited = {}, {} -- epoch and run of each run taken; how many of each
 
 -- A new attempt with its epoch: `queued` to `provisioning`. What counts runs is told at the end (claim_close).
 local function attempt_begin(id, line, ws)
-  local run = run_get(id, BEGIN_FIELDS)
-  if not run or run.status ~= 'queued' then
+  local v = redis.call('HMGET', k.run(id), 'status', 'agent', 'def', 'rid', 'attempt', 'epoch', 'input', 'env', 'traceparent', 'timeoutMs', 'stallMs', 'gates', 'deps')
+  if v[1] ~= 'queued' then
     return nil
   end
+  local run = {id = id, ws = ws, status = 'queued', def = v[3], rid = v[4] or '', attempt = v[5] or '0', epoch = v[6] or '0', input = v[7] or '', env = v[8] or ''}
   check_edge(run, 'provisioning')
   local n, epoch, first = run.attempt + 1, math.max(run.epoch + 1, now_ms), 1
   local before = NO_TAIL
-  if run.epoch ~= DEFAULTS.epoch then -- else nothing was said of it yet: it has no stream, and gets one when it is started
+  if v[6] then -- else nothing was said of it yet: it has no stream, and gets one when it is started
     before = tail(id)
     redis.call('HDEL', k.run(id), 'waitingFor', 'asked')
   end
@@ -217,17 +217,15 @@ local function attempt_begin(id, line, ws)
   held[#held + 1] = id
   line.begun = (line.begun or 0) + 1
   waited[ws] = (waited[ws] or 0) + 1
-  if run.gates ~= '' then
-    run.ws = ws
+  if v[12] then
+    run.gates = v[12]
     gates_started(run)
   end
   local policy = policy_of(run.def)
   local json, input, env = policy[1] or '', run_input(run)
-  local timeout = run.timeoutMs ~= '' and run.timeoutMs or policy[2] or ''
-  local stall = run.stallMs ~= '' and run.stallMs or policy[3] or ''
-  local dependencies = run.deps ~= '' and dependencies_of(run.deps) or ''
-  return {id, ws, run.agent, n, epoch, first, before.t, before.c, before.z, timeout, tonumber(stall) or 0, policy[4] or '', line.slots,
-    policy[5] or DEFAULTS.source, policy[6] or DEFAULTS.executor, json, input, env, run.traceparent, dependencies}, #json + #input + #env + #dependencies
+  local dependencies = v[13] and dependencies_of(v[13]) or ''
+  return {id, ws, v[2] or '', n, epoch, first, before.t, before.c, before.z, v[10] or policy[2] or '', tonumber(v[11] or policy[3] or '') or 0, policy[4] or '', line.slots,
+    policy[5] or DEFAULTS.source, policy[6] or DEFAULTS.executor, json, input, env, v[9] or '', dependencies}, #json + #input + #env + #dependencies
 end
 
 -- Queues where something waits and that are not paused.
