@@ -45,10 +45,10 @@ static enum err entry_close(struct parse *p)
     return ERR_OK;
 }
 
-/* Puts an event into the present entry: at most 64 KiB, or one event. */
-static enum err entry_add(struct parse *p, int64_t seq, int64_t t_ms, struct str line)
+/* An event whose line of that length comes next belongs to the present entry: at most 64 KiB, or one event. */
+static enum err entry_next(struct parse *p, int64_t seq, int64_t t_ms, size_t len)
 {
-    if (p->entry.n > 0 && p->lines.len + 1 + line.len > LIMIT_ENTRY) {
+    if (p->entry.n > 0 && p->lines.len + 1 + len > LIMIT_ENTRY) {
         enum err err = entry_close(p);
         if (err)
             return err;
@@ -57,11 +57,18 @@ static enum err entry_add(struct parse *p, int64_t seq, int64_t t_ms, struct str
         p->entry.first = seq;
     else
         strbuf_addc(&p->lines, '\n');
-    strbuf_add(&p->lines, line);
     p->entry.last = seq;
     p->entry.t = t_ms;
     p->entry.n++;
     return ERR_OK;
+}
+
+static enum err entry_add(struct parse *p, int64_t seq, int64_t t_ms, struct str line)
+{
+    enum err err = entry_next(p, seq, t_ms, line.len);
+    if (!err)
+        strbuf_add(&p->lines, line);
+    return err;
 }
 
 /* The error of a claim, as it is kept: its message under the agent's class. */
@@ -128,16 +135,48 @@ static bool integer_in(const struct json *v, int64_t max)
     return v && v->type == JSON_INT && v->integer >= 0 && v->integer <= max;
 }
 
+/* The four members of an event. */
+struct event_members {
+    const struct json *seq, *t, *kind, *data;
+};
+
+static void find_members(const struct json *e, struct event_members *m)
+{
+    *m = (struct event_members){0};
+    for (const struct json *one = e->child; one; one = one->next) {
+        if (str_eq(one->key, STR("seq")))
+            m->seq = one;
+        else if (str_eq(one->key, STR("tMs")))
+            m->t = one;
+        else if (str_eq(one->key, STR("kind")))
+            m->kind = one;
+        else if (str_eq(one->key, STR("data")))
+            m->data = one;
+    }
+}
+
+/* A claim's line is looked at apart. */
+static enum err take_claim(struct parse *p, size_t i, int64_t seq, int64_t t_ms, struct str data)
+{
+    struct strbuf line;
+    strbuf_init(&line, LIMIT_EVENT);
+    event_write(&line, seq, t_ms, EVENT_RUNTIME_TERMINAL, data);
+    enum err err = strbuf_failed(&line) ? ERR_NO_MEMORY : read_claim(p, i, data, seq, t_ms, strbuf_str(&line));
+    strbuf_done(&line);
+    return err;
+}
+
 /* One event through all of its own rules. */
 static enum err take_event(struct parse *p, size_t i, const struct json *e)
 {
     struct event_batch *b = p->out;
+    struct event_members m;
     if (e->type != JSON_OBJECT)
         return refuse(p, ERR_INVALID_EVENT, "events[%zu] must be an object", i);
     if (e->repeated_key)
         return refuse(p, ERR_INVALID_EVENT, "events[%zu] repeats one of its keys", i);
-    const struct json *seq = json_get(e, "seq"), *t = json_get(e, "tMs"), *kind = json_get(e, "kind"),
-                      *data = json_get(e, "data");
+    find_members(e, &m);
+    const struct json *seq = m.seq, *t = m.t, *kind = m.kind, *data = m.data;
     if (!integer_in(seq, SEQ_MAX))
         return refuse(p, ERR_INVALID_EVENT, "events[%zu].seq must be a non-negative integer", i);
     if (!integer_in(t, SEQ_CLOSED))
@@ -149,22 +188,19 @@ static enum err take_event(struct parse *p, size_t i, const struct json *e)
         return refuse(p, ERR_INVALID_EVENT, "events[%zu].data must be an object", i);
     if (b->claim_line.len > 0)
         return refuse(p, ERR_INVALID_EVENT, "events[%zu] stands behind a runtime_terminal", i);
-    struct strbuf line;
-    strbuf_init(&line, LIMIT_EVENT);
-    event_write(&line, seq->integer, t->integer, k, data->raw);
+    size_t len = event_len(seq->integer, t->integer, k, data->raw);
     enum err err = ERR_OK;
-    if (strbuf_failed(&line))
+    if (len > LIMIT_EVENT)
         err = refuse(p, ERR_EVENT_TOO_LARGE, "events[%zu] is over %d bytes", i, LIMIT_EVENT);
     else if (b->count > 0 && seq->integer <= b->last)
         err = refuse(p, ERR_SEQ_NOT_MONOTONIC, "events[%zu].seq must be above the one before", i);
     else if (b->count > 0 && t->integer < b->last_t)
         err = refuse(p, ERR_T_MS_NOT_MONOTONIC, "events[%zu].tMs must not be below the one before", i);
     else if (k == EVENT_RUNTIME_TERMINAL)
-        err = read_claim(p, i, data->raw, seq->integer, t->integer, strbuf_str(&line));
-    else
-        err = entry_add(p, seq->integer, t->integer, strbuf_str(&line));
+        err = take_claim(p, i, seq->integer, t->integer, data->raw);
+    else if (!(err = entry_next(p, seq->integer, t->integer, len)))
+        event_write(&p->lines, seq->integer, t->integer, k, data->raw);
     b->asks = b->asks || (!err && event_asks_input(k, data->raw));
-    strbuf_done(&line);
     if (b->count == 0) {
         b->first = seq->integer;
         b->first_t = t->integer;
@@ -256,6 +292,7 @@ enum err batch_parse(struct arena *a, struct str body, bool ndjson, struct str r
     *ret_batch = (struct event_batch){.claim_line = STR(""), .claim_warnings = STR(""), .schema_checked = STR("")};
     *ret_detail = NULL;
     strbuf_init(&p.lines, LIMIT_ENTRY + LIMIT_EVENT);
+    strbuf_grow(&p.lines, body.len < LIMIT_ENTRY ? body.len : LIMIT_ENTRY); /* at once what it comes to, about */
     enum err err = ndjson ? parse_lines(&p, body) : parse_envelope(&p, body, run_id);
     if (!err)
         err = entry_close(&p);
@@ -267,10 +304,11 @@ enum err batch_parse(struct arena *a, struct str body, bool ndjson, struct str r
 
 struct shown {
     struct event_head head;
-    struct json *root;       /* of an assistant_text */
-    const struct json *text; /* its text; NULL: it has none */
-    size_t at, end;          /* where that stands in the texts of the batch */
-    struct strbuf out;       /* what is shown of it */
+    struct str line;
+    struct str text;   /* of an assistant_text: its text, decoded; "" for none */
+    size_t at, end;    /* where that stands in the texts of the batch */
+    struct strbuf out; /* what is shown of it */
+    bool changed;
 };
 
 struct texts {
@@ -281,7 +319,7 @@ struct texts {
 /* The event whose text holds this place. */
 static struct shown *holder(struct texts *t, size_t place)
 {
-    while (t->at + 1 < t->n && (!t->events[t->at].text || place >= t->events[t->at].end))
+    while (t->at + 1 < t->n && (t->events[t->at].text.len == 0 || place >= t->events[t->at].end))
         t->at++;
     return &t->events[t->at];
 }
@@ -308,12 +346,16 @@ static struct str with_text(struct arena *a, const struct shown *e)
 {
     struct strbuf out;
     struct json_writer w;
+    struct json *root;
+    if (json_parse(a, e->head.data, LIMIT_JSON_DEPTH, 1, &root, NULL) != ERR_OK)
+        return STR_NONE;
+    const struct json *text = json_get(root, "text");
     strbuf_init(&out, 2 * LIMIT_EVENT);
     json_writer_init(&w, &out);
     json_object_begin(&w);
-    for (const struct json *m = e->root->child; m; m = m->next) {
+    for (const struct json *m = root->child; m; m = m->next) {
         json_key_str(&w, m->key);
-        if (m == e->text)
+        if (m == text)
             json_str(&w, strbuf_str(&e->out));
         else
             json_raw(&w, m->raw);
@@ -325,35 +367,38 @@ static struct str with_text(struct arena *a, const struct shown *e)
     return data;
 }
 
+/* Texts that nothing could even begin in, taken together, stay. */
 static enum err redact_texts(struct arena *a, struct redactor *r, struct shown *events, size_t n)
 {
     struct redact_stream *stream;
     struct texts t = {.events = events, .n = n};
     struct redact_sink sink = {on_shown_text, on_shown_marker, &t};
+    struct strbuf all;
     size_t at = 0;
-    enum err err = redact_stream_new(r, &stream);
-    if (err)
-        return err;
+    strbuf_init(&all, SCRATCH_MAX);
     for (size_t i = 0; i < n; i++) {
         struct shown *e = &events[i];
-        strbuf_init(&e->out, 2 * LIMIT_EVENT);
-        if (e->head.kind != EVENT_ASSISTANT_TEXT ||
-            json_parse(a, e->head.data, LIMIT_JSON_DEPTH, 1, &e->root, NULL) != ERR_OK)
-            continue;
-        const struct json *text = json_get(e->root, "text");
-        e->text = text && text->type == JSON_STRING && text->string.len > 0 ? text : NULL;
         e->at = at;
-        at += e->text ? e->text->string.len : 0;
+        at += e->text.len;
         e->end = at;
+        strbuf_add(&all, e->text);
     }
+    bool clean = !strbuf_failed(&all) && redact_text_clean(r, strbuf_str(&all));
+    strbuf_done(&all);
+    enum err err = clean ? ERR_OK : redact_stream_new(r, &stream);
+    if (clean || err)
+        return err;
     for (size_t i = 0; i < n; i++)
-        if (events[i].text)
-            redact_run(stream, events[i].text->string, false, &sink);
+        strbuf_init(&events[i].out, 2 * LIMIT_EVENT);
+    for (size_t i = 0; i < n; i++)
+        if (events[i].text.len > 0)
+            redact_run(stream, events[i].text, false, &sink);
     redact_run(stream, STR(""), true, &sink);
     redact_stream_free(stream);
     for (size_t i = 0; i < n && !err; i++) {
         struct shown *e = &events[i];
-        if (e->text && !str_eq(strbuf_str(&e->out), e->text->string))
+        e->changed = e->text.len > 0 && !str_eq(strbuf_str(&e->out), e->text);
+        if (e->changed)
             e->head.data = with_text(a, e);
         err = e->head.data.ptr ? ERR_OK : ERR_NO_MEMORY;
     }
@@ -409,31 +454,112 @@ static bool take_line(struct str *rest, struct str *ret_line)
     return true;
 }
 
+/* The end of a string behind its opening quote, in valid JSON. */
+static size_t string_end(struct str json, size_t at)
+{
+    for (;;) {
+        const char *quote = memchr(json.ptr + at, '"', json.len - at);
+        PRE(quote);
+        size_t end = (size_t)(quote - json.ptr), slashes = 0;
+        while (end - slashes > at && json.ptr[end - slashes - 1] == '\\')
+            slashes++;
+        if (slashes % 2 == 0)
+            return end;
+        at = end + 1;
+    }
+}
+
+/* The first member "text" of an event's data, as it stands between its quotes: found without a tree where that is easily done, which it mostly is. False: it takes a tree to know. */
+static bool text_at_once(struct str data, struct str *ret_raw)
+{
+    size_t at = 1;
+    *ret_raw = STR("");
+    while (at < data.len && data.ptr[at] == '"') {
+        size_t end = string_end(data, ++at);
+        struct str key = {data.ptr + at, end - at};
+        at = end + 2; /* the colon */
+        if (memchr(key.ptr, '\\', key.len) || at >= data.len || data.ptr[at] != '"')
+            return false;
+        end = string_end(data, ++at);
+        if (str_eq(key, STR("text"))) {
+            *ret_raw = (struct str){data.ptr + at, end - at};
+            return true;
+        }
+        at = end + 1;
+        at += at < data.len && data.ptr[at] == ',';
+    }
+    return true;
+}
+
+static enum err read_text(struct arena *a, struct shown *e)
+{
+    struct str raw;
+    struct json *root;
+    e->text = STR("");
+    if (e->head.kind != EVENT_ASSISTANT_TEXT)
+        return ERR_OK;
+    if (text_at_once(e->head.data, &raw) && !(raw.len > 0 && memchr(raw.ptr, '\\', raw.len))) {
+        e->text = raw;
+        return ERR_OK;
+    }
+    if (json_parse(a, e->head.data, LIMIT_JSON_DEPTH, 1, &root, NULL) != ERR_OK)
+        return ERR_NO_MEMORY;
+    const struct json *text = json_get(root, "text");
+    if (text && text->type == JSON_STRING)
+        e->text = text->string;
+    return ERR_OK;
+}
+
+static enum err read_events(struct event_batch *b, struct arena *scratch, struct shown *events, size_t *ret_n)
+{
+    enum err err = ERR_OK;
+    size_t n = 0;
+    for (size_t i = 0; i < b->entry_count; i++) {
+        struct str rest = b->entries[i].lines;
+        while (!err && take_line(&rest, &events[n].line)) {
+            PRE(n < b->count);
+            POST(event_peek(events[n].line, &events[n].head) == ERR_OK);
+            err = read_text(scratch, &events[n++]);
+        }
+    }
+    *ret_n = n;
+    return err;
+}
+
+/* What is stored of one event. */
+static enum err redact_event(struct parse *p, struct redactor *r, const struct shown *e)
+{
+    struct strbuf line;
+    if (!e->changed && redact_json_clean(r, e->head.data))
+        return entry_add(p, e->head.seq, e->head.t_ms, e->line);
+    strbuf_init(&line, 2 * LIMIT_EVENT);
+    redacted_line(r, &e->head, &line);
+    enum err err = strbuf_failed(&line) ? ERR_NO_MEMORY : entry_add(p, e->head.seq, e->head.t_ms, strbuf_str(&line));
+    strbuf_done(&line);
+    return err;
+}
+
 /* scratch: for what is needed only meanwhile. */
 static enum err redact_entries(struct parse *p, struct redactor *r, struct arena *scratch)
 {
     struct event_batch *b = p->out;
     struct shown *events = arena_zalloc(scratch, (b->count + 1) * sizeof *events);
     size_t n = 0;
+    bool same = true;
     if (!events)
         return ERR_NO_MEMORY;
-    for (size_t i = 0; i < b->entry_count; i++) {
-        struct str rest = b->entries[i].lines, line;
-        while (take_line(&rest, &line)) {
-            PRE(n < b->count);
-            POST(event_peek(line, &events[n++].head) == ERR_OK);
-        }
-    }
-    enum err err = redact_texts(scratch, r, events, n);
+    enum err err = read_events(b, scratch, events, &n);
+    if (!err)
+        err = redact_texts(scratch, r, events, n);
+    for (size_t i = 0; i < b->entry_count && same; i++)
+        same = redact_json_clean(r, b->entries[i].lines);
+    for (size_t i = 0; i < n && same; i++)
+        same = !events[i].changed;
+    if (err || same)
+        return err;
     b->entry_count = 0;
-    for (size_t i = 0; i < n && !err; i++) {
-        struct strbuf line;
-        strbuf_init(&line, 2 * LIMIT_EVENT);
-        redacted_line(r, &events[i].head, &line);
-        err = strbuf_failed(&line) ? ERR_NO_MEMORY
-                                   : entry_add(p, events[i].head.seq, events[i].head.t_ms, strbuf_str(&line));
-        strbuf_done(&line);
-    }
+    for (size_t i = 0; i < n && !err; i++)
+        err = redact_event(p, r, &events[i]);
     return err ? err : entry_close(p);
 }
 

@@ -2,6 +2,9 @@
 
 #include <sodium.h>
 #include <stdlib.h>
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
 
 enum err ac_new(size_t node_max, bool fold, struct ac **ret_ac)
 {
@@ -63,6 +66,70 @@ static void mark_pairs(struct ac *a, struct str word)
     }
 }
 
+/* The same for the halves of its first bytes. What it does not have may be anything. */
+static void mark_halves(struct ac *a, struct str word)
+{
+    unsigned char group = (unsigned char)(1U << ((unsigned char)word.ptr[0] & 7));
+    for (size_t k = 0; k < AC_FIRST; k++) {
+        for (unsigned x = 0; x < 256; x++) {
+            if (k < word.len && a->folded[x] != (unsigned char)word.ptr[k])
+                continue;
+            a->low[k][x & 15] |= group;
+            a->high[k][x >> 4] |= group;
+        }
+    }
+}
+
+#ifdef __x86_64__
+/* The groups that have such halves of their k-th byte, for each of 32 bytes. */
+__attribute__((target("avx2"))) static inline __m256i groups_of(const struct ac *a, size_t k, const char *p)
+{
+    const __m256i half = _mm256_set1_epi8(15), bytes = _mm256_loadu_si256((const __m256i *)(const void *)p);
+    __m256i low = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)a->low[k]));
+    __m256i high = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)a->high[k]));
+    return _mm256_and_si256(_mm256_shuffle_epi8(low, _mm256_and_si256(bytes, half)),
+                            _mm256_shuffle_epi8(high, _mm256_and_si256(_mm256_srli_epi16(bytes, 4), half)));
+}
+
+__attribute__((target("avx2"))) bool ac_skip_wide(const struct ac *a, struct str text, size_t *at)
+{
+    const __m256i none = _mm256_setzero_si256();
+    size_t i = *at;
+    for (; i + AC_WIDE + AC_FIRST - 1 <= text.len; i += AC_WIDE) {
+        const char *p = text.ptr + i;
+        __m256i groups =
+            _mm256_and_si256(_mm256_and_si256(groups_of(a, 0, p), groups_of(a, 1, p + 1)), groups_of(a, 2, p + 2));
+        unsigned found = ~(unsigned)_mm256_movemask_epi8(_mm256_cmpeq_epi8(groups, none));
+        for (; found; found &= found - 1) {
+            size_t place = (size_t)__builtin_ctz(found);
+            unsigned pair = ac_pair((unsigned char)p[place], (unsigned char)p[place + 1]);
+            if (a->pairs[pair >> 3] & (1U << (pair & 7))) {
+                *at = i + place;
+                return true;
+            }
+        }
+    }
+    *at = i;
+    return false;
+}
+
+static bool can_wide(void)
+{
+    return __builtin_cpu_supports("avx2") != 0;
+}
+#else
+bool ac_skip_wide(const struct ac *a, struct str text, size_t *at)
+{
+    (void)a, (void)text, (void)at;
+    return false;
+}
+
+static bool can_wide(void)
+{
+    return false;
+}
+#endif
+
 void ac_add(struct ac *a, struct str word, int32_t value, unsigned char marks)
 {
     uint32_t at = AC_ROOT;
@@ -85,6 +152,7 @@ void ac_add(struct ac *a, struct str word, int32_t value, unsigned char marks)
     if (a->nodes[at].word < 0)
         a->nodes[at].word = (int16_t)value;
     mark_pairs(a, word);
+    mark_halves(a, word);
 }
 
 /* Links of the children of one node. Parents come before children, so the links that are followed here are set. */
@@ -126,6 +194,7 @@ enum err ac_finish(struct ac *a)
         link_children(a, order[i]);
     free(begin);
     free(order);
+    a->wide = can_wide();
     struct ac_node *fitted = realloc(a->nodes, a->count * sizeof *fitted); /* words share their beginnings */
     if (fitted) {
         a->nodes = fitted;

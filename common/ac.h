@@ -5,7 +5,7 @@
 
 #include "common/err.h"
 
-enum { AC_ROOT = 0, AC_PAIRS = 16384 };
+enum { AC_ROOT = 0, AC_PAIRS = 16384, AC_FIRST = 3, AC_WIDE = 32 };
 
 struct ac_node {
     uint32_t fail;    /* the longest proper suffix that is a node */
@@ -25,6 +25,9 @@ struct ac {
     unsigned char folded[256];
     uint32_t root[256];
     unsigned char pairs[AC_PAIRS / 8]; /* which a word may begin with, by ac_pair */
+    /* Words are in eight groups by their first byte, a bit each. Which groups' words have such a low (high) half of the first, second, third byte: what 32 places can be asked for at once. */
+    bool wide; /* this CPU can */
+    unsigned char low[AC_FIRST][16], high[AC_FIRST][16];
 };
 
 /* node_max: an upper bound of the sum of all words' lengths. ERR_NO_MEMORY. */
@@ -55,10 +58,15 @@ static inline uint32_t ac_step(const struct ac *a, uint32_t state, unsigned char
     return a->root[b];
 }
 
+/* ac_skip in blocks, where a->wide is set: true when *at is such a place, false when it is where the last, incomplete block begins. */
+bool ac_skip_wide(const struct ac *a, struct str text, size_t *at);
+
 /* At the root: the next place at or behind `at` where a word may begin; text.len for none. */
 static inline size_t ac_skip(const struct ac *a, struct str text, size_t at)
 {
     const unsigned char *p = (const unsigned char *)text.ptr;
+    if (a->wide && text.len >= at + AC_WIDE + AC_FIRST - 1 && ac_skip_wide(a, text, &at))
+        return at;
     for (; at + 1 < text.len; at++) {
         unsigned pair = ac_pair(p[at], p[at + 1]);
         if (a->pairs[pair >> 3] & (1U << (pair & 7)))

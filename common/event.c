@@ -5,60 +5,68 @@
 
 enum { ASKS_ARENA_MAX = 8 << 20 };
 
-#define KIND_NAME(name, wire) [name] = wire,
-static const char *const kind_names[EVENT_KIND_COUNT] = {EVENT_KIND_TABLE(KIND_NAME)};
+#define KIND_NAME(name, wire) [name] = {wire, sizeof wire - 1},
+static const struct str kind_names[EVENT_KIND_COUNT] = {EVENT_KIND_TABLE(KIND_NAME)};
 #undef KIND_NAME
 
 const char *event_kind_name(enum event_kind kind)
 {
     PRE(kind >= 0 && kind < EVENT_KIND_COUNT);
-    return kind_names[kind];
+    return kind_names[kind].ptr;
 }
 
 enum event_kind event_kind_of(struct str word)
 {
     for (int i = 0; i < EVENT_KIND_COUNT; i++)
-        if (str_eqz(word, kind_names[i]))
+        if (str_eq(word, kind_names[i]))
             return (enum event_kind)i;
     return EVENT_KIND_COUNT;
 }
 
-static char *put(char *to, struct str s)
+/* The line's parts before the data. */
+enum { HEAD_PARTS = 7 };
+struct head_parts {
+    char seq[DECIMAL_MAX], t_ms[DECIMAL_MAX];
+    struct str parts[HEAD_PARTS];
+    size_t len;
+};
+
+static void head_parts(int64_t seq, int64_t t_ms, enum event_kind kind, struct head_parts *h)
 {
-    memcpy(to, s.ptr, s.len);
-    return to + s.len;
+    PRE(kind >= 0 && kind < EVENT_KIND_COUNT);
+    const struct str parts[HEAD_PARTS] = {STR("{\"seq\":"),    {h->seq, decimal(h->seq, seq)},
+                                          STR(",\"tMs\":"),    {h->t_ms, decimal(h->t_ms, t_ms)},
+                                          STR(",\"kind\":\""), kind_names[kind],
+                                          STR("\",\"data\":")};
+    h->len = 0;
+    for (size_t i = 0; i < HEAD_PARTS; i++) {
+        h->parts[i] = parts[i];
+        h->len += parts[i].len;
+    }
 }
 
-static char *put_number(char *to, int64_t n)
+size_t event_len(int64_t seq, int64_t t_ms, enum event_kind kind, struct str data)
 {
-    char digits[24], *at = digits + sizeof digits;
-    uint64_t left = n < 0 ? -(uint64_t)n : (uint64_t)n;
-    do
-        *--at = (char)('0' + left % 10);
-    while (left /= 10);
-    if (n < 0)
-        *--at = '-';
-    return put(to, (struct str){at, (size_t)(digits + sizeof digits - at)});
+    struct head_parts h;
+    head_parts(seq, t_ms, kind, &h);
+    return h.len + data.len + 1;
 }
 
 void event_write(struct strbuf *out, int64_t seq, int64_t t_ms, enum event_kind kind, struct str data)
 {
-    char head[128], *end = head;
-    end = put(end, STR("{\"seq\":"));
-    end = put_number(end, seq);
-    end = put(end, STR(",\"tMs\":"));
-    end = put_number(end, t_ms);
-    end = put(end, STR(",\"kind\":\""));
-    end = put(end, str_of(event_kind_name(kind)));
-    end = put(end, STR("\",\"data\":"));
-    size_t len = (size_t)(end - head);
-    char *to = data.len < SIZE_MAX - sizeof head - 1 ? strbuf_grow(out, len + data.len + 1) : NULL;
-    if (!to)
+    struct head_parts h;
+    head_parts(seq, t_ms, kind, &h);
+    char *at = strbuf_grow(out, h.len + data.len + 1);
+    if (!at)
         return;
-    to = put(to, (struct str){head, len});
-    to = put(to, data);
-    *to = '}';
-    out->len += len + data.len + 1;
+    for (size_t i = 0; i < HEAD_PARTS; i++) {
+        memcpy(at, h.parts[i].ptr, h.parts[i].len);
+        at += h.parts[i].len;
+    }
+    if (data.len > 0)
+        memcpy(at, data.ptr, data.len);
+    at[data.len] = '}';
+    out->len += h.len + data.len + 1;
 }
 
 bool event_asks_input(enum event_kind kind, struct str data)

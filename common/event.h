@@ -25,6 +25,9 @@ enum event_kind event_kind_of(struct str word);
 /* Appends the canonical line WITHOUT a newline; data is a JSON object without insignificant white space. */
 void event_write(struct strbuf *out, int64_t seq, int64_t t_ms, enum event_kind kind, struct str data);
 
+/* How long that line is. */
+size_t event_len(int64_t seq, int64_t t_ms, enum event_kind kind, struct str data);
+
 /* Whether an event's data is a notification's with type "input_request": the agent waits for a line. Pure. */
 bool event_asks_input(enum event_kind kind, struct str data);
 

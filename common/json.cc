@@ -1,6 +1,9 @@
-// JSON in. One pass of simdjson's DOM validates the whole text (grammar, UTF-8, surrogates, number range, depth); a linear scanner over what is then known to be
-// valid copies it without insignificant white space and builds the tree, whose raw slices point into that copy. Nothing of a text that is refused is ever shown.
+// JSON in. One pass of simdjson's DOM validates the whole text (grammar, UTF-8, surrogates, number range); what is then known to be valid is copied without insignificant white space, and a linear scanner
+// over that copy counts its depth and builds the tree, whose raw slices point into it. Nothing of a text that is refused is ever shown.
 #include <simdjson.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include <algorithm>
 #include <cmath>
@@ -15,6 +18,7 @@ namespace
 
 constexpr size_t MAX_TEXT = 64 << 20;
 constexpr size_t FEW_KEYS = 8;
+constexpr const char *TOO_DEEP = "it is nested too deeply";
 
 // One parser and one padded buffer a thread: their memory is kept for the next text unless it was large.
 struct Reader {
@@ -32,7 +36,7 @@ const char *why(simdjson::error_code error)
         const char *sentence;
     } const rows[] = {
         {simdjson::UTF8_ERROR, "it is not valid UTF-8"},
-        {simdjson::DEPTH_ERROR, "it is nested too deeply"},
+        {simdjson::DEPTH_ERROR, TOO_DEEP},
         {simdjson::NUMBER_ERROR, "it holds a number that is malformed or too large"},
         {simdjson::STRING_ERROR, "it holds a malformed string"},
         {simdjson::UNCLOSED_STRING, "a string is not closed"},
@@ -80,31 +84,32 @@ bool relax_long_integers(char *text, size_t len)
     return changed;
 }
 
-// Brackets outside of strings, before anything recursive or allocating looks at the text.
-bool depth_within(struct str text, int max_depth)
+// Behind the opening quote of a valid string, with at least 16 readable bytes behind its end: its closing quote.
+const char *string_end(const char *p, bool *ret_escaped)
 {
-    int depth = 0;
-    bool in_string = false;
-    for (size_t i = 0; i < text.len; i++) {
-        char c = text.ptr[i];
-        if (in_string) {
-            if (c == '\\')
-                i++;
-            else if (c == '"')
-                in_string = false;
-        } else if (c == '"') {
-            in_string = true;
-        } else if (c == '{' || c == '[') {
-            if (++depth > max_depth)
-                return false;
-        } else if (c == '}' || c == ']') {
-            depth--;
+    *ret_escaped = false;
+    for (;;) {
+#ifdef __SSE2__
+        __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i *>(p));
+        int found = _mm_movemask_epi8(
+            _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')), _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'))));
+        if (!found) {
+            p += 16;
+            continue;
         }
+        p += __builtin_ctz(static_cast<unsigned>(found));
+#else
+        while (*p != '"' && *p != '\\')
+            p++;
+#endif
+        if (*p == '"')
+            return p;
+        *ret_escaped = true;
+        p += 2;
     }
-    return true;
 }
 
-enum err validate(struct str text, int max_depth, const char **ret_why)
+enum err validate(struct str text, const char **ret_why)
 {
     *ret_why = "it is malformed";
     if (text.len == 0) {
@@ -117,10 +122,6 @@ enum err validate(struct str text, int max_depth, const char **ret_why)
     }
     if (text.len >= 3 && std::memcmp(text.ptr, "\xef\xbb\xbf", 3) == 0) {
         *ret_why = "it begins with a byte order mark";
-        return ERR_INVALID_JSON;
-    }
-    if (!depth_within(text, max_depth)) {
-        *ret_why = "it is nested too deeply";
         return ERR_INVALID_JSON;
     }
     size_t need = text.len + simdjson::SIMDJSON_PADDING;
@@ -152,44 +153,27 @@ enum err validate(struct str text, int max_depth, const char **ret_why)
     return ERR_OK;
 }
 
-// Walks validated text: no check for malformed input is needed, only for memory.
+// Walks valid text without white space, behind which there are 16 bytes more: no check for malformed input is needed, only for depth and memory.
 struct Scanner {
     struct arena *arena;
     const char *in, *end;
-    char *out; // the copy without white space
-    int max_expand;
+    int max_depth, max_expand;
+    bool deep; // deeper than max_depth
 
-    void space()
-    {
-        while (in < end && (*in == ' ' || *in == '\t' || *in == '\n' || *in == '\r'))
-            in++;
-    }
-
-    // Copies a string token, quotes included.
-    struct str copy_string()
-    {
-        const char *begin = in++;
-        while (*in != '"')
-            in += *in == '\\' ? 2 : 1;
-        in++;
-        size_t len = static_cast<size_t>(in - begin);
-        std::memcpy(out, begin, len);
-        struct str raw = {out, len};
-        out += len;
-        return raw;
-    }
-
-    struct str copy_scalar()
+    // Passes over a string, quotes included.
+    struct str take_string(bool *ret_escaped)
     {
         const char *begin = in;
-        while (in < end && *in != ',' && *in != ']' && *in != '}' && *in != ' ' && *in != '\t' && *in != '\n' &&
-               *in != '\r')
+        in = string_end(in + 1, ret_escaped) + 1;
+        return {begin, static_cast<size_t>(in - begin)};
+    }
+
+    struct str take_scalar()
+    {
+        const char *begin = in;
+        while (in < end && *in != ',' && *in != ']' && *in != '}')
             in++;
-        size_t len = static_cast<size_t>(in - begin);
-        std::memcpy(out, begin, len);
-        struct str raw = {out, len};
-        out += len;
-        return raw;
+        return {begin, static_cast<size_t>(in - begin)};
     }
 
     static unsigned hex4(const char *p)
@@ -221,10 +205,10 @@ struct Scanner {
     }
 
     // The text of a raw string token, in the arena.
-    bool decode(struct str raw, struct str *ret)
+    bool decode(struct str raw, bool escaped, struct str *ret)
     {
         const char *p = raw.ptr + 1, *stop = raw.ptr + raw.len - 1;
-        if (!std::memchr(p, '\\', static_cast<size_t>(stop - p))) {
+        if (!escaped) {
             *ret = arena_str(arena, {p, static_cast<size_t>(stop - p)});
             return ret->ptr != nullptr;
         }
@@ -255,9 +239,33 @@ struct Scanner {
         return true;
     }
 
+    // Digits that any double holds, mostly.
+    static bool short_integer(struct json *v)
+    {
+        const char *p = v->raw.ptr, *stop = p + v->raw.len;
+        bool minus = *p == '-';
+        int64_t n = 0;
+        p += minus ? 1 : 0;
+        if (stop - p > 15)
+            return false;
+        for (; p < stop; p++) {
+            if (*p < '0' || *p > '9')
+                return false;
+            n = n * 10 + (*p - '0');
+        }
+        if (minus && n == 0) // which is a number of its own
+            return false;
+        v->type = JSON_INT;
+        v->integer = minus ? -n : n;
+        v->number = static_cast<double>(v->integer);
+        return true;
+    }
+
     static void number(struct json *v)
     {
         char text[64];
+        if (short_integer(v))
+            return;
         v->number = 0;
         if (v->raw.len < sizeof text) {
             std::memcpy(text, v->raw.ptr, v->raw.len);
@@ -278,44 +286,41 @@ struct Scanner {
         v->integer = integral ? static_cast<int64_t>(v->number) : 0;
     }
 
-    // Passes over a value that gets no tree of its own.
-    void copy_nested()
+    // Passes over a value that gets no tree of its own, at that depth.
+    void pass_nested(int depth)
     {
-        int depth = 0;
+        int inside = depth - 1;
+        bool escaped;
         do {
-            space();
             char c = *in;
             if (c == '"') {
-                copy_string();
-            } else if (c == '{' || c == '[' || c == '}' || c == ']') {
-                depth += c == '{' || c == '[' ? 1 : -1;
-                *out++ = *in++;
-            } else if (c == ',' || c == ':') {
-                *out++ = *in++;
+                take_string(&escaped);
             } else {
-                copy_scalar();
+                if (c == '{' || c == '[')
+                    deep = ++inside > max_depth || deep;
+                else if (c == '}' || c == ']')
+                    inside--;
+                in++;
             }
-        } while (depth > 0);
+        } while (inside >= depth && !deep);
     }
 
     bool members(struct json *v, int depth)
     {
-        bool object = v->type == JSON_OBJECT;
+        bool object = v->type == JSON_OBJECT, escaped;
         struct json **link = &v->child;
-        *out++ = *in++;
-        for (space(); *in != '}' && *in != ']'; space()) {
-            if (*in == ',') {
-                *out++ = *in++;
-                space();
-            }
+        in++;
+        while (*in != '}' && *in != ']') {
+            if (*in == ',')
+                in++;
             struct json *child = static_cast<struct json *>(arena_zalloc(arena, sizeof(struct json)));
             if (!child)
                 return false;
             if (object) {
-                if (!decode(copy_string(), &child->key))
+                struct str raw = take_string(&escaped);
+                if (!decode(raw, escaped, &child->key))
                     return false;
-                space();
-                *out++ = *in++; // the colon
+                in++; // the colon
             }
             if (!value(child, depth + 1))
                 return false;
@@ -323,7 +328,7 @@ struct Scanner {
             link = &child->next;
             v->count++;
         }
-        *out++ = *in++;
+        in++;
         return !object || check_keys(v);
     }
 
@@ -356,32 +361,34 @@ struct Scanner {
         return true;
     }
 
-    // depth: 1 is the outermost value. Recursion is bounded by max_expand.
+    // depth: 1 is the outermost value. Recursion is bounded by max_expand. False: no memory, or deep.
     bool value(struct json *v, int depth)
     {
-        space();
-        char *begin = out;
+        const char *begin = in;
         char c = *in;
-        bool ok = true;
+        bool ok = true, escaped;
         if (c == '{' || c == '[') {
             v->type = c == '{' ? JSON_OBJECT : JSON_ARRAY;
+            deep = deep || depth > max_depth;
+            if (deep)
+                return false;
             if (depth <= max_expand)
                 ok = members(v, depth);
             else
-                copy_nested();
+                pass_nested(depth);
         } else if (c == '"') {
             v->type = JSON_STRING;
-            v->raw = copy_string();
-            ok = depth > max_expand + 1 || decode(v->raw, &v->string);
+            v->raw = take_string(&escaped);
+            ok = depth > max_expand + 1 || decode(v->raw, escaped, &v->string);
         } else {
-            v->raw = copy_scalar();
+            v->raw = take_scalar();
             v->type = c == 'n' ? JSON_NULL : JSON_BOOL;
             v->boolean = c == 't';
             if (c == '-' || (c >= '0' && c <= '9'))
                 number(v);
         }
-        v->raw = {begin, static_cast<size_t>(out - begin)};
-        return ok;
+        v->raw = {begin, static_cast<size_t>(in - begin)};
+        return ok && !deep;
     }
 };
 
@@ -391,20 +398,28 @@ enum err json_parse(struct arena *a, struct str text, int max_depth, int max_exp
                     const char **ret_why)
 {
     const char *reason;
-    enum err err = validate(text, max_depth, &reason);
+    enum err err = validate(text, &reason);
     if (ret_why)
         *ret_why = reason;
     if (err)
         return err;
-    char *copy = static_cast<char *>(arena_alloc(a, text.len + 1));
+    constexpr size_t padding = simdjson::SIMDJSON_PADDING;
+    char *copy = static_cast<char *>(arena_alloc(a, text.len + padding));
     struct json *root = static_cast<struct json *>(arena_zalloc(a, sizeof(struct json)));
+    size_t len = 0;
     if (!copy || !root)
         return ERR_NO_MEMORY;
-    Scanner s{a, text.ptr, text.ptr + text.len, copy, max_expand};
-    if (!s.value(root, 1))
-        return ERR_NO_MEMORY;
-    *ret_root = root;
-    return ERR_OK;
+    if (simdjson::minify(text.ptr, text.len, copy, len) != simdjson::SUCCESS)
+        return ERR_INVALID_JSON;
+    std::memset(copy + len, 0, padding);
+    Scanner s{a, copy, copy + len, max_depth, max_expand, false};
+    if (s.value(root, 1)) {
+        *ret_root = root;
+        return ERR_OK;
+    }
+    if (s.deep && ret_why)
+        *ret_why = TOO_DEEP;
+    return s.deep ? ERR_INVALID_JSON : ERR_NO_MEMORY;
 }
 
 const struct json *json_get(const struct json *o, const char *key)
@@ -422,8 +437,32 @@ bool utf8_valid(struct str s)
     return s.len == 0 || simdjson::validate_utf8(s.ptr, s.len);
 }
 
+// Brackets outside of strings, of valid text.
+static bool depth_within(struct str text, int max_depth)
+{
+    int depth = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i];
+        if (in_string) {
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                in_string = false;
+        } else if (c == '"') {
+            in_string = true;
+        } else if (c == '{' || c == '[') {
+            if (++depth > max_depth)
+                return false;
+        } else if (c == '}' || c == ']') {
+            depth--;
+        }
+    }
+    return true;
+}
+
 bool json_valid(struct str text, int max_depth)
 {
     const char *reason;
-    return validate(text, max_depth, &reason) == ERR_OK;
+    return validate(text, &reason) == ERR_OK && depth_within(text, max_depth);
 }

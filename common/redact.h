@@ -39,6 +39,10 @@ bool redact_quick(struct redactor *r, struct str text);
 bool redact_quick_key(struct redactor *r, struct str key);
 /* Whether what is called so, by a member `name` or `key` beside its `value`, is no secret. */
 bool redact_quick_name(struct str name);
+/* Whether nothing in a text could even begin to be redacted: redact_text, and a stream of it, would give it as it is. Quick; false says nothing. */
+bool redact_text_clean(const struct redactor *r, struct str text);
+/* The same for redact_json, of valid JSON (or several values of it, one behind the other), without walking it. */
+bool redact_json_clean(const struct redactor *r, struct str json);
 
 /* Text that comes in pieces: what is appended does not depend on where the pieces are cut. What may be the beginning of a secret is kept back. */
 struct redact_stream;

@@ -467,6 +467,41 @@ static bool look_again(const struct redactor *r, struct strbuf *text)
     return false;
 }
 
+/* All strings as they are meant, and what is between them. */
+static void unescape(struct str json, struct strbuf *out)
+{
+    for (const char *slash; json.len > 0 && (slash = memchr(json.ptr, '\\', json.len));) {
+        struct str before = {json.ptr, (size_t)(slash - json.ptr)};
+        char bytes[4];
+        size_t len;
+        strbuf_add(out, before);
+        json.ptr += before.len;
+        json.len -= before.len;
+        size_t used = read_escape(json, bytes, &len);
+        strbuf_add(out, (struct str){bytes, len});
+        json.ptr += used;
+        json.len -= used;
+    }
+    strbuf_add(out, json);
+}
+
+/* What is looked at there is a part of the text as it stands, or of the text without its escapes: literals and what lies across tokens of the one; strings, of the other. A key promises a secret only by a word that is
+ * an anchor, too. */
+bool redact_json_clean(const struct redactor *r, struct str json)
+{
+    struct strbuf plain;
+    if (r->mute || !redact_clean(r, json))
+        return false;
+    if (json.len == 0 || !memchr(json.ptr, '\\', json.len))
+        return true;
+    strbuf_init(&plain, json.len);
+    strbuf_grow(&plain, json.len);
+    unescape(json, &plain);
+    bool clean = !strbuf_failed(&plain) && redact_clean(r, strbuf_str(&plain));
+    strbuf_done(&plain);
+    return clean;
+}
+
 void redact_json(struct redactor *r, struct str json, struct strbuf *out)
 {
     struct strbuf text;

@@ -566,6 +566,11 @@ bool redact_clean(const struct redactor *r, struct str text)
     return true;
 }
 
+bool redact_text_clean(const struct redactor *r, struct str text)
+{
+    return !r->mute && redact_clean(r, text);
+}
+
 static void to_strbuf(void *ctx, size_t at, struct str text)
 {
     (void)at;

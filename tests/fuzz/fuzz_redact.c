@@ -172,6 +172,8 @@ static void check_text(struct redactor *r, const struct recipe *p)
     struct strbuf whole = text_of(r, in), again = text_of(r, strbuf_str(&whole)), cut;
     nowhere(p, strbuf_str(&whole));
     nowhere(p, strbuf_str(&again));
+    if (redact_text_clean(r, in))
+        POST(str_eq(strbuf_str(&whole), in));
     struct redact_stream *s;
     PRE(redact_stream_new(r, &s) == ERR_OK);
     strbuf_init(&cut, OUT_MAX);
@@ -208,6 +210,8 @@ static void check_json(struct redactor *r, const struct recipe *p)
     redact_json(r, strbuf_str(&in), &out);
     POST(!strbuf_failed(&out) && json_valid(strbuf_str(&out), 200));
     POST(in.ptr[0] != '{' || out.ptr[0] == '{');
+    if (redact_json_clean(r, strbuf_str(&in)))
+        POST(str_eq(strbuf_str(&out), strbuf_str(&in)));
     nowhere(p, strbuf_str(&out));
     redact_json(r, strbuf_str(&out), &again);
     nowhere(p, strbuf_str(&again));

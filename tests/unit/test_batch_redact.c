@@ -69,6 +69,49 @@ static void test_texts_that_a_secret_lies_across(void **state)
                   4, "{\"text\":\"\\u0041\"}") "\n");
 }
 
+/* What is clean is passed on without walking it: whatever stands around a secret, and however it is written, it is not. */
+static void test_what_is_not_clean_is_walked(void **state)
+{
+    (void)state;
+    lines_are(
+        SAY(1, "{\"text\":\"a\\nb \\u0041 \\ud83d\\ude00 \\\"q\\\" \\\\\",\"n\":[1,{\"x\":\"\\/\"}]}") "\n" EV(2, "{}"),
+        SAY(1, "{\"text\":\"a\\nb \\u0041 \\ud83d\\ude00 \\\"q\\\" \\\\\",\"n\":[1,{\"x\":\"\\/\"}]}") "\n" EV(
+            2, "{}") "\n");
+    lines_are(EV(1, "{\"pass\\u0077ord\":\"abcdefgh\"}"), EV(1, "{\"pass\\u0077ord\":\"[REDACTED:password]\"}") "\n");
+    lines_are(EV(1, "{\"a\":\"01234\\u0035"
+                    "6789abcdefghijklmnopqrstuvwxyzABCDEFG\"}"),
+              EV(1, "{\"a\":\"[SECRET:T]\"}") "\n");
+    lines_are(EV(1, "{}") "\n" EV(2, "{\"a\":\"" VALUE "\"}") "\n" SAY(3, "{\"text\":\"kept\"}"),
+              EV(1, "{}") "\n" EV(2, "{\"a\":\"[SECRET:T]\"}") "\n" SAY(3, "{\"text\":\"kept\"}") "\n");
+}
+
+/* The text is found wherever it stands, in whatever form. */
+static void test_texts_in_every_form(void **state)
+{
+    (void)state;
+    static const char *const before[] = {
+        "{\"text\":\"x 0123456789\"}", "{\"messageId\":\"m\",\"text\":\"x 0123456789\"}",
+        "{\"n\":{\"text\":\"no\"},\"text\":\"x 0123456789\"}", "{\"te\\u0078t\":\"x 0123456789\",\"text\":\"no\"}",
+        "{\"text\":\"x 01234\\u003"
+        "56789\",\"b\":\"\\\"\"}"};
+    for (size_t i = 0; i < ARRAY_LEN(before); i++) {
+        char lines[1024];
+        struct event_batch *b = calloc(1, sizeof *b);
+        struct arena a;
+        struct redactor *r = redactor("T", VALUE);
+        assert_non_null(b);
+        snprintf(lines, sizeof lines, "{\"seq\":1,\"tMs\":1,\"kind\":\"assistant_text\",\"data\":%s}\n%s", before[i],
+                 SAY(2, "{\"text\":\"abcdefghijklmnopqrstuvwxyzABCDEFG y\"}"));
+        parse(&a, r, lines, b);
+        assert_int_equal(b->entry_count, 1);
+        assert_non_null(memmem(b->entries[0].lines.ptr, b->entries[0].lines.len, "\"x [SECRET:T]\"", 14));
+        assert_non_null(memmem(b->entries[0].lines.ptr, b->entries[0].lines.len, "\" y\"", 4));
+        arena_done(&a);
+        redactor_free(r);
+        free(b);
+    }
+}
+
 static void test_the_claim(void **state)
 {
     static struct event_batch b;
@@ -135,6 +178,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_events),
         cmocka_unit_test(test_texts_that_a_secret_lies_across),
+        cmocka_unit_test(test_what_is_not_clean_is_walked),
+        cmocka_unit_test(test_texts_in_every_form),
         cmocka_unit_test(test_the_claim),
         cmocka_unit_test(test_bounds),
     };
