@@ -143,6 +143,8 @@ static struct http_req *req_new(struct http_conn *c)
 
 /* ---- closing ---- */
 
+static _Thread_local struct pool out_pool = POOL_OF(struct out);
+
 static void out_pop(struct http_conn *c)
 {
     struct out *o = c->out;
@@ -150,7 +152,7 @@ static void out_pop(struct http_conn *c)
     if (!c->out)
         c->out_tail = &c->out;
     http_buf_unref(o->buf);
-    free(o);
+    pool_put(&out_pool, o);
     c->out_offset = 0;
 }
 
@@ -241,7 +243,7 @@ static void finish_writing(struct http_conn *c)
 
 static void enqueue(struct http_conn *c, struct http_buf *b, bool framed)
 {
-    struct out *o = malloc(sizeof *o);
+    struct out *o = pool_get(&out_pool);
     PRE(o);
     *o = (struct out){.buf = b, .framed = framed};
     *c->out_tail = o;
@@ -249,7 +251,8 @@ static void enqueue(struct http_conn *c, struct http_buf *b, bool framed)
     if (c->queued == 0)
         c->progress_ms = clock_mono_ms();
     c->queued += framed ? b->wire_len : b->len;
-    if (!loop_timer_is_set(&c->timer))
+    /* Of a stream the flush of this very turn takes nearly always all: only what is left then gets a deadline. */
+    if (c->state != HTTP_CONN_STREAM && !loop_timer_is_set(&c->timer))
         arm(c);
     c->ops->need_flush(c->transport);
 }
@@ -257,7 +260,8 @@ static void enqueue(struct http_conn *c, struct http_buf *b, bool framed)
 static void taken(struct http_conn *c, size_t n)
 {
     c->queued -= n;
-    c->progress_ms = clock_mono_ms();
+    if (c->queued > 0) /* else nothing waits for it */
+        c->progress_ms = clock_mono_ms();
     n += c->out_offset;
     while (c->out) {
         size_t len = c->out->framed ? c->out->buf->wire_len : c->out->buf->len;
@@ -292,7 +296,7 @@ void http_conn_flush(struct http_conn *c)
     }
     if (c->state == HTTP_CONN_CLOSED)
         return;
-    if (before > c->queued && c->queued == 0)
+    if (c->queued > 0 ? !loop_timer_is_set(&c->timer) : before > 0 && loop_timer_is_set(&c->timer))
         arm(c);
     if (c->state == HTTP_CONN_FLUSHING)
         finish_writing(c);
@@ -777,7 +781,7 @@ void http_stream_cut_whole(struct http_req *req)
         c->out->next = o->next;
         c->queued -= o->framed ? o->buf->wire_len : o->buf->len;
         http_buf_unref(o->buf);
-        free(o);
+        pool_put(&out_pool, o);
     }
     c->out_tail = &c->out->next;
     move(c, HTTP_CONN_FLUSHING);

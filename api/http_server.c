@@ -55,9 +55,10 @@ static void on_sock(uv_poll_t *h, int status, int events);
 
 static ssize_t sock_writev(void *t, const struct iovec *iov, int n)
 {
-    struct sock *s = t;
+    const struct sock *s = t;
     struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)n};
-    ssize_t wrote = sendmsg(s->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t wrote = n == 1 ? send(s->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT)
+                           : sendmsg(s->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (wrote < 0)
         return errno == EAGAIN || errno == EINTR || errno == ENOBUFS ? 0 : -1;
     return wrote;

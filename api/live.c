@@ -25,11 +25,11 @@ struct live_run {
     struct live *live;
     struct shard *shard;
     struct redis_sub *sub;
-    struct live_reader *readers;
-    struct loop_timer net; /* a lost message costs no more than this */
-    bool confirmed;        /* subscribed: only then is there a first read */
-    bool reading;          /* one read in flight */
-    bool again;            /* something happened since it was sent */
+    struct live_reader *readers; /* those that have not caught up come first */
+    struct loop_timer net;       /* a lost message costs no more than this */
+    bool confirmed;              /* subscribed: only then is there a first read */
+    bool reading;                /* one read in flight */
+    bool again;                  /* something happened since it was sent */
     bool check_exists;
     bool dead;
     uint64_t reads; /* sent so far */
@@ -124,6 +124,16 @@ static void run_close_if_unread(struct live_run *run)
     run_free_if_quiet(run);
 }
 
+static void reader_link(struct live_run *run, struct live_reader *r)
+{
+    r->run = run;
+    r->prev = NULL;
+    r->next = run->readers;
+    if (r->next)
+        r->next->prev = r;
+    run->readers = r;
+}
+
 static void reader_unlink(struct live_reader *r)
 {
     struct live_run *run = r->run;
@@ -161,6 +171,7 @@ static bool before(int64_t a_ms, int64_t a_seq, int64_t b_ms, int64_t b_seq)
     return a_ms < b_ms || (a_ms == b_ms && a_seq < b_seq);
 }
 
+/* Bytes that it takes now, of a read. */
 static size_t wanted(struct live_reader *r)
 {
     return r->caught_up ? 0 : r->fns->room(r);
@@ -220,7 +231,7 @@ static void read_ahead(struct live_run *run, const struct entry *base, const red
     if (reply->elements < (size_t)run->asked || !parse_entry(reply->element[reply->elements - 1], &last) ||
         last.id_ms == SEQ_CLOSED)
         return;
-    for (struct live_reader *r = run->readers; r; r = r->next) {
+    for (struct live_reader *r = run->readers; r && !r->caught_up; r = r->next) {
         size_t room = wanted(r);
         if (room > 0 && before(r->pos_ms, r->pos_seq, base->id_ms, base->id_seq))
             return;
@@ -270,6 +281,20 @@ static struct entry deliver_all(struct live_run *run, struct entry last, const r
     return last;
 }
 
+/* The stream ends at `last` for now. Who is not there yet stays, or comes, before the others. */
+static void mark_caught_up(struct live_run *run, const struct entry *last)
+{
+    bool passed = false;
+    for (EACH_READER(run, r, following)) {
+        r->caught_up = r->caught_up || !before(r->pos_ms, r->pos_seq, last->id_ms, last->id_seq);
+        if (!r->caught_up && passed) {
+            reader_unlink(r);
+            reader_link(run, r);
+        }
+        passed = passed || r->caught_up;
+    }
+}
+
 static void on_read(void *ctx, enum err err, const redisReply *reply)
 {
     struct live_run *run = ctx;
@@ -288,9 +313,7 @@ static void on_read(void *ctx, enum err err, const redisReply *reply)
     if (last.id_ms == SEQ_CLOSED && reply->elements > 0)
         end_readers(run, &last);
     if (all)
-        for (EACH_READER(run, r, following))
-            if (!before(r->pos_ms, r->pos_seq, last.id_ms, last.id_seq))
-                r->caught_up = true;
+        mark_caught_up(run, &last);
     run->walking--;
     kick(run);
     run_close_if_unread(run);
@@ -323,7 +346,7 @@ static void kick(struct live_run *run)
     run->again = false;
     bool by_position = run->reads % 2 == 0;
     struct live_reader *best = NULL;
-    for (struct live_reader *r = run->readers; r; r = r->next)
+    for (struct live_reader *r = run->readers; r && !r->caught_up; r = r->next)
         if (wanted(r) > 0 && (!best || (by_position ? before(r->pos_ms, r->pos_seq, best->pos_ms, best->pos_seq)
                                                     : r->served < best->served)))
             best = r;
@@ -402,7 +425,7 @@ static struct live_run *run_open(struct live *l, struct shard *s, struct str id)
 
 /* ---- for readers ---- */
 
-enum err live_attach(struct live *l, struct shard *s, struct str run_id, struct str start,
+enum err live_attach(struct live *l, struct shard *s, struct str run_id, struct str start, int64_t ended_bytes,
                      const struct live_reader_fns *fns, struct live_reader *r)
 {
     *r = (struct live_reader){.fns = fns};
@@ -411,11 +434,11 @@ enum err live_attach(struct live *l, struct shard *s, struct str run_id, struct 
     struct live_run *run = run_open(l, s, run_id);
     if (!run)
         return ERR_NO_MEMORY;
-    r->run = run;
-    r->next = run->readers;
-    if (r->next)
-        r->next->prev = r;
-    run->readers = r;
+    if (ended_bytes >= 0)
+        run->confirmed = true;
+    if (ended_bytes >= 0 && ended_bytes <= READ_BYTES)
+        run->count = READ_MAX; /* all of them, however small */
+    reader_link(run, r);
     kick(run);
     return ERR_OK;
 }

@@ -45,9 +45,11 @@ struct live_reader {
 
 struct live *live_new(struct node *n);
 void live_free(struct live *l);
-/* Begins to read behind the stream id `start` ("ms-seq"). ERR_NO_MEMORY. */
+/* Begins to read behind the stream id `start` ("ms-seq"). ended_bytes: what the events of a run that has ended have in all (nothing new can be missed then, so reading need not wait for the
+ * subscription); LIVE_NOT_ENDED of one that has not, or where it is unknown. ERR_NO_MEMORY. */
+enum { LIVE_NOT_ENDED = -1 };
 MUST_CHECK enum err live_attach(struct live *l, struct shard *s, struct str run_id, struct str start,
-                                const struct live_reader_fns *fns, struct live_reader *r);
+                                int64_t ended_bytes, const struct live_reader_fns *fns, struct live_reader *r);
 /* Where only the terminal entry is wanted. */
 #define LIVE_START_AT_END STR("9007199254740991-0")
 void live_detach(struct live_reader *r);

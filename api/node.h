@@ -12,6 +12,7 @@
 
 struct audit_refusals;
 struct live;
+struct done_ask;
 struct keys;
 struct auth_fail;
 struct http_client;
@@ -41,6 +42,7 @@ struct node {
     struct shard *shards;
     unsigned shard_count;
     struct live *live;
+    struct done_ask *done_ask; /* the last that is not answered yet: sse.c */
     struct keys *keys;
     struct auth_fail *failures;
     struct audit_refusals *refusals; /* lately */

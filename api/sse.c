@@ -20,7 +20,8 @@ enum {
     LOW_WATER = 65536,
     PAGE_DEFAULT = 100,
     PAGE_MAX = 1000,
-    PAGE_BYTES = 8388608
+    PAGE_BYTES = 8388608,
+    KEPT_DONE = 4096 /* a `done` of so many bytes is kept while its run is replayed */
 };
 
 /* One reader. It outlives its call's arena: what it needs is in here. */
@@ -35,6 +36,8 @@ struct sse {
     int64_t after; /* last seq it has */
     int64_t sent_ms;
     struct loop_timer heartbeat;
+    struct http_buf *done; /* of a run that had ended when the reader came; NULL: it is asked for */
+    struct sse *next_asked;
     bool asked; /* for its final record, or for its position: the answer frees it when the client is gone meanwhile */
 };
 
@@ -58,6 +61,8 @@ static void sse_free(struct sse *s)
     live_detach(&s->reader);
     keys_release(&s->hold);
     loop_timer_stop(&s->heartbeat);
+    http_buf_unref(s->done);
+    s->done = NULL;
     metric_add(METRIC_READERS, -1);
     loop_defer_free(s->node->loop, sse_release, s);
 }
@@ -157,54 +162,92 @@ static void on_deliver(struct live_reader *r, struct live_span *span)
         loop_timer_set(&s->heartbeat, STALL_MS);
 }
 
-static void ask_done(struct sse *s);
+/* ---- the end ---- */
 
-static void on_done_record(void *ctx, enum err err, const struct script_show_reply *reply)
+/* The frame `done` with a run's final record. NULL where it has not ended, or memory is out. */
+static struct http_buf *done_frame(const struct id *run_id, const struct script_show_reply *reply)
 {
-    struct sse *s = ctx;
-    s->asked = false;
-    if (!s->req) {
-        sse_free(s);
-        return;
-    }
-    if (err ||
-        !record_ended(
-            reply
-                ->record)) { /* without its `done` the reader comes back, here or elsewhere: also where Redis lost the end that it was shown */
-        sse_cut(s);
-        return;
-    }
     struct strbuf text;
     struct json_writer w;
+    if (!record_ended(reply->record))
+        return NULL;
     strbuf_init(&text, 8 << 20);
     strbuf_addz(&text, "event: done\ndata: ");
     json_writer_init(&w, &text);
-    struct record r = {str_of(s->run_id.s), reply->record, reply->last_seq, reply->event_count, reply->event_bytes};
+    struct record r = {str_of(run_id->s), reply->record, reply->last_seq, reply->event_count, reply->event_bytes};
     record_write(&w, &r, RECORD_NO_INPUT);
     strbuf_addz(&text, "\n\n");
-    if (strbuf_failed(&text)) { /* no stream ends well without its `done` */
-        strbuf_done(&text);
-        sse_cut(s);
-        return;
-    }
-    send_text(s, &text);
+    struct http_buf *b = buf_of(&text);
     strbuf_done(&text);
-    http_stream_end(s->req);
-    s->req = NULL;
-    sse_free(s);
+    return b;
+}
+
+/* Without its `done` the reader comes back, here or elsewhere: also where Redis lost the end that it was shown. */
+static void finish(struct sse *s, struct http_buf *done)
+{
+    s->asked = false;
+    if (s->req && done) {
+        send_buf(s, done);
+        http_stream_end(s->req);
+        s->req = NULL;
+    }
+    if (s->req)
+        sse_cut(s);
+    else
+        sse_free(s);
+}
+
+/* Readers of one run that reached its end together: its record is asked for once. */
+struct done_ask {
+    struct node *node;
+    struct id run_id;
+    struct sse *readers;
+};
+
+static void on_done_record(void *ctx, enum err err, const struct script_show_reply *reply)
+{
+    struct done_ask *ask = ctx;
+    if (ask->node->done_ask == ask)
+        ask->node->done_ask = NULL;
+    struct http_buf *done = err ? NULL : done_frame(&ask->run_id, reply);
+    for (struct sse *s = ask->readers, *next; s; s = next) {
+        next = s->next_asked;
+        finish(s, done);
+    }
+    http_buf_unref(done);
+    free(ask);
 }
 
 static void ask_done(struct sse *s)
 {
+    struct done_ask *ask = s->node->done_ask;
+    bool joins = ask && strcmp(ask->run_id.s, s->run_id.s) == 0;
+    if (!joins)
+        ask = calloc(1, sizeof *ask);
     s->asked = true;
     loop_timer_stop(&s->heartbeat);
+    if (!ask) {
+        finish(s, NULL);
+        return;
+    }
+    s->next_asked = ask->readers;
+    ask->readers = s;
+    if (joins)
+        return;
+    ask->node = s->node;
+    ask->run_id = s->run_id;
+    s->node->done_ask = ask;
     struct script_show_args args = {.ws = str_of(s->workspace), .run = str_of(s->run_id.s), .after = -1};
-    script_call_show(s->shard->commands, shard_prefix(s->shard), &args, on_done_record, s);
+    script_call_show(s->shard->commands, shard_prefix(s->shard), &args, on_done_record, ask);
 }
 
 static void on_ended(struct live_reader *r)
 {
-    ask_done(CONTAINER_OF(r, struct sse, reader));
+    struct sse *s = CONTAINER_OF(r, struct sse, reader);
+    if (s->done)
+        finish(s, s->done);
+    else
+        ask_done(s);
 }
 
 static void on_lost(struct live_reader *r)
@@ -219,6 +262,8 @@ static void on_moved(struct live_reader *r)
 {
     struct sse *s = CONTAINER_OF(r, struct sse, reader);
     s->asked = true;
+    http_buf_unref(s->done); /* its run may not have ended any more */
+    s->done = NULL;
     loop_timer_stop(&s->heartbeat);
     struct script_show_args args = {.ws = str_of(s->workspace), .run = str_of(s->run_id.s), .after = s->after};
     script_call_show(s->shard->commands, shard_prefix(s->shard), &args, on_position, s);
@@ -235,7 +280,8 @@ static void on_position(void *ctx, enum err err, const struct script_show_reply 
         return;
     }
     if (err || s->node->draining ||
-        live_attach(s->node->live, s->shard, str_of(s->run_id.s), reply->start, &sse_fns, &s->reader) != ERR_OK)
+        live_attach(s->node->live, s->shard, str_of(s->run_id.s), reply->start, LIVE_NOT_ENDED, &sse_fns, &s->reader) !=
+            ERR_OK)
         sse_cut(s); /* it comes back, here or elsewhere */
     else
         loop_timer_set(&s->heartbeat, HEARTBEAT_MS);
@@ -325,9 +371,18 @@ static void start(struct opening *o, const struct script_show_reply *reply)
     loop_timer_init(&s->heartbeat, n->loop, on_heartbeat, s);
     loop_timer_set(&s->heartbeat, HEARTBEAT_MS);
     first_frames(s, &saved, reply);
-    if (record_ended(reply->record) && s->after >= reply->last_seq)
-        ask_done(s); /* nothing more will come; its events may even be dropped */
-    else if (live_attach(n->live, s->shard, str_of(s->run_id.s), reply->start, &sse_fns, &s->reader) != ERR_OK)
+    s->done = done_frame(&s->run_id, reply);
+    bool ended = record_ended(reply->record);
+    if (ended && s->after >= reply->last_seq) { /* nothing more will come; its events may even be dropped */
+        finish(s, s->done);
+        return;
+    }
+    if (s->done && s->done->len > KEPT_DONE) {
+        http_buf_unref(s->done);
+        s->done = NULL;
+    }
+    if (live_attach(n->live, s->shard, str_of(s->run_id.s), reply->start, ended ? reply->event_bytes : LIVE_NOT_ENDED,
+                    &sse_fns, &s->reader) != ERR_OK)
         sse_cut(s);
 }
 

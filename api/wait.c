@@ -200,7 +200,8 @@ void wait_for_end(struct call *c, struct str run_id, int64_t wait_s, enum wait_f
     c->user = w;
     loop_timer_init(&w->timer, c->node->loop, on_time, w);
     w->expired = wait_s == 0 || c->node->draining;
-    if (!w->expired && live_attach(c->node->live, s, run_id, LIVE_START_AT_END, &waiter_fns, &w->reader) != ERR_OK)
+    if (!w->expired &&
+        live_attach(c->node->live, s, run_id, LIVE_START_AT_END, LIVE_NOT_ENDED, &waiter_fns, &w->reader) != ERR_OK)
         w->expired = true;
     w->hold.cut = on_key_cut;
     if (!w->expired && c->credential.len > 0 && !auth_hold(c, &w->hold))
