@@ -16,7 +16,8 @@
 #include "runner/proc_tree.h"
 
 enum {
-    READ_SIZE = 262144, /* more than a socket holds: libuv reads on in the same turn after a read that filled its buffer, and nothing would leave meanwhile */
+    READ_SIZE =
+        262144, /* more than a socket holds: libuv reads on in the same turn after a read that filled its buffer, and nothing would leave meanwhile */
     CONTROL_LINE = 1024,
     EOF_WAIT_MS = 2000,
     PIPES = 4,
