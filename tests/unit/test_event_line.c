@@ -64,6 +64,7 @@ static const struct {
     {EVENT("{\"n\":31337}"), NO, NULL, NULL},
     {EVENT("{\"text\":\"the token: 0123456789abcdef\"}"), NO, NULL, NULL},
     {EVENT("{\"text\":\"BEARER\"}"), NO, NULL, NULL},
+    {EVENT("{\"text\":\"http:\\/\\/user:0123456789@db.example.com\"}"), NO, NULL, NULL}, /* only as it is meant */
     {EVENT("{\"text\":\"eyJhbGciOiJIUzI1NiJ9\"}"), NO, NULL, NULL},
     {EVENT("{\"text\":1,\"text\":\"x\"}"), NO, NULL, NULL},
     {"{\"kind\":\"runtime_terminal\",\"data\":{}}", NO, NULL, NULL},

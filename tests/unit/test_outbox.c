@@ -468,6 +468,7 @@ static void test_batches_that_wait_are_one_transaction(void **state)
     assert_int_equal(x->redis.count, 6);
     assert_non_null(strstr(commands(x), "MXX"));
     assert_null(strstr(commands(x), "PXP")); /* one wake for all of them */
+    assert_null(strchr(commands(x), 'R'));   /* each answer was taken for what it is */
 }
 
 static void test_a_group_is_bounded(void **state)
