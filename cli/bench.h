@@ -57,9 +57,9 @@ struct bench_result {
         double value;
     } extras[BENCH_EXTRAS_MAX];
     size_t extra_count;
-    char first_failure[400]; /* "" for none */
-    char what[80];           /* for the table: what was measured */
-    char note[100];          /* and what else limits it, or may */
+    char first_failure[400], last_failure[400]; /* "" for none */
+    char what[80];                              /* for the table: what was measured */
+    char note[100];                             /* and what else limits it, or may */
 };
 
 /* What a measurement is: returns an exit status; EXIT_OK also where requests failed, which the result says. */
@@ -104,8 +104,10 @@ MUST_CHECK bool bench_start_run(struct bench *b, const char *more, char ret_id[4
 /* Waits until the run has this status ("running") or has ended; false after a complaint: it ended otherwise, or nobody takes it. */
 MUST_CHECK bool bench_wait_run(struct bench *b, const char *id, const char *wanted, int64_t timeout_ms,
                                int *ret_status);
-/* Whether a runner executes the agent in the queue where runs go: one run of it, to its end. */
-MUST_CHECK bool bench_probe(struct bench *b, int *ret_status);
+/* Whether a runner with this executor serves the queue where runs go, as far as the key may ask; complains where none does. */
+MUST_CHECK bool bench_served(struct bench *b, const char *executor, int *ret_status);
+/* The same, and one run of the agent to its end. */
+MUST_CHECK bool bench_probe(struct bench *b, const char *executor, int *ret_status);
 /* The executor that is to be measured: --executor, or noop where a runner is known to have it, else process. */
 const char *bench_executor(struct bench *b);
 /* The queue that runners serve. */
@@ -161,7 +163,7 @@ double bench_median(const struct bench_result *r);
 /* One JSON line, or a row of the table. */
 void bench_report(struct bench *b, const struct bench_result *r);
 void bench_extra(struct bench_result *r, const char *key, double value);
-/* Keeps the words of the first failure. */
+/* Keeps the words of the first failure and the last. */
 void bench_failed(struct bench_result *r, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* The exit status for an end of load_run that is none of LOAD_STOPPED, after saying so. */
 int bench_ended(struct bench *b, enum load_end end);

@@ -233,6 +233,8 @@ static bool take_tokens(struct ingress *s, const char *file, int *ret_status)
 static bool make_agent(struct ingress *s, int *ret_status)
 {
     const char *temporary = getenv("TMPDIR");
+    if (!bench_served(s->b, "process", ret_status))
+        return false;
     snprintf(s->folder, sizeof s->folder, "%.150s/errand-bench-XXXXXX",
              temporary && *temporary == '/' ? temporary : "/tmp");
     if (!mkdtemp(s->folder) || strpbrk(s->folder, "\"\\")) {

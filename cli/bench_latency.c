@@ -202,7 +202,7 @@ static bool make_agent(struct bench *b, int *ret_status)
                               : executor[1] == 'o' ? pool
                                                    : process),
                        ret_status) &&
-           bench_probe(b, ret_status);
+           bench_probe(b, executor, ret_status);
 }
 
 static int measure(struct latencies *s, size_t connections)

@@ -98,6 +98,7 @@ void load_close(struct load_conn *c)
 /* Closed from outside: the owner hears of it. */
 static void lose(struct load_conn *c, const char *why)
 {
+    c->lost_in = c->state;
     load_close(c);
     c->load->fns->gone(c->load->ctx, c, why);
 }

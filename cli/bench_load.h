@@ -22,11 +22,12 @@ struct load_conn {
 
     int fd;
     enum load_state state;
-    bool opening;       /* counts among those that are opened at a time */
-    bool wants_out;     /* epoll watches for room */
-    bool closes;        /* the answer says so */
-    bool chunked;       /* of a stream */
-    uint8_t chunk_part; /* of its framing: see bench_load.c */
+    enum load_state lost_in; /* of a connection that was closed from outside: the state that it was in */
+    bool opening;            /* counts among those that are opened at a time */
+    bool wants_out;          /* epoll watches for room */
+    bool closes;             /* the answer says so */
+    bool chunked;            /* of a stream */
+    uint8_t chunk_part;      /* of its framing: see bench_load.c */
     int64_t chunk_left;
     struct str out;    /* what of the request is still to be written; borrowed */
     struct strbuf in;  /* an answer that came in pieces */

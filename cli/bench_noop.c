@@ -223,7 +223,7 @@ static bool make_agent(struct bench *b, int *ret_status)
                        noop ? STR("{\"executor\":\"noop\"}")
                             : STR("{\"executor\":\"process\",\"protocol\":\"text\",\"command\":[\"/bin/true\"]}"),
                        ret_status) &&
-           bench_probe(b, ret_status);
+           bench_probe(b, executor, ret_status);
 }
 
 int bench_noop(struct bench *b, struct bench_result *r)

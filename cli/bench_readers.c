@@ -55,7 +55,7 @@ static bool make_agent(struct bench *b, int64_t events, int *ret_status)
     struct strbuf text;
     strbuf_init(&text, 4096);
     definition(&text, events, b->asked.bytes >= 0 ? b->asked.bytes : BYTES_DEFAULT, b->asked.rate);
-    bool ok = bench_agent(b, strbuf_str(&text), ret_status);
+    bool ok = bench_served(b, "process", ret_status) && bench_agent(b, strbuf_str(&text), ret_status);
     strbuf_done(&text);
     return ok;
 }

@@ -8,11 +8,11 @@
 void bench_failed(struct bench_result *r, const char *fmt, ...)
 {
     va_list args;
-    if (r->first_failure[0])
-        return;
     va_start(args, fmt);
-    vsnprintf(r->first_failure, sizeof r->first_failure, fmt, args);
+    vsnprintf(r->last_failure, sizeof r->last_failure, fmt, args);
     va_end(args);
+    if (!r->first_failure[0])
+        memcpy(r->first_failure, r->last_failure, sizeof r->first_failure);
 }
 
 void bench_extra(struct bench_result *r, const char *key, double value)
@@ -73,6 +73,7 @@ static double client_share(const struct bench_result *r)
 static void report_json(const struct bench_result *r)
 {
     double all[BENCH_REPEAT_MAX] = {0};
+    char seconds[40];
     struct strbuf out;
     struct json_writer w;
     strbuf_init(&out, 65536);
@@ -92,7 +93,8 @@ static void report_json(const struct bench_result *r)
     json_kv_int(&w, "requests", r->requests);
     json_kv_int(&w, "failed", r->failed);
     json_kv_int(&w, "operations", r->operations);
-    number(&w, "seconds", (double)r->wall_us / 1e6);
+    snprintf(seconds, sizeof seconds, "%.6f", (double)r->wall_us / 1e6);
+    json_kv_raw(&w, "seconds", str_of(seconds));
     number(&w, "clientCpuUs", r->operations > 0 ? (double)r->cpu_us / (double)r->operations : 0);
     number(&w, "clientShare", client_share(r));
     for (size_t i = 0; i < r->extra_count; i++)

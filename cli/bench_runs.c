@@ -12,25 +12,53 @@ const char *bench_queue(const struct bench *b)
     return b->asked.queue ? b->asked.queue : "default";
 }
 
-const char *bench_executor(struct bench *b)
+static bool has_word(const struct json *list, const char *word)
+{
+    for (const struct json *e = list ? list->child : NULL; e; e = e->next) {
+        if (e->type == JSON_STRING && str_eqz(e->string, word))
+            return true;
+    }
+    return false;
+}
+
+/* How many live runners have the executor (NULL: any) and serve the queue; -1 when the key may not ask. */
+static int count_runners(struct bench *b, const char *executor)
 {
     struct arena arena;
     const struct json *answer = NULL;
     char why[400];
-    const char *found = "process";
-    if (b->asked.executor)
-        return b->asked.executor;
+    int count = -1;
     arena_init(&arena, 16U << 20);
     if (bench_try(b, 0, "GET", "/v1/runners", STR_NONE, &arena, &answer, why, sizeof why) == 200) {
         const struct json *list = json_get(answer, "runners");
-        for (const struct json *r = list ? list->child : NULL; r; r = r->next) {
-            const struct json *has = json_get(r, "executors");
-            for (const struct json *e = has ? has->child : NULL; e; e = e->next)
-                found = e->type == JSON_STRING && str_eqz(e->string, "noop") ? "noop" : found;
-        }
+        count = 0;
+        for (const struct json *r = list ? list->child : NULL; r; r = r->next)
+            count += str_eqz(json_text(r, "state"), "live") && has_word(json_get(r, "queues"), bench_queue(b)) &&
+                     (!executor || has_word(json_get(r, "executors"), executor));
     }
     arena_done(&arena);
-    return found;
+    return count;
+}
+
+const char *bench_executor(struct bench *b)
+{
+    if (b->asked.executor)
+        return b->asked.executor;
+    return count_runners(b, "noop") > 0 ? "noop" : "process";
+}
+
+bool bench_served(struct bench *b, const char *executor, int *ret_status)
+{
+    if (b->asked.agent)
+        executor = NULL; /* its own, which is not known here */
+    if (count_runners(b, executor) != 0)
+        return true;
+    cli_say(
+        "no runner%s%s serves the queue %s: 'errand runners' shows who serves what; --queue, --executor and --agent "
+        "choose",
+        executor ? " with the executor " : "", executor ? executor : "", bench_queue(b));
+    *ret_status = EXIT_UNREACHABLE;
+    return false;
 }
 
 bool bench_start_run(struct bench *b, const char *more, char ret_id[40], int *ret_status)
@@ -104,8 +132,9 @@ bool bench_wait_run(struct bench *b, const char *id, const char *wanted, int64_t
     }
 }
 
-bool bench_probe(struct bench *b, int *ret_status)
+bool bench_probe(struct bench *b, const char *executor, int *ret_status)
 {
     char id[40];
-    return bench_start_run(b, "", id, ret_status) && bench_wait_run(b, id, "success", 60000, ret_status);
+    return bench_served(b, executor, ret_status) && bench_start_run(b, "", id, ret_status) &&
+           bench_wait_run(b, id, "success", 60000, ret_status);
 }

@@ -257,8 +257,27 @@ const struct command cli_commands[] = {
      "  errand keygen > /etc/errand/root-key\n"
      "  errand keygen --master > /etc/errand/master-key\n",
      cmd_keygen},
-    {"bench", "[NAME]", "measure a deployment under a load of its own",
-     "Examples:\n  errand bench submit --connections 64 --requests 20000 --json\n", cmd_bench},
+    {"bench", "[submit|noop|ingress|latency|replay|fanout]", "measure a deployment under a load of its own",
+     "Without a name: something of each, small, in less than a minute, with a table of what was measured.\n\n"
+     "  submit   runs accepted a second; nobody executes them (--connections, --batch)\n"
+     "  noop     runs a second from submit to end, of an agent that does nothing\n"
+     "  ingress  events a second that remote runtimes post; its runs need a runner on this machine, or --tokens\n"
+     "  latency  from a submit to the run's first event at a reader (--executor process, pool, noop; --rate)\n"
+     "  replay   events a second of an ended run, to --readers; a run of --events, or --run\n"
+     "  fanout   events a second of a live run, to --readers; a gap or a repetition is a failure\n\n"
+     "It puts a load on the deployment, so one that is not on this machine wants --yes. Its runs carry the label\n"
+     "errand-bench; they and its agent are removed at the end, also after Ctrl-C. The key needs runs:create, "
+     "runs:read,\n"
+     "runs:stop, runs:delete and agents:write (or --agent). It speaks plain HTTP, to the nodes of --url in turns, "
+     "from\n"
+     "one thread, and says when that thread was the limit. Ends with 1 when something failed.\n\n"
+     "Examples:\n"
+     "  errand bench\n"
+     "  errand bench submit --connections 64 --seconds 10\n"
+     "  errand bench noop --requests 20000 --json\n"
+     "  errand bench latency --executor pool --rate 200\n"
+     "  errand bench fanout --readers 10000 --events 100 --url http://10.0.0.5:7070,http://10.0.0.6:7070 --yes\n",
+     cmd_bench},
     {"dev", "", "run everything on this machine: Redis, API nodes, runners",
      "Keeps data, logs and the key in .errand/ in this folder, where the other commands find them. Registers the\n"
      "examples, runs one on this repository and shows it. Ctrl-C ends everything.\n\n"
