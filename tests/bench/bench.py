@@ -10,11 +10,13 @@ import sys
 import tempfile
 
 sys.dont_write_bytecode = True
+SECONDS = 90  # a name's figures may not take longer
 QUICK = "--quick" in sys.argv or "--small" in sys.argv
 if QUICK:
     os.environ["ERRAND_BENCH_SMALL"] = "1"
 
 import events  # noqa: E402
+import fanout  # noqa: E402
 import limits  # noqa: E402
 import load  # noqa: E402
 import longest  # noqa: E402
@@ -25,7 +27,7 @@ import scripts  # noqa: E402
 import submit  # noqa: E402
 import system  # noqa: E402
 
-FIGURES = {**submit.FIGURES, **runs.FIGURES, **events.FIGURES}
+FIGURES = {**submit.FIGURES, **runs.FIGURES, **events.FIGURES, **fanout.FIGURES}
 ALONE = {"scripts": scripts.FIGURES["scripts"], "waiting": scripts.FIGURES["scale"], **longest.FIGURES, **redact.FIGURES}  # they bring their own Redis, or need none
 MORE = {**submit.MORE, **{name: (lambda quick, of=of: of(report.old_figure)) for name, of in ALONE.items()}}
 
@@ -45,12 +47,18 @@ def stop(number, frame):
     raise KeyboardInterrupt
 
 
+def late(number, frame):
+    raise system.Failed(f"took longer than {SECONDS} s")
+
+
 def main():
     names = chosen(sys.argv[1:])
     if "--list" in sys.argv:
         print("\n".join([*FIGURES, *MORE]))
         return 0
     signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGALRM, late)
     of = report.machine()
     with tempfile.TemporaryDirectory(prefix="errand-bench-") as folder:
         limits.build(folder)
@@ -58,9 +66,12 @@ def main():
         try:
             for name in names:
                 try:
+                    signal.alarm(SECONDS if name in FIGURES else 0)
                     (FIGURES.get(name) or MORE[name])(QUICK)
                 except (system.Failed, OSError, AssertionError) as why:
                     report.failed(name, str(why))
+                finally:
+                    signal.alarm(0)
         except KeyboardInterrupt:
             print("bench: stopped", file=sys.stderr)
             return 130

@@ -154,8 +154,13 @@ class System:
         self.close()
 
     def close(self):
-        for p in [*self.runners, *self.apis, *(r.process for r in self.redises)]:
-            end(p)
+        nodes = [p for p in [*self.runners, *self.apis] if p.poll() is None]
+        for p in nodes:
+            p.send_signal(signal.SIGTERM)
+        for p in nodes:
+            end(p, 3)
+        for r in self.redises:
+            end(r.process, 3)
         shutil.rmtree(self.dir, ignore_errors=True)
 
     # ---- nodes ----
