@@ -17,8 +17,8 @@ if QUICK:
 
 import events  # noqa: E402
 import fanout  # noqa: E402
+import latency  # noqa: E402
 import limits  # noqa: E402
-import load  # noqa: E402
 import longest  # noqa: E402
 import redact  # noqa: E402
 import report  # noqa: E402
@@ -27,7 +27,7 @@ import scripts  # noqa: E402
 import submit  # noqa: E402
 import system  # noqa: E402
 
-FIGURES = {**submit.FIGURES, **runs.FIGURES, **events.FIGURES, **fanout.FIGURES}
+FIGURES = {**submit.FIGURES, **runs.FIGURES, **events.FIGURES, **fanout.FIGURES, **latency.FIGURES}
 ALONE = {"scripts": scripts.FIGURES["scripts"], "waiting": scripts.FIGURES["scale"], **longest.FIGURES, **redact.FIGURES}  # they bring their own Redis, or need none
 MORE = {**submit.MORE, **{name: (lambda quick, of=of: of(report.old_figure)) for name, of in ALONE.items()}}
 
@@ -62,7 +62,6 @@ def main():
     of = report.machine()
     with tempfile.TemporaryDirectory(prefix="errand-bench-") as folder:
         limits.build(folder)
-        load.build(folder)
         try:
             for name in names:
                 try:

@@ -29,13 +29,13 @@ def bench_noop(quick):
         for _ in range(rounds):
             lives.append(alone.lives(n))
             with Usage(s) as u:
-                results.append(load.noop(s, n))
-            uses.append(u.per(results[-1]["requests"]))
+                results.append(load.bench(s, "noop", "--requests", n, "--executor", "noop", "--sample"))
+            uses.append(u.per(n))
         rates = [r["value"] for r in results]
         middle = rates.index(statistics.median_low(rates))
         walls, redis = [total(one, "wallUs") for one in lives], [total(one, "redisUs") for one in lives]
         typical = lives[redis.index(statistics.median_low(redis))]
-        figure("noop", statistics.median(rates), "runs/s", 1e6 / statistics.median(walls), "runs/s, its scripts alone", must=">= 0.60", values=rates, **uses[middle], **load.client_of(results[middle]),
+        figure("noop", statistics.median(rates), "runs/s", 1e6 / statistics.median(walls), "runs/s, its scripts alone", must=">= 0.60", values=rates, p50Us=results[middle]["p50Us"], p99Us=results[middle]["p99Us"], **uses[middle], **load.client_of(results[middle]),
                scriptsUs=steps(typical), **memory_of(s))
         figure("noop-redis-cpu", statistics.median(redis), "us of Redis a run", plain["evalsha8Us"], "us, a script of 8 plain commands", must=f"<= {REDIS_US_A_RUN}", judge="value", steps=steps(typical),
                insideUs=round(total(typical, "scriptUs"), 1), throughNodesUs=statistics.median(use["cpuUs"]["redis"] for use in uses), claimOf=CLAIM, **plain)

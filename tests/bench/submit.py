@@ -1,29 +1,23 @@
 """`submit`: one at a time, 64 in flight, batches of 100, through one API thread; beside the rate at which the same Redis executes the submit script alone. `keys`: what a key costs."""
-import json
 import statistics
 
 import limits
 import load
 from report import figure
-from system import System, Usage
+from system import KEY, System, Usage
 
 NOOP = {"executor": "process", "command": ["/bin/true"], "protocol": "text"}
 REDIS_US_A_SUBMIT = 30
 BATCH = 100
-
-
-def body(n=1):
-    return {"agent": "noop", "queue": "parked", "input": {"n": n}}
+SUBMIT = ["--agent", "noop", "--queue", "parked"]
 
 
 def submit_call(system):
     """The call of the submit script that this submit ends in."""
     scripts = limits.Scripts()
     with limits.Watch(system.redis) as w:
-        system.call("POST", "/v1/runs", body())
-    found = w.calls(scripts, "submit")
-    assert len(found) == 1, w.commands
-    return found[0]
+        load.bench(system, "submit", "--connections", 1, "--requests", 1, *SUBMIT)
+    return w.calls(scripts, "submit")[-1]
 
 
 def kinds(quick):
@@ -41,7 +35,7 @@ def bench_submit(quick):
         one = submit_call(s)
         plain = limits.plain_costs(s, 200 if quick else 3000)
         for name, connections, count, runs, must, raw_calls, depth in kinds(quick):
-            options = ["--connections", connections, "--requests", count, "--agent", "noop", "--queue", "parked", "--bytes", 7, *(["--batch", runs] if runs > 1 else [])]
+            options = ["--connections", connections, "--requests", count, *SUBMIT, *(["--batch", runs] if runs > 1 else [])]
             raws, rates, uses, loads = [], [], [], []
             for _ in range(rounds):
                 raws.append(limits.calls(s, one.copies(raw_calls), depth=depth))
@@ -64,18 +58,16 @@ def bench_keys(quick):
     """Submits a second with the root key, an API key, and one with a rate limit: the same request in turns."""
     with System(runners=0) as s:
         s.call("PUT", "/v1/agents/noop", NOOP)
-        keys = {"root": None}
+        keys = {"root": KEY}
         for name, more in (("key", {}), ("key-limited", {"rateLimit": {"limit": 1000000, "perMs": 1000, "burst": 1000000}})):
-            keys[name] = s.call("POST", "/v1/keys", {"name": name, "scopes": ["runs:create"], **more})["key"]
-        data = json.dumps(body()).encode()
-        requests = {name: load.request(s, "POST", "/v1/runs", data, **({"key": key} if key else {})) for name, key in keys.items()}
+            keys[name] = s.call("POST", "/v1/keys", {"name": name, "scopes": ["runs:create", "runs:read"], **more})["key"]
         rates, uses = {name: [] for name in keys}, {}
         for _ in range(2 if quick else 5):
-            for name, request in requests.items():
+            for name, key in keys.items():
                 with Usage(s) as u:
-                    r = load.old("http", s.port, 64, 200 if quick else 10000, request)
-                rates[name].append(r["ok"] / r["seconds"])
-                uses[name] = u.per(r["ok"])
+                    r = load.bench(s, "submit", "--connections", 64, "--requests", 200 if quick else 10000, *SUBMIT, key=key)
+                rates[name].append(r["value"])
+                uses[name] = u.per(r["operations"])
         root = statistics.median(rates["root"])
         for name, values in rates.items():
             figure(f"submit-64-{name}", statistics.median(values), "runs/s", root, "runs/s, the root key", values=values, **uses[name])

@@ -41,7 +41,7 @@ def wait_for(condition, what, seconds=30, pause=0.002):
 
 
 def spawn(command, env=None, log=None, **more):
-    p = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=more.pop("stdout", subprocess.DEVNULL), stderr=open(log, "ab") if log else subprocess.DEVNULL, **more)
+    p = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, **{"stdout": subprocess.DEVNULL, "stderr": open(log, "ab") if log else subprocess.DEVNULL, **more})
     LIVE.add(p)
     return p
 
