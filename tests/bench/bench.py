@@ -20,14 +20,17 @@ import fanout  # noqa: E402
 import latency  # noqa: E402
 import limits  # noqa: E402
 import longest  # noqa: E402
+import memory  # noqa: E402
+import recovery  # noqa: E402
 import redact  # noqa: E402
 import report  # noqa: E402
 import runs  # noqa: E402
+import scale  # noqa: E402
 import scripts  # noqa: E402
 import submit  # noqa: E402
 import system  # noqa: E402
 
-FIGURES = {**submit.FIGURES, **runs.FIGURES, **events.FIGURES, **fanout.FIGURES, **latency.FIGURES}
+FIGURES = {**submit.FIGURES, **runs.FIGURES, **events.FIGURES, **fanout.FIGURES, **latency.FIGURES, **memory.FIGURES, **recovery.FIGURES, **scale.FIGURES}
 ALONE = {"scripts": scripts.FIGURES["scripts"], "waiting": scripts.FIGURES["scale"], **longest.FIGURES, **redact.FIGURES}  # they bring their own Redis, or need none
 MORE = {**submit.MORE, **{name: (lambda quick, of=of: of(report.old_figure)) for name, of in ALONE.items()}}
 
