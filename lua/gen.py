@@ -608,7 +608,7 @@ def main():
         sync += script.sync()
         names.append(script.name)
     header += ["extern const struct script *const scripts_all[];", "extern const size_t scripts_all_len;", "", "#endif", ""]
-    source += ["const struct script *const scripts_all[] = {" + ", ".join(f"&script_{n}" for n in names) + "};", f"const size_t scripts_all_len = {len(names)};", ""]
+    source += [f'_Static_assert({len(names)} <= SCRIPTS_MAX, "common/script.h");', "const struct script *const scripts_all[] = {" + ", ".join(f"&script_{n}" for n in names) + "};", f"const size_t scripts_all_len = {len(names)};", ""]
     write_if_changed(os.path.join(options.out, "scripts.h"), "\n".join(header))
     write_if_changed(os.path.join(options.out, "scripts.c"), "\n".join(source))
     write_if_changed(os.path.join(options.out, "scripts_sync.h"), "\n".join(sync + ["#endif", ""]))
