@@ -29,11 +29,36 @@ static struct str attempt_field(const redisReply *flat, int64_t n, const char *n
     return record_field(flat, field);
 }
 
-static int64_t attempt_number(const redisReply *flat, int64_t n, const char *name, int64_t otherwise)
+/* What stands of an attempt in the record: lua/include/run.lua, at af(). */
+static struct str attempt_claim(const redisReply *flat, int64_t n)
 {
-    char field[64];
-    snprintf(field, sizeof field, "a%lld:%s", (long long)n, name);
-    return redis_int(redis_field(flat, field), otherwise);
+    char field[32];
+    snprintf(field, sizeof field, "a%lld", (long long)n);
+    return record_field(flat, field);
+}
+
+/* The word at the place `at`, from 0; empty where there are fewer. */
+static struct str word_at(struct str words, int at)
+{
+    for (;;) {
+        const char *space = words.len ? memchr(words.ptr, ' ', words.len) : NULL;
+        size_t len = space ? (size_t)(space - words.ptr) : words.len;
+        if (at-- == 0)
+            return (struct str){words.ptr, len};
+        if (!space)
+            return STR_NONE;
+        words.ptr += len + 1;
+        words.len -= len + 1;
+    }
+}
+
+static int64_t number_at(struct str words, int at)
+{
+    struct str word = word_at(words, at);
+    char text[24] = "";
+    if (word.len > 0 && word.len < sizeof text)
+        memcpy(text, word.ptr, word.len);
+    return strtoll(text, NULL, 10);
 }
 
 static void raw_opt(struct json_writer *w, const char *key, struct str raw)
@@ -83,13 +108,17 @@ static void write_attempt(struct json_writer *w, const redisReply *flat, int64_t
     json_kv_str(w, "runner", attempt_field(flat, n, "runner"));
     struct str executor = record_field(flat, "executor"); /* its definition's, as that of all its attempts */
     json_kv_str(w, "executor", executor.len ? executor : STR("process"));
-    json_kv_str(w, "status", attempt_field(flat, n, "status"));
+    struct str end = attempt_field(flat, n, "end"), later = attempt_field(flat, n, "started");
+    bool started = attempt_field(flat, n, "tok").len > 0;
+    json_kv_str(w, "status", end.len ? word_at(end, 0) : started ? STR("running") : STR("provisioning"));
     raw_opt(w, "handle", attempt_field(flat, n, "handle"));
-    int64_t started = attempt_number(flat, n, "started", 0);
-    json_kv_time(w, "startedAt", started ? started : attempt_number(flat, n, "claimed", 0));
-    json_kv_time(w, "endedAt", attempt_number(flat, n, "ended", 0));
-    if (attempt_field(flat, n, "exit").len > 0)
-        json_kv_int(w, "exitCode", attempt_number(flat, n, "exit", 0));
+    json_kv_time(w, "startedAt",
+                 later.len ? number_at(later, 0)
+                 : started ? number(flat, "started")
+                           : number_at(attempt_claim(flat, n), 2));
+    json_kv_time(w, "endedAt", number_at(end, 2));
+    if (word_at(end, 3).len > 0)
+        json_kv_int(w, "exitCode", number_at(end, 3));
     raw_opt(w, "error", attempt_field(flat, n, "error"));
     raw_opt(w, "resourceStats", attempt_field(flat, n, "stats"));
     write_secrets(w, attempt_field(flat, n, "secrets"));
@@ -102,7 +131,7 @@ static void write_attempts(struct json_writer *w, const redisReply *flat)
     json_array_begin(w);
     int64_t last = number(flat, "attempt");
     for (int64_t n = last > LIMIT_ATTEMPTS ? last - LIMIT_ATTEMPTS + 1 : 1; n <= last; n++)
-        if (attempt_field(flat, n, "epoch").len > 0)
+        if (attempt_claim(flat, n).len > 0)
             write_attempt(w, flat, n);
     json_array_end(w);
 }

@@ -1,4 +1,5 @@
 /* A run's attempts and its event stream. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -7,7 +8,7 @@
 
 #define CHUNK "64" /* entries read at a time */
 
-/* Attempts that are kept: 3 fields each, oldest first. */
+/* Attempts that are kept: 3 fields each, oldest first (lua/include/run.lua says at af() what is in them). */
 static int64_t first_kept(int64_t attempt)
 {
     return attempt > LIMIT_ATTEMPTS ? attempt - LIMIT_ATTEMPTS + 1 : 1;
@@ -16,13 +17,13 @@ static int64_t first_kept(int64_t attempt)
 static int64_t attempts_send(struct audit *a, const struct run *run, bool as_expectation, want_fn want,
                              const char *what)
 {
-    static const char *const names[] = {"status", "by", "epoch"};
+    static const char *const names[] = {":end", ":tok", ""};
     const char *argv[2 + 3 * LIMIT_ATTEMPTS] = {"HMGET", audit_key(a, "run:%s", run->id)};
     int64_t last = number_of(run->f[F_ATTEMPT]);
     int n = 2;
     for (int64_t i = first_kept(last); i <= last; i++) {
         for (size_t j = 0; j < ARRAY_LEN(names); j++)
-            argv[n++] = audit_text(a, "a%lld:%s", (long long)i, names[j]);
+            argv[n++] = audit_text(a, "a%lld%s", (long long)i, names[j]);
     }
     if (n > 2 && as_expectation)
         audit_expect(a,
@@ -36,15 +37,19 @@ static int64_t attempts_send(struct audit *a, const struct run *run, bool as_exp
 /* All are closed but the last one of a run that executes. */
 static bool want_attempts(struct audit *a, const struct expect *e, const redisReply *r)
 {
-    static const char *const open[] = {"provisioning", "running", NULL};
     static const char *const closed[] = {"success", "error", "stopped", "lost", "handed_back", NULL};
     (void)a;
     size_t n = r->elements / 3;
     int64_t before = 0;
     for (size_t i = 0; i < n; i++) {
-        const char *status = reply_item(r, 3 * i), *by = reply_item(r, 3 * i + 1), *epoch = reply_item(r, 3 * i + 2);
+        const char *end = reply_item(r, 3 * i), *tok = reply_item(r, 3 * i + 1), *epoch = reply_item(r, 3 * i + 2);
         bool executes = e->run->class == CLASS_ACTIVE && i + 1 == n;
-        if (!word_in(status, executes ? open : closed) || (*by != '\0') == executes || number_of(epoch) <= before)
+        char status[16], by[16];
+        int64_t ended;
+        if (executes ? *end != '\0'
+                     : sscanf(end, "%15s %15s %" SCNd64, status, by, &ended) != 3 || !word_in(status, closed))
+            return false;
+        if (number_of(epoch) <= before || (*tok && !*e->run->f[F_STARTED]))
             return false;
         before = number_of(epoch);
     }

@@ -33,19 +33,21 @@ if me[1] ~= 'live' then
 end
 local r = run_get(run, {'ws', 'agent', 'def', 'epoch', 'inc', 'attempt', 'createdUs', 'rid', 'timeoutMs', 'stallMs', 'source', 'slots', 'stopAt', 'input', 'env'})
 local n = r and r.attempt
-if not r or r.inc ~= old or tonumber(r.epoch) ~= epoch or TERMINAL[r.status] or redis.call('HGET', k.run(run), af(n, 'status')) ~= 'running' or
-  redis.call('HGET', k.run(run), af(n, 'by')) or tonumber(redis.call('ZSCORE', k.held(old), run) or '-1') ~= epoch then
+if not r or r.inc ~= old or tonumber(r.epoch) ~= epoch or TERMINAL[r.status] or redis.call('HEXISTS', k.run(run), af(n, 'tok')) == 0 or
+  redis.call('HEXISTS', k.run(run), af(n, 'end')) == 1 or tonumber(redis.call('ZSCORE', k.held(old), run) or '-1') ~= epoch then
   return {'fenced'}
 end
 redis.call('HSET', k.runner(old), 'state', 'dead')
 redis.call('ZREM', k.held(old), run)
 redis.call('ZADD', k.held(inc), fmt(epoch), run)
-redis.call('HSET', k.run(run), 'inc', inc, 'claimNo', '0', af(n, 'runner'), me[2] or '')
+local about = redis.call('HMGET', k.run(run), 'a' .. n, af(n, 'started'), 'started')
+local _, first, claimed = attempt_claim(about[1])
+redis.call('HSET', k.run(run), 'inc', inc, 'a' .. n, table.concat({fmt(epoch), fmt(first), fmt(claimed), '0'}, ' '), af(n, 'runner'), me[2] or '')
 run_policy(r, {'json', 'timeoutMs', 'stallMs', 'graceMs'})
 local before = tail(run)
 local newest = redis.call('XREVRANGE', k.events(run), '+', '-', 'COUNT', 1)[1]
 local at = newest and newest[2][15] == 'o' and newest[2][16] or ''
-if newest and newest[2][2] == redis.call('HGET', k.run(run), af(n, 'first')) then
+if newest and tonumber(newest[2][2]) == first then
   at = '0 0' -- nothing but its runtime_started
 end
 local first_seq = seq_after(r, before.last, rid)
@@ -55,6 +57,6 @@ if r.source ~= 'remote' and newest then
   redis.call('XSETID', k.events(run), fmt(epoch) .. '-' .. fmt(first_seq - 1))
 end
 local _, env = run_input(r)
-local ran_ms = now_ms - tonumber(redis.call('HGET', k.run(run), af(n, 'started')) or now_ms)
+local ran_ms = now_ms - tonumber(about[2] or about[3] or now_ms)
 return {'ok', r.ws, r.agent, tonumber(n), first_seq, before.t, before.c, before.z, math.max(1, tonumber(r.timeoutMs) - ran_ms), tonumber(r.stallMs) or 0, tonumber(r.graceMs),
   tonumber(r.slots) or 1, r.source, r.json, env, at, r.stopAt ~= '' and 1 or 0}

@@ -34,7 +34,7 @@
 
 local SEQ_JUMP, AHEAD_MS = 4294967296, 86400000
 local r = run_get(run, {'ws', 'def', 'epoch', 'inc', 'attempt', 'source', 'stopAt', 'inputLast', 'claimLine', 'claimSeq', 'claimT', 'lastSeq', 'lastT', 'rid',
-  af(attempt, 'tok'), af(attempt, 'by'), af(attempt, 'first')})
+  af(attempt, 'tok'), af(attempt, 'end'), 'a' .. attempt})
 if not r then
   return {'run_not_found'}
 end
@@ -42,7 +42,8 @@ if r[af(attempt, 'tok')] == '' or r[af(attempt, 'tok')] ~= token_sha then
   return {'run_not_found'} -- not yours and not there look the same
 end
 local before = tail(run)
-local next_seq = math.max(before.last + 1, tonumber(r[af(attempt, 'first')]) or 0)
+local _, attempt_first = attempt_claim(r['a' .. attempt])
+local next_seq = math.max(before.last + 1, attempt_first)
 local last_stored_t = before.t
 if r.claimLine ~= '' and not TERMINAL[r.status] then
   next_seq = math.max(next_seq, tonumber(r.claimSeq) + 1)
@@ -53,7 +54,7 @@ local function answer(code, accepted, duplicate)
 end
 
 local ended = TERMINAL[r.status] or false
-if attempt ~= tonumber(r.attempt) or (r[af(attempt, 'by')] ~= '' and not ended) then
+if attempt ~= tonumber(r.attempt) or (r[af(attempt, 'end')] ~= '' and not ended) then
   return answer('fenced', 0, 0)
 end
 if r.source ~= 'remote' then

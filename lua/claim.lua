@@ -184,6 +184,7 @@ local function policy_of(digest)
   return defs[digest]
 end
 
+local now_text, claim_text = fmt(now_ms), fmt(claim_no)
 local held, waited = {}, {} -- epoch and run of each run taken; how many of each workspace
 
 -- A new attempt with its epoch: `queued` to `provisioning`. What counts runs is told at the end (claim_close).
@@ -206,14 +207,14 @@ local function attempt_begin(id, line, ws)
   else
     first = before.last + 1
   end
-  redis.call('HSET', k.run(id), 'status', 'provisioning', 'attempt', n, 'epoch', epoch, 'inc', inc, 'claimNo', claim_no, 'rid', rid_short(rid), 'lane', '', 'laneId', '',
-    af(n, 'epoch'), epoch, af(n, 'first'), first, af(n, 'runner'), runner[3] or '', af(n, 'status'), 'provisioning', af(n, 'claimed'), now_ms)
+  local epoch_text = epoch == now_ms and now_text or fmt(epoch)
+  redis.call('HSET', k.run(id), 'status', 'provisioning', 'attempt', n, 'epoch', epoch_text, 'inc', inc, 'rid', rid_short(rid), 'lane', '', 'laneId', '',
+    'a' .. n, table.concat({epoch_text, first == 1 and '1' or fmt(first), now_text, claim_text}, ' '), af(n, 'runner'), runner[3] or '')
   local old = n - KEPT_ATTEMPTS
   if old > 0 then
-    redis.call('HDEL', k.run(id), af(old, 'epoch'), af(old, 'first'), af(old, 'runner'), af(old, 'status'), af(old, 'claimed'), af(old, 'started'), af(old, 'ended'), af(old, 'exit'),
-      af(old, 'error'), af(old, 'handle'), af(old, 'stats'), af(old, 'tok'), af(old, 'by'), af(old, 'secrets'))
+    redis.call('HDEL', k.run(id), 'a' .. old, af(old, 'runner'), af(old, 'started'), af(old, 'tok'), af(old, 'handle'), af(old, 'stats'), af(old, 'secrets'), af(old, 'end'), af(old, 'error'))
   end
-  held[#held + 1] = epoch
+  held[#held + 1] = epoch_text
   held[#held + 1] = id
   line.begun = (line.begun or 0) + 1
   waited[ws] = (waited[ws] or 0) + 1
@@ -240,7 +241,7 @@ local function open_queues()
   return open
 end
 
-redis.call('HSET', k.runner(inc), 'claimNo', claim_no)
+redis.call('HSET', k.runner(inc), 'claimNo', claim_text)
 local open = open_queues()
 local served, texts = {}, {}
 if #open > 0 then

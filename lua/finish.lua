@@ -32,8 +32,8 @@ if not r then
 end
 -- A run that executes under this attempt has not been closed: who closes an attempt takes its run out of these statuses.
 if CLASS[r.status] ~= 'active' or r.attempt + 0 ~= attempt or r.epoch + 0 ~= epoch or r.inc ~= inc then
-  local mine = redis.call('HMGET', k.run(run), af(attempt, 'epoch'), af(attempt, 'by'))
-  if tonumber(mine[1] or '0') == epoch and mine[2] == 'finish' then
+  local mine = redis.call('HMGET', k.run(run), 'a' .. attempt, af(attempt, 'end'))
+  if attempt_claim(mine[1]) == epoch and attempt_closer(mine[2]) == 'finish' then
     return {'ok', r.status, 0}
   end
   return {'fenced'}

@@ -16,18 +16,18 @@ local r = run_get(run, CLOSE_FIELDS)
 if not r then
   return {'fenced'}
 end
-local mine = redis.call('HMGET', k.run(run), af(attempt, 'epoch'), af(attempt, 'by'))
-if tonumber(mine[1] or '0') == epoch and mine[2] == 'hand_back' then
+local mine = redis.call('HMGET', k.run(run), 'a' .. attempt, af(attempt, 'end'), af(attempt, 'tok'))
+if attempt_claim(mine[1]) == epoch and attempt_closer(mine[2]) == 'hand_back' then
   return {'ok', r.status}
 end
 local state = redis.call('HGET', k.runner(inc), 'state')
-if tonumber(mine[1] or '0') ~= epoch or mine[2] or r.inc ~= inc or tonumber(r.epoch) ~= epoch or not state or state == 'dead' then
+if attempt_claim(mine[1]) ~= epoch or mine[2] or r.inc ~= inc or tonumber(r.epoch) ~= epoch or not state or state == 'dead' then
   return {'fenced'}
 end
 run_policy(r, CLOSE_POLICY)
 if r.stopAt ~= '' or r.claimStatus ~= '' then
   attempt_end(r, {status = 'stopped'}, 'hand_back', '', rid, retention_ms)
-elseif r.atMostOnce == '1' and redis.call('HGET', k.run(run), af(attempt, 'status')) ~= 'provisioning' then
+elseif r.atMostOnce == '1' and mine[3] then -- it was started
   take_back(r, 'hand_back', 0, rid, retention_ms)
 else
   check_edge(r, 'queued')

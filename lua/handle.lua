@@ -11,7 +11,7 @@
 
 local r = run_get(run, {'epoch', 'attempt'})
 -- The epoch alone does not tell: it stays the run's until the next claim, also after the attempt was taken back.
-if not r or tonumber(r.epoch) ~= epoch or TERMINAL[r.status] or redis.call('HGET', k.run(run), af(r.attempt, 'by')) then
+if not r or tonumber(r.epoch) ~= epoch or TERMINAL[r.status] or redis.call('HEXISTS', k.run(run), af(r.attempt, 'end')) == 1 then
   return {'fenced'}
 end
 if handle ~= '' then

@@ -67,12 +67,12 @@ for id in pairs(in_redis) do
     break
   end
   local r = run_get(id, CLOSE_FIELDS)
-  local claim_no = tonumber(redis.call('HGET', k.run(id), 'claimNo') or '0')
+  local _, _, _, claim_no = attempt_claim(r and redis.call('HGET', k.run(id), 'a' .. r.attempt))
   if not r then
     redis.call('ZREM', k.held(inc), id)
   elseif claim_no <= answered then
     run_policy(r, CLOSE_POLICY)
-    if r.stopAt ~= '' or r.claimStatus ~= '' or r.atMostOnce == '1' or redis.call('HGET', k.run(id), af(r.attempt, 'status')) ~= 'provisioning' then
+    if r.stopAt ~= '' or r.claimStatus ~= '' or r.atMostOnce == '1' or redis.call('HEXISTS', k.run(id), af(r.attempt, 'tok')) == 1 then
       -- It was executed: the runner was cut off and gave it up, or Redis lost its end. That is a loss. (Its start may not have been told: with atMostOnce that decides.)
       take_back(r, 'heartbeat', max_losses, rid, retention_ms)
     else

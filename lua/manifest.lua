@@ -14,14 +14,14 @@
 --   dependencies str  JSON array, '' when it has none
 -- ERRORS run_not_found fenced
 
-local r = run_get(run, {'attempt', 'def', 'input', 'env', 'maxAttempts', 'timeoutMs', 'deps', 'stopAt', 'claimSeq', 'claimT', af(attempt, 'tok'), af(attempt, 'by'), af(attempt, 'first')})
+local r = run_get(run, {'attempt', 'def', 'input', 'env', 'maxAttempts', 'timeoutMs', 'deps', 'stopAt', 'claimSeq', 'claimT', af(attempt, 'tok'), af(attempt, 'end'), 'a' .. attempt})
 if not r then
   return {'run_not_found'}
 end
 if r[af(attempt, 'tok')] == '' or r[af(attempt, 'tok')] ~= token_sha then
   return {'run_not_found'} -- not yours and not there look the same
 end
-if attempt ~= tonumber(r.attempt) or r[af(attempt, 'by')] ~= '' then
+if attempt ~= tonumber(r.attempt) or r[af(attempt, 'end')] ~= '' then
   return {'fenced'}
 end
 local record = redis.call('HGETALL', k.run(run))
@@ -31,7 +31,8 @@ if r.timeoutMs == '' then
   record[#record + 1] = redis.call('HGET', k.def(r.def), 'timeoutMs')
 end
 local now = tail(run)
-local next_seq, last_t = math.max(now.last + 1, tonumber(r[af(attempt, 'first')])), now.t
+local _, first = attempt_claim(r['a' .. attempt])
+local next_seq, last_t = math.max(now.last + 1, first), now.t
 if r.claimSeq ~= '' then
   next_seq, last_t = tonumber(r.claimSeq) + 1, tonumber(r.claimT)
 end

@@ -30,9 +30,9 @@ local start = '0-0'
 if after >= 0 then
   local n = tonumber(r.attempt)
   for i = n, math.max(1, n - KEPT_ATTEMPTS + 1), -1 do
-    local a = redis.call('HMGET', k.run(run), af(i, 'epoch'), af(i, 'first'))
-    if a[1] and a[2] and tonumber(a[2]) <= after + 1 then
-      start = a[1] .. '-' .. fmt(after)
+    local epoch, first = attempt_claim(redis.call('HGET', k.run(run), 'a' .. i))
+    if epoch > 0 and first <= after + 1 then
+      start = fmt(epoch) .. '-' .. fmt(after)
       break
     end
   end

@@ -22,28 +22,28 @@ if not r or CLASS[r.status] ~= 'active' or r.inc ~= inc or r.epoch + 0 ~= epoch 
 end
 local n = r.attempt
 local stop_asked = r.status == 'stopping' and 1 or 0
-if r.status == 'running' or (stop_asked == 1 and redis.call('HGET', k.run(run), af(n, 'status')) ~= 'provisioning') then
+if r.status == 'running' or (stop_asked == 1 and redis.call('HEXISTS', k.run(run), af(n, 'tok')) == 1) then
   return {'ok', stop_asked} -- told again
 end
-if seq < (redis.call('HGET', k.run(run), af(n, 'first')) or 0) + 0 then
+local _, first = attempt_claim(redis.call('HGET', k.run(run), 'a' .. n))
+if seq < first then
   return {'fenced'} -- what is stored reaches further
 end
 -- This makes the run's stream, if nothing was said of it before. First of all: where Redis knows a higher id, nothing is written.
-redis.call('XADD', k.events(run), r.epoch .. '-' .. fmt(seq), 'first', seq, 'last', seq, 't', t_ms, 'n', 1, 'c', count, 'z', bytes, 'b', event)
-local fields = {af(n, 'status'), 'running', af(n, 'started'), now_ms, af(n, 'tok'), token_sha}
+local seq_text, now_text = fmt(seq), fmt(now_ms)
+redis.call('XADD', k.events(run), r.epoch .. '-' .. seq_text, 'first', seq_text, 'last', seq_text, 't', t_ms, 'n', '1', 'c', count, 'z', bytes, 'b', event)
+local fields = {af(n, 'tok'), token_sha, r.started == '' and 'started' or af(n, 'started'), now_text}
 if handle ~= '' then
-  fields[7], fields[8] = af(n, 'handle'), handle
+  fields[5], fields[6] = af(n, 'handle'), handle
 end
 if r.started == '' then
-  fields[#fields + 1] = 'started'
-  fields[#fields + 1] = now_ms
   if r.startBy ~= '' then
     redis.call('ZREM', k.expiry, run)
   end
   if redis.call('HEXISTS', k.hooks(r.ws), '*') == 1 then -- webhooks want some of its events: from here on it is looked through
     fields[#fields + 1] = 'follow'
     fields[#fields + 1] = '0-0'
-    redis.call('ZADD', k.follow, now_ms, run)
+    redis.call('ZADD', k.follow, now_text, run)
   end
 end
 if stop_asked == 0 then

@@ -14,8 +14,8 @@ local users = {}
 local members = redis.call('ZRANGE', k.storageusers, from, from + looks - 1)
 for _, member in ipairs(members) do
   local id, attempt = string.match(member, '^(%S+) (%d+)$')
-  local r = run_get(id, {'attempt', af(attempt, 'by')})
-  if #users < max and (not r or TERMINAL[r.status] or r.attempt ~= attempt or r[af(attempt, 'by')] ~= '') then
+  local r = run_get(id, {'attempt', af(attempt, 'end')})
+  if #users < max and (not r or TERMINAL[r.status] or r.attempt ~= attempt or r[af(attempt, 'end')] ~= '') then
     users[#users + 1] = {id, tonumber(attempt)}
   end
 end

@@ -28,13 +28,10 @@ end
 -- Takes the run off its runner. What its record is to say of the attempt's end goes along with what it says next: fields and values in run.closed.
 local function attempt_close(run, status, by, err, exit_code)
   local n = run.attempt
-  local fields = {af(n, 'status'), status, af(n, 'by'), by, af(n, 'ended'), fmt(now_ms)}
-  if exit_code and exit_code ~= '' then
-    fields[7], fields[8] = af(n, 'exit'), exit_code
-  end
+  local ended = fmt(now_ms)
+  local fields = {af(n, 'end'), status .. ' ' .. by .. ' ' .. ended .. (exit_code and exit_code ~= '' and ' ' .. exit_code or '')}
   if err and err ~= '' then
-    fields[#fields + 1] = af(n, 'error')
-    fields[#fields + 1] = err
+    fields[3], fields[4] = af(n, 'error'), err
   end
   run.closed = fields
   redis.call('ZREM', k.held(run.inc), run.id)

@@ -94,9 +94,21 @@ local function run_move(run, to, fields)
   run.status = to
 end
 
--- The name of a field of attempt n.
+-- What stands in a record of attempt n, in few fields, because each costs wherever the record is read: `aN`, from its claim: `EPOCH FIRST_SEQ CLAIMED_MS CLAIM_NO`, and aN:runner; from its start aN:tok (SHA-256 of its token),
+-- aN:handle, and aN:started (ms) where that is not the run's own first start; from its end `aN:end`: `STATUS BY ENDED_MS EXIT_CODE` (EXIT_CODE may be missing), and aN:error. aN:stats and aN:secrets come in between.
 local function af(n, field)
   return 'a' .. n .. ':' .. field
+end
+
+-- Of `aN`: epoch, first seq, time and number of the claim; zeros where there is none.
+local function attempt_claim(text)
+  local epoch, first, claimed, claim_no = string.match(text or '', '^(%d+) (%d+) (%d+) (%d+)$')
+  return tonumber(epoch or 0), tonumber(first or 0), tonumber(claimed or 0), tonumber(claim_no or 0)
+end
+
+-- Of `aN:end`: which script closed it; nil where none did.
+local function attempt_closer(text)
+  return string.match(text or '', '^%S+ (%S+)')
 end
 
 local function wake(id, message)

@@ -19,9 +19,9 @@ end
 local function seq_after(run, last, rid)
   local seq, since = last + 1, tonumber(run.createdUs)
   if tonumber(run.attempt) > 0 then
-    local attempt = redis.call('HMGET', k.run(run.id), 'a' .. run.attempt .. ':first', 'a' .. run.attempt .. ':claimed')
-    seq = math.max(seq, tonumber(attempt[1] or '0'))
-    since = tonumber(attempt[2] or '0') * 1000
+    local _, first, claimed = attempt_claim(redis.call('HGET', k.run(run.id), 'a' .. run.attempt))
+    seq = math.max(seq, first)
+    since = claimed * 1000
   end
   if run.rid ~= '' and run.rid ~= rid_short(rid) then
     seq = seq + RESTART_GAP + math.max(0, now_us - since)

@@ -85,7 +85,7 @@ def test_an_attempt_that_lost_its_claim_counts_as_fenced_and_as_nothing_else(sta
     run_id = api.submit(waiter(stack.folder), maxAttempts=1)
     wait_until(lambda: api.record(run_id)["eventCount"] == 2, what="the agent is ready")
     # As if another attempt had been made behind its back: its end is then refused.
-    stack.redis.command("HSET", f"{stack.shard()}run:{run_id}", "a1:epoch", "99")
+    stack.redis.command("HSET", f"{stack.shard()}run:{run_id}", "epoch", "99")
     with open(os.path.join(stack.folder, "go"), "w", encoding="ascii"):
         pass
     wait_until(lambda: runner.outcomes(), 20, "the attempt is counted")

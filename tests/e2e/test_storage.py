@@ -461,7 +461,7 @@ def test_users_that_were_left_are_found_behind_many_that_are_in_use(stack, api):
     assert api.wait(old)["status"] == "success"
     for i in range(600):
         run = f"00{i:06x}-0000-4000-8000-000000000000"
-        stack.redis.command("HSET", f"{stack.shard()}run:{run}", "status", "running", "attempt", "1", "a1:by", "")
+        stack.redis.command("HSET", f"{stack.shard()}run:{run}", "status", "running", "attempt", "1")
         stack.redis.command("ZADD", f"{stack.shard()}storageusers", str(i + 1), f"{run} 1")
     name = f"{stack.shard()}attempt:{old}:1".encode()
     stack.redis.command("ACL", "SETUSER", name, "on")

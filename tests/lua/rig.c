@@ -1,6 +1,7 @@
 #include "rig.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/event.h"
 #include "common/id.h"
@@ -220,8 +221,35 @@ const struct script_reap_reply *rig_reap(struct harness *h, int64_t max)
 
 /* ---- looking ---- */
 
+/* What an attempt's fields say that hold more than one thing (lua/include/run.lua, at af()), as if each were a field; NULL for another name. */
+static const char *of_attempt(struct harness *h, const char *run, const char *field)
+{
+    static const struct {
+        const char *name, *of;
+        int at;
+    } parts[] = {{"epoch", "", 0},       {"first", "", 1},    {"claimed", "", 2},    {"claimNo", "", 3},
+                 {"status", ":end", 0}, {"by", ":end", 1}, {"ended", ":end", 2}, {"exit", ":end", 3}};
+    const char *colon = strchr(field, ':'), *key = harness_key(h, "run:%s", run);
+    for (size_t i = 0; i < ARRAY_LEN(parts) && colon; i++) {
+        if (strcmp(colon + 1, parts[i].name) != 0)
+            continue;
+        const char *n = harness_printf(h, "%.*s", (int)(colon - field), field);
+        const char *value = harness_hget(h, key, harness_printf(h, "%s%s", n, parts[i].of));
+        bool claimed = harness_hget(h, key, n) != NULL;
+        if (!value && parts[i].at == 0 && claimed)
+            return harness_hget(h, key, harness_printf(h, "%s:tok", n)) ? "running" : "provisioning";
+        for (int at = parts[i].at; value && at > 0; at--)
+            value = strchr(value, ' ') ? strchr(value, ' ') + 1 : NULL;
+        return value ? harness_printf(h, "%.*s", (int)strcspn(value, " "), value) : "";
+    }
+    return NULL;
+}
+
 const char *rig_field(struct harness *h, const char *run, const char *field)
 {
+    const char *part = of_attempt(h, run, field);
+    if (part)
+        return part;
     static const char *const absent[][2] = {/* lua/include/run.lua: DEFAULTS */
                                             {"attempt", "0"},     {"failures", "0"},      {"losses", "0"},
                                             {"epoch", "0"},       {"req", "-"},           {"priority", "normal"},
