@@ -5,22 +5,21 @@
 -- ARGV
 --   inc         str
 --   run         str
---   epoch       int
---   attempt     int
+--   epoch       num
+--   attempt     num
 --   outcome     str   success, error or stopped: what the executor saw
---   error_class str   '' unless error
---   error_json  str   raw JSON {"class","message"} or ''
---   result      str   raw JSON or ''
---   truncated   int   1: the result was over its limit
---   warnings    str   raw JSON: what of the result does not meet the definition's outputSchema, '' for none
 --   exit_code   str   decimal or ''
 --   seq         int   the closing event's seq (stdout source); 0: the script takes the next one
 --   t_ms        int   of the closing event; at or behind the last one's
 --   count       int   events that this runner knows to be stored, seq being behind the last of them; 0: the script looks
 --   bytes       int   and their bytes
---   retry       str   what the agent asked for in its error: `no` (do not retry), a delay in ms, or '' (the definition's policy)
 --   rid         str
 --   retention_ms int
+--   error_json  str?  raw JSON {"class","message"}, of an error
+--   result      str?  raw JSON
+--   truncated   int?  1: the result was over its limit
+--   warnings    str?  raw JSON: what of the result does not meet the definition's outputSchema
+--   retry       str?  what the agent asked for in its error: `no` (do not retry), a delay in ms, or '' (the definition's policy)
 -- REPLY
 --   status      str   the run's status now
 --   closed      int   1: this call closed it; 0: it had been closed by an earlier call of the same attempt
@@ -31,9 +30,9 @@ if not r then
   return {'fenced'}
 end
 -- A run that executes under this attempt has not been closed: who closes an attempt takes its run out of these statuses.
-if CLASS[r.status] ~= 'active' or r.attempt + 0 ~= attempt or r.epoch + 0 ~= epoch or r.inc ~= inc then
+if CLASS[r.status] ~= 'active' or r.attempt ~= attempt or r.epoch ~= epoch or r.inc ~= inc then
   local mine = redis.call('HMGET', k.run(run), 'a' .. attempt, af(attempt, 'end'))
-  if attempt_claim(mine[1]) == epoch and attempt_closer(mine[2]) == 'finish' then
+  if attempt_claim(mine[1]) == tonumber(epoch) and attempt_closer(mine[2]) == 'finish' then
     return {'ok', r.status, 0}
   end
   return {'fenced'}

@@ -11,7 +11,7 @@ A script's header is its interface:
     -- GUARD                                  (optional: it may carry a key's rate limit, see include/guard.lua)
     -- INCLUDE keys time close                (files of lua/include/)
     -- ARGV
-    --   field  type  prose                   types: str, int, list, table(column type, …); str?, int?, list?: left out where it is empty, 0 or without items, so that few arguments are sent
+    --   field  type  prose                   types: str, int, num (an int, but text in Lua: what is only passed on need not be read and written anew), list, table(column type, …); str?, int?, list?: left out where it is empty, 0 or without items, so that few arguments are sent
     -- REPLY
     --   field  type  prose                   the same, and flat (a field/value array)
     -- ERRORS code code                       (of common/err.h)
@@ -36,7 +36,7 @@ import re
 import string
 import sys
 
-SCALARS = ("str", "int")
+SCALARS = ("str", "int", "num")  # num: an int that the script only passes on, so that it has it as the text that it came as
 # What no field may be called: keywords of C, where it is a member, and for an argument what scripts need under that name, for there it is a local.
 C_WORDS = set("""auto break case char const continue default do double else enum extern float for goto if inline int long register restrict return short signed sizeof static struct switch
     typedef union unsigned void volatile while""".split())
@@ -128,6 +128,8 @@ class Script:
                 self.fault(number, f"{word!r} can't be a field's name: it means something else in {'C' if word in C_WORDS else 'Lua'}")
         if len(set(names[1:])) != len(columns):
             self.fault(number, f"a column of {name!r} is named twice")
+        if in_reply and "num" in [kind, *(column_kind for _, column_kind in columns)]:
+            self.fault(number, f"{name!r} of a reply is an int")
         optional = found.group(4) is not None
         if optional and (in_reply or kind == "table"):
             self.fault(number, f"only an argument that is a str, an int or a list may be left out, not {name!r}")
@@ -172,7 +174,7 @@ class Script:
                     continue
                 given, into = given + letters[field.name], behind
             if field.kind in SCALARS:
-                into.append((0 if field.kind == "int" else "") if value is None else value)
+                into.append(("" if field.kind == "str" else 0) if value is None else value)
                 continue
             into.append(len(value or []))
             for row in value or []:
@@ -360,17 +362,17 @@ class Script:
 
     @staticmethod
     def there(f):
-        return f"args->{f.name}" + {"str": ".len > 0", "int": " != 0", "list": "_len > 0"}[f.kind]
+        return f"args->{f.name}" + {"str": ".len > 0", "int": " != 0", "num": " != 0", "list": "_len > 0"}[f.kind]
 
     @staticmethod
     def give(f):
         if f.kind in SCALARS:
-            return [f"    args_{f.kind}(&a, args->{f.name});"]
+            return [f"    args_{'str' if f.kind == 'str' else 'int'}(&a, args->{f.name});"]
         out = [f"    args_int(&a, (int64_t)args->{f.name}_len);", f"    for (size_t i = 0; i < args->{f.name}_len; i++) {{"]
         if f.kind == "list":
             out.append(f"        args_str(&a, args->{f.name}[i]);")
         else:
-            out += [f"        args_{kind}(&a, args->{f.name}[i].{name});" for name, kind in f.columns]
+            out += [f"        args_{'str' if kind == 'str' else 'int'}(&a, args->{f.name}[i].{name});" for name, kind in f.columns]
         return out + ["    }"]
 
     # ---- C of the tests: the call as a function that returns when it is answered; the reply is copied ----
@@ -476,7 +478,7 @@ def stripped(text):
     return "".join((line if line.startswith("#!") else code.match(line).group(1).rstrip()) + "\n" for line in text[:-1].split("\n"))
 
 
-EMPTY = {"str": "''", "int": "0", "list": "{}"}
+EMPTY = {"str": "''", "int": "0", "num": "'0'", "list": "{}"}
 
 
 def value(kind, at):
@@ -485,7 +487,7 @@ def value(kind, at):
 
 
 def c_scalar(name, kind):
-    return {"str": f"    struct str {name};", "int": f"    int64_t {name};", "flat": f"    const redisReply *{name};"}[kind]
+    return {"str": f"    struct str {name};", "int": f"    int64_t {name};", "num": f"    int64_t {name};", "flat": f"    const redisReply *{name};"}[kind]
 
 
 def c_string(text):

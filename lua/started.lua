@@ -4,12 +4,12 @@
 -- ARGV
 --   inc        str
 --   run        str
---   epoch      int
---   seq        int   the attempt's first seq
---   t_ms       int
+--   epoch      num
+--   seq        num   the attempt's first seq
+--   t_ms       num
 --   event      str   the canonical runtime_started line
---   count      int   running total of events, this one included
---   bytes      int   running total of bytes, this one included
+--   count      num   running total of events, this one included
+--   bytes      num   running total of bytes, this one included
 --   token_sha  str   SHA-256 (hex) of the attempt's runner token
 --   handle     str   executor's handle (JSON object)
 -- REPLY
@@ -17,7 +17,7 @@
 -- ERRORS fenced
 
 local r = run_get(run, {'ws', 'epoch', 'inc', 'attempt', 'started', 'startBy'})
-if not r or CLASS[r.status] ~= 'active' or r.inc ~= inc or r.epoch + 0 ~= epoch then
+if not r or CLASS[r.status] ~= 'active' or r.inc ~= inc or r.epoch ~= epoch then
   return {'fenced'}
 end
 local n = r.attempt
@@ -26,12 +26,12 @@ if r.status == 'running' or (stop_asked == 1 and redis.call('HEXISTS', k.run(run
   return {'ok', stop_asked} -- told again
 end
 local _, first = attempt_claim(redis.call('HGET', k.run(run), 'a' .. n))
-if seq < first then
+if tonumber(seq) < first then
   return {'fenced'} -- what is stored reaches further
 end
 -- This makes the run's stream, if nothing was said of it before. First of all: where Redis knows a higher id, nothing is written.
-local seq_text, now_text = fmt(seq), fmt(now_ms)
-redis.call('XADD', k.events(run), r.epoch .. '-' .. seq_text, 'first', seq_text, 'last', seq_text, 't', t_ms, 'n', '1', 'c', count, 'z', bytes, 'b', event)
+local now_text = fmt(now_ms)
+redis.call('XADD', k.events(run), epoch .. '-' .. seq, 'first', seq, 'last', seq, 't', t_ms, 'n', '1', 'c', count, 'z', bytes, 'b', event)
 local fields = {af(n, 'tok'), token_sha, r.started == '' and 'started' or af(n, 'started'), now_text}
 if handle ~= '' then
   fields[5], fields[6] = af(n, 'handle'), handle

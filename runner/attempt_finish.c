@@ -207,7 +207,6 @@ static void call_finish(struct attempt *a)
         .epoch = a->epoch,
         .attempt = a->number,
         .outcome = str_of(o.status),
-        .error_class = str_of(o.error_class),
         .error_json = strbuf_str(&error),
         .result = strbuf_str(&result),
         .truncated = !whole,

@@ -32,6 +32,6 @@ end
 -- Writes one event of our own at the given id, behind what `before` says. seq and t are text.
 local function event_add(id, entry_id, seq, t, kind, data, before)
   local line = '{"seq":' .. seq .. ',"tMs":' .. t .. ',"kind":"' .. kind .. '","data":' .. data .. '}'
-  redis.call('XADD', k.events(id), entry_id, 'first', seq, 'last', seq, 't', t, 'n', 1, 'c', before.c + 1, 'z', before.z + #line, 'b', line)
+  redis.call('XADD', k.events(id), entry_id, 'first', seq, 'last', seq, 't', t, 'n', '1', 'c', before.c + 1, 'z', before.z + #line, 'b', line)
   return #line
 end

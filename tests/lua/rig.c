@@ -159,7 +159,6 @@ enum err rig_finish(struct harness *h, const char *inc, const struct script_clai
         .epoch = row->epoch,
         .attempt = row->attempt,
         .outcome = S(outcome),
-        .error_class = error ? S("exit_nonzero") : S(""),
         .error_json = error ? S("{\"class\":\"exit_nonzero\",\"message\":\"exit status 1\"}") : S(""),
         .result = error ? S("") : S("42"),
         .exit_code = error ? S("1") : S("0"),

@@ -16,7 +16,6 @@ static struct script_finish_args args_of(const struct script_claim_runs *row, co
                                        .epoch = row->epoch,
                                        .attempt = row->attempt,
                                        .outcome = S(outcome),
-                                       .error_class = error ? S("exit_nonzero") : S(""),
                                        .error_json = error ? S(FAILURE) : S(""),
                                        .result = error ? S("") : S("{\"n\":9007199254740993}"),
                                        .exit_code = error ? S("1") : S("0"),

@@ -205,7 +205,6 @@ static void test_which_failures_are_tried_again(void **state)
             .epoch = row->epoch,
             .attempt = 1,
             .outcome = S("error"),
-            .error_class = S("exit_nonzero"),
             .error_json = S("{\"class\":\"exit_nonzero\",\"message\":\"\\\"class\\\":\\\"timeout\\\"\"}"),
             .exit_code = S("1"),
             .retry = S(cases[i].asked),
