@@ -45,6 +45,11 @@ enum run_field {
     F_SIZE,
     F_LAST_SEQ,
     F_LAST_T,
+    F_EXTRA,
+    F_CLAIM_STATUS,
+    F_HOOK_URL,
+    F_ASKED,
+    F_INPUT_LAST,
     F_COUNT
 };
 

@@ -125,6 +125,10 @@ static void expect_status(struct audit *a, const struct run *run, const char *pa
         EXPECT(a, path, "is not held with its epoch", want_score, run->f[F_EPOCH], "ZSCORE",
                audit_key(a, "held:%s", run->f[F_INC]), run->id);
         EXPECT(a, path, "is executed by no runner", want_one, NULL, "EXISTS", audit_key(a, "runner:%s", run->f[F_INC]));
+        bool more = is_set(run, F_STOP_AT) || is_set(run, F_CLAIM_STATUS) || is_set(run, F_GATES) ||
+                    is_set(run, F_DEPENDENTS) || is_set(run, F_HOOK_URL) || is_set(run, F_ASKED) ||
+                    is_set(run, F_INPUT_LAST);
+        audit_expect_that(a, path, !more || is_set(run, F_EXTRA), "does not say that there is more to its end");
     }
     if (ended)
         EXPECT(a, path, "has no retention", want_member, NULL, "ZSCORE", audit_key(a, "retain"), run->id);

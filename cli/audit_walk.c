@@ -36,6 +36,11 @@ static const char *const FIELD_NAMES[F_COUNT] = {
     [F_SIZE] = "size",
     [F_LAST_SEQ] = "lastSeq",
     [F_LAST_T] = "lastT",
+    [F_EXTRA] = "extra",
+    [F_CLAIM_STATUS] = "claimStatus",
+    [F_HOOK_URL] = "hookUrl",
+    [F_ASKED] = "asked",
+    [F_INPUT_LAST] = "inputLast",
 };
 
 enum run_class audit_class_of(const char *status)

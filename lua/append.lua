@@ -121,7 +121,7 @@ for _, entry in ipairs(entries) do
 end
 if c > events_max or z > bytes_max then
   -- The attempt ends here, with the reason as its claim; the runner stops the runtime.
-  redis.call('HSET', k.run(run), 'claimLine', '-', 'claimSeq', fmt(next_seq), 'claimT', fmt(math.max(now_ms, last_stored_t)), 'claimStatus', 'error', 'claimResult', '',
+  redis.call('HSET', k.run(run), 'claimLine', '-', 'claimSeq', fmt(next_seq), 'claimT', fmt(math.max(now_ms, last_stored_t)), 'claimStatus', 'error', 'extra', '1', 'claimResult', '',
     'claimError', '{"class":"event_limit","message":"the run has more events, or more bytes of events, than it may"}')
   redis.call('PUBLISH', k.ctl(r.inc), 'claimed ' .. run)
   return answer('run_terminal', 0, 0)
@@ -134,7 +134,7 @@ for _, entry in ipairs(entries) do
     'c', fmt(c), 'z', fmt(z), 'b', entry.b)
 end
 if asks == 1 then
-  redis.call('HSET', k.run(run), 'asked', r.inputLast == '' and '0' or r.inputLast)
+  redis.call('HSET', k.run(run), 'extra', '1', 'asked', r.inputLast == '' and '0' or r.inputLast)
 end
 if #entries > 0 then
   wake(run)
@@ -142,7 +142,7 @@ end
 if claim_line ~= '' then
   accepted = accepted + 1
   redis.call('HSET', k.run(run), 'claimLine', claim_line, 'claimSeq', fmt(claim_seq), 'claimT', fmt(claim_t), 'claimStatus', claim_status, 'claimResult', claim_result, 'claimError', claim_error, 'claimRetry', claim_retry,
-    'claimWarnings', claim_warnings)
+    'claimWarnings', claim_warnings, 'extra', '1')
   redis.call('PUBLISH', k.ctl(r.inc), 'claimed ' .. run)
 end
 next_seq, last_stored_t = last + 1, last_t

@@ -177,11 +177,18 @@ local function pop(line, want)
   return id, place.ws
 end
 
-local POLICY = {'json', 'timeoutMs', 'stallMs', 'graceMs', 'source', 'executor'}
+local POLICY = {'json', 'timeoutMs', 'stallMs', 'graceMs', 'source', 'executor', 'retainMs', 'retainEventsMs', 'retainResultMs', 'retainCount'}
 local defs = {} -- what the definitions of this claim's runs say
 local function policy_of(digest)
-  defs[digest] = defs[digest] or redis.call('HMGET', k.def(digest), unpack(POLICY))
-  return defs[digest]
+  local policy = defs[digest]
+  if not policy then
+    policy = redis.call('HMGET', k.def(digest), unpack(POLICY))
+    for i = 7, 10 do
+      policy.extra = policy.extra or (policy[i] or '') ~= ''
+    end
+    defs[digest] = policy
+  end
+  return policy
 end
 
 local now_text, claim_text = fmt(now_ms), fmt(claim_no)
@@ -189,7 +196,7 @@ local held, waited = {}, {} -- epoch and run of each run taken; how many of each
 
 -- A new attempt with its epoch: `queued` to `provisioning`. What counts runs is told at the end (claim_close).
 local function attempt_begin(id, line, ws)
-  local v = redis.call('HMGET', k.run(id), 'status', 'agent', 'def', 'rid', 'attempt', 'epoch', 'input', 'env', 'traceparent', 'timeoutMs', 'stallMs', 'gates', 'deps')
+  local v = redis.call('HMGET', k.run(id), 'status', 'agent', 'def', 'rid', 'attempt', 'epoch', 'input', 'env', 'traceparent', 'timeoutMs', 'stallMs', 'gates', 'deps', 'hookUrl')
   if v[1] ~= 'queued' then
     return nil
   end
@@ -223,6 +230,9 @@ local function attempt_begin(id, line, ws)
     gates_started(run)
   end
   local policy = policy_of(run.def)
+  if policy.extra or v[12] or v[14] then
+    redis.call('HSET', k.run(id), 'extra', '1')
+  end
   local json, input, env = policy[1] or '', run_input(run)
   local dependencies = v[13] and dependencies_of(v[13]) or ''
   return {id, ws, v[2] or '', n, epoch, first, before.t, before.c, before.z, v[10] or policy[2] or '', tonumber(v[11] or policy[3] or '') or 0, policy[4] or '', line.slots,

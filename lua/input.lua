@@ -44,7 +44,7 @@ end
 -- A time, so that no line is taken for one that a Redis which crashed has lost, but which was given to the agent.
 local n = math.max((tonumber(r.inputLast) or 0) + 1, now_ms)
 redis.call('XADD', key, fmt(n) .. '-1', 'l', line, 'e', last, 'k', idem, 'd', digest)
-redis.call('HSET', k.run(run), 'inputs', fmt(count), 'inputLast', fmt(n), 'inputBytes', fmt(bytes))
+redis.call('HSET', k.run(run), 'inputs', fmt(count), 'inputLast', fmt(n), 'inputBytes', fmt(bytes), 'extra', '1')
 if last == 1 then
   redis.call('HSET', k.run(run), 'inputEnd', '1')
 end

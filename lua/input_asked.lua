@@ -12,5 +12,5 @@ local r = run_get(run, {'epoch', 'attempt'})
 if not r or tonumber(r.epoch) ~= epoch or TERMINAL[r.status] or redis.call('HEXISTS', k.run(run), af(r.attempt, 'end')) == 1 then
   return {'fenced'}
 end
-redis.call('HSET', k.run(run), 'asked', fmt(given))
+redis.call('HSET', k.run(run), 'asked', fmt(given), 'extra', '1')
 return {'ok'}

@@ -9,16 +9,21 @@ local CLAIM_FIELDS = {'claimLine', 'claimSeq', 'claimT', 'claimStatus', 'claimRe
 local KEPT_STEP = 10 -- most runs given up by a count when one ends
 local TPUT_MS = 900000
 
--- What the end of a success wants of a run that executes.
+-- What the end of a success wants of a run that executes: little, where it has nothing of that of which the field `extra` tells (stopAt, claimStatus, gates, dependents, hookUrl, asked, inputLast, or a definition that says how
+-- long it is kept): whoever writes one of these writes `extra` as well, and a claim does for what was there before it.
 local function run_active(id)
-  local v = redis.call('HMGET', k.run(id), 'status', 'ws', 'queue', 'agent', 'def', 'rid', 'size', 'attempt', 'epoch', 'inc', 'started', 'stopAt', 'claimStatus', 'gates', 'dependents', 'hookUrl', 'asked', 'inputLast')
-  return v[1] and {id = id, status = v[1], ws = v[2], queue = v[3], agent = v[4] or '', def = v[5], rid = v[6] or '', size = v[7] or '', attempt = v[8] or '0', epoch = v[9] or '0', inc = v[10] or '',
-    started = v[11] or '', stopAt = v[12] or '', claimStatus = v[13] or '', gates = v[14] or '', dependents = v[15] or '', hookUrl = v[16] or '', asked = v[17] or '', inputLast = v[18] or ''}
+  local v = redis.call('HMGET', k.run(id), 'status', 'ws', 'queue', 'rid', 'size', 'attempt', 'epoch', 'inc', 'started', 'extra')
+  if not v[1] or v[10] then
+    return run_get(id, CLOSE_FIELDS)
+  end
+  return {id = id, plain = true, status = v[1], ws = v[2], queue = v[3], rid = v[4] or '', size = v[5] or '', attempt = v[6] or '0', epoch = v[7] or '0', inc = v[8] or '', started = v[9] or '',
+    stopAt = '', claimStatus = '', gates = '', dependents = '', hookUrl = '', asked = '', inputLast = ''}
 end
 
 -- And where it is another end after all, the rest of CLOSE_FIELDS.
 local function run_rest(run)
-  if not run.failures then
+  if run.plain then
+    run.plain = nil
     for name, value in pairs(run_get(run.id, CLOSE_FIELDS)) do
       run[name] = value
     end
@@ -51,7 +56,7 @@ end
 
 -- How long an ended run is kept: what its agent says, else its workspace (theirs: the values of RETAINED), else the caller. Its result and events may go earlier; a count keeps the newest ones. True where one does.
 local function run_retain(run, o, retention_ms, theirs)
-  local own = redis.call('HMGET', k.def(run.def), unpack(RETAIN_POLICY))
+  local own = run.plain and {} or redis.call('HMGET', k.def(run.def), unpack(RETAIN_POLICY))
   local function number(i)
     local text = own[i]
     if not text or text == '' then

@@ -9,7 +9,7 @@ local function stop_one(run, rid, retention_ms)
     return
   end
   if run.stopAt == '' then
-    redis.call('HSET', k.run(run.id), 'stopAt', fmt(now_ms))
+    redis.call('HSET', k.run(run.id), 'stopAt', fmt(now_ms), 'extra', '1')
   end
   if run.status == 'queued' or run.status == 'scheduled' then
     run_leave(run)

@@ -337,7 +337,7 @@ local function run_submit(o)
     redis.call('ZADD', k.expiry, start_by, o.run)
   end
   for _, dep in ipairs(open) do
-    redis.call('HSET', k.run(dep), 'dependents', '1')
+    redis.call('HSET', k.run(dep), 'dependents', '1', 'extra', '1')
     redis.call('SADD', k.dependents(dep), o.run)
   end
   if failed and o.on_dep_fail ~= 'run' then

@@ -197,6 +197,7 @@ static const struct breakage of_runs[] = {
     {"ZREM @idx:default:agent:t {queued}", "run:{queued}: is not in its agent's index"},
     {"ZREM @run:{queued}:children {child}", "run:{child}: is not among its parent's children"},
     {"DEL @run:{active}:events", "run:{active}: has no event stream"},
+    {"HDEL @run:{active} extra", "run:{active}: does not say that there is more to its end"},
     {"HSET @run:{active} epoch 5", "run:{active}: is not held with its epoch"},
     {"HSET @run:{again} epoch 5", "run:{again}: has attempts that are not as they should be"},
     {"DEL @def:digest-0-stdout", "run:{queued}: has no definition"},
