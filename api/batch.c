@@ -3,10 +3,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-/* Levels that get trees. Not those within data: an event of 256 KiB may have so many members that their nodes would exceed the request's memory. */
+/* Levels that get trees. An event has none where it is written as it is stored, and else one of its own. Not what is within data: an event of 256 KiB may have so many members that their nodes would exceed the
+ * request's memory. */
 enum {
     EVENT_LEVELS = 1,
-    ENVELOPE_LEVELS = 2 + EVENT_LEVELS,
+    ENVELOPE_LEVELS = 2,
     CLAIM_LEVELS = 2 /* data, and its error */,
     EVENT_HEAD_MAX = 128,
     SCRATCH_MAX = 64 << 20
@@ -135,24 +136,33 @@ static bool integer_in(const struct json *v, int64_t max)
     return v && v->type == JSON_INT && v->integer >= 0 && v->integer <= max;
 }
 
-/* The four members of an event. */
-struct event_members {
-    const struct json *seq, *t, *kind, *data;
-};
-
-static void find_members(const struct json *e, struct event_members *m)
+/* An event written as it is stored, with its members in that order: nothing is to be made of it. e: without a tree. */
+static bool read_as_stored(struct str e, struct event_head *ret_head)
 {
-    *m = (struct event_members){0};
-    for (const struct json *one = e->child; one; one = one->next) {
-        if (str_eq(one->key, STR("seq")))
-            m->seq = one;
-        else if (str_eq(one->key, STR("tMs")))
-            m->t = one;
-        else if (str_eq(one->key, STR("kind")))
-            m->kind = one;
-        else if (str_eq(one->key, STR("data")))
-            m->data = one;
-    }
+    return event_peek(e, ret_head) == ERR_OK && json_nested_len(ret_head->data) == ret_head->data.len;
+}
+
+/* Any other one. */
+static enum err read_members(struct parse *p, size_t i, struct str raw, struct event_head *ret_head)
+{
+    struct json *e;
+    if (json_parse(p->arena, raw, LIMIT_JSON_DEPTH, EVENT_LEVELS, &e, NULL) != ERR_OK)
+        return ERR_NO_MEMORY; /* it is valid: that was seen */
+    if (e->repeated_key)
+        return refuse(p, ERR_INVALID_EVENT, "events[%zu] repeats one of its keys", i);
+    const struct json *seq = json_get(e, "seq"), *t = json_get(e, "tMs"), *kind = json_get(e, "kind"),
+                      *data = json_get(e, "data");
+    if (!integer_in(seq, SEQ_MAX))
+        return refuse(p, ERR_INVALID_EVENT, "events[%zu].seq must be a non-negative integer", i);
+    if (!integer_in(t, SEQ_CLOSED))
+        return refuse(p, ERR_INVALID_EVENT, "events[%zu].tMs must be a non-negative integer", i);
+    enum event_kind k = kind && kind->type == JSON_STRING ? event_kind_of(kind->string) : EVENT_KIND_COUNT;
+    if (k == EVENT_KIND_COUNT)
+        return refuse(p, ERR_INVALID_EVENT, "events[%zu].kind must be one of the nine kinds", i);
+    if (!data || data->type != JSON_OBJECT)
+        return refuse(p, ERR_INVALID_EVENT, "events[%zu].data must be an object", i);
+    *ret_head = (struct event_head){seq->integer, t->integer, k, data->raw};
+    return ERR_OK;
 }
 
 /* A claim's line is looked at apart. */
@@ -166,47 +176,41 @@ static enum err take_claim(struct parse *p, size_t i, int64_t seq, int64_t t_ms,
     return err;
 }
 
-/* One event through all of its own rules. */
+/* One event through all of its own rules. e: without a tree. */
 static enum err take_event(struct parse *p, size_t i, const struct json *e)
 {
     struct event_batch *b = p->out;
-    struct event_members m;
+    struct event_head h;
     if (e->type != JSON_OBJECT)
         return refuse(p, ERR_INVALID_EVENT, "events[%zu] must be an object", i);
-    if (e->repeated_key)
-        return refuse(p, ERR_INVALID_EVENT, "events[%zu] repeats one of its keys", i);
-    find_members(e, &m);
-    const struct json *seq = m.seq, *t = m.t, *kind = m.kind, *data = m.data;
-    if (!integer_in(seq, SEQ_MAX))
-        return refuse(p, ERR_INVALID_EVENT, "events[%zu].seq must be a non-negative integer", i);
-    if (!integer_in(t, SEQ_CLOSED))
-        return refuse(p, ERR_INVALID_EVENT, "events[%zu].tMs must be a non-negative integer", i);
-    enum event_kind k = kind && kind->type == JSON_STRING ? event_kind_of(kind->string) : EVENT_KIND_COUNT;
-    if (k == EVENT_KIND_COUNT)
-        return refuse(p, ERR_INVALID_EVENT, "events[%zu].kind must be one of the nine kinds", i);
-    if (!data || data->type != JSON_OBJECT)
-        return refuse(p, ERR_INVALID_EVENT, "events[%zu].data must be an object", i);
+    enum err err = ERR_OK;
+    bool as_stored = read_as_stored(e->raw, &h) && h.seq <= SEQ_MAX && h.t_ms <= SEQ_CLOSED;
+    if (!as_stored)
+        err = read_members(p, i, e->raw, &h);
+    if (err)
+        return err;
     if (b->claim_line.len > 0)
         return refuse(p, ERR_INVALID_EVENT, "events[%zu] stands behind a runtime_terminal", i);
-    size_t len = event_len(seq->integer, t->integer, k, data->raw);
-    enum err err = ERR_OK;
+    size_t len = as_stored ? e->raw.len : event_len(h.seq, h.t_ms, h.kind, h.data);
     if (len > LIMIT_EVENT)
         err = refuse(p, ERR_EVENT_TOO_LARGE, "events[%zu] is over %d bytes", i, LIMIT_EVENT);
-    else if (b->count > 0 && seq->integer <= b->last)
+    else if (b->count > 0 && h.seq <= b->last)
         err = refuse(p, ERR_SEQ_NOT_MONOTONIC, "events[%zu].seq must be above the one before", i);
-    else if (b->count > 0 && t->integer < b->last_t)
+    else if (b->count > 0 && h.t_ms < b->last_t)
         err = refuse(p, ERR_T_MS_NOT_MONOTONIC, "events[%zu].tMs must not be below the one before", i);
-    else if (k == EVENT_RUNTIME_TERMINAL)
-        err = take_claim(p, i, seq->integer, t->integer, data->raw);
-    else if (!(err = entry_next(p, seq->integer, t->integer, len)))
-        event_write(&p->lines, seq->integer, t->integer, k, data->raw);
-    b->asks = b->asks || (!err && event_asks_input(k, data->raw));
+    else if (h.kind == EVENT_RUNTIME_TERMINAL)
+        err = take_claim(p, i, h.seq, h.t_ms, h.data);
+    else if (as_stored)
+        err = entry_add(p, h.seq, h.t_ms, e->raw);
+    else if (!(err = entry_next(p, h.seq, h.t_ms, len)))
+        event_write(&p->lines, h.seq, h.t_ms, h.kind, h.data);
+    b->asks = b->asks || (!err && event_asks_input(h.kind, h.data));
     if (b->count == 0) {
-        b->first = seq->integer;
-        b->first_t = t->integer;
+        b->first = h.seq;
+        b->first_t = h.t_ms;
     }
-    b->last = seq->integer;
-    b->last_t = t->integer;
+    b->last = h.seq;
+    b->last_t = h.t_ms;
     b->count++;
     return err;
 }
@@ -276,7 +280,7 @@ static enum err parse_lines(struct parse *p, struct str body)
     for (size_t i = 0; !err && next_line(&rest, &line); i++) {
         struct json *e;
         /* Two levels less: the same data must pass in an envelope, too. */
-        err = json_parse(p->arena, line, LIMIT_JSON_DEPTH - 2, EVENT_LEVELS, &e, NULL);
+        err = json_parse(p->arena, line, LIMIT_JSON_DEPTH - 2, 0, &e, NULL);
         if (err == ERR_INVALID_JSON)
             err = refuse(p, ERR_INVALID_EVENT, "events[%zu] is not valid JSON", i);
         else if (!err)

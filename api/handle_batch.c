@@ -5,7 +5,10 @@
 #include "api/input_check.h"
 #include "api/submit.h"
 
-enum { FAULTS_MAX = 3 << 20 /* of the answer */ };
+enum {
+    FAULTS_MAX = 3 << 20 /* of the answer */,
+    SEND_AT = 16 /* runs: Redis works on these while the next are written */
+};
 
 /* An item that names another of its batch. */
 struct batch_ref {
@@ -260,9 +263,14 @@ static void submit_items(struct batch *b)
     for (i = 0; i < b->count; i++)
         if (b->items[i].fault.err && !b->items[i].ended)
             item_end(&b->items[i]);
-    for (i = 0; i < b->count; i++)
-        if (!b->items[i].ended && !b->items[i].sent && b->items[i].pending == 0)
-            item_send(&b->items[i]);
+    size_t sent = 0;
+    for (i = 0; i < b->count; i++) {
+        if (b->items[i].ended || b->items[i].sent || b->items[i].pending > 0)
+            continue;
+        item_send(&b->items[i]);
+        if (++sent % SEND_AT == 0)
+            redis_flush(call_shard(c)->commands);
+    }
     if (--b->open == 0)
         answer(b);
 }

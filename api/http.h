@@ -28,8 +28,9 @@ struct http_req {
     size_t query_index, query_at; /* where http_query_name goes on: asking for one after the other is linear */
     struct http_header *headers;
     size_t header_count;
-    struct str body;     /* whole; empty when there was none */
-    struct arena arena;  /* the request's memory: everything above is in it */
+    struct str body;    /* whole; empty when there was none */
+    struct arena arena; /* the request's memory: everything above is in it, but the body */
+    struct strbuf body_memory;
     struct str peer;     /* client address for logs */
     uint64_t id;         /* request id, in logs and X-Request-Id */
     int64_t received_us; /* monotonic, when its last byte was in */

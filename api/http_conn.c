@@ -31,7 +31,8 @@ struct http_conn {
     const struct http_transport *ops;
     void *transport;
     enum http_conn_state state;
-    struct strbuf in; /* not parsed yet */
+    struct strbuf in; /* of which in_at bytes are parsed */
+    size_t in_at;
     struct http_req *req;
     struct http_head head;
     struct http_chunked chunked;
@@ -72,6 +73,28 @@ bool http_conn_edge(enum http_conn_state from, enum http_conn_state to)
     return (edges[from] >> to) & 1;
 }
 
+/* What is not parsed yet. */
+static struct str unread(const struct http_conn *c)
+{
+    struct str in = strbuf_str(&c->in);
+    return (struct str){in.ptr + c->in_at, in.len - c->in_at};
+}
+
+static void consume(struct http_conn *c, size_t n)
+{
+    c->in_at += n;
+    if (c->in_at == c->in.len) {
+        strbuf_reset(&c->in);
+        c->in_at = 0;
+    }
+}
+
+static void forget_input(struct http_conn *c)
+{
+    strbuf_done(&c->in);
+    c->in_at = 0;
+}
+
 static void watch(struct http_conn *c)
 {
     if (c->state == HTTP_CONN_CLOSED)
@@ -79,7 +102,7 @@ static void watch(struct http_conn *c)
     /* While a request is handled, or answers pile up, nothing is read: what the client sends meanwhile waits in the kernel. */
     bool busy = c->state == HTTP_CONN_DECIDING || c->state == HTTP_CONN_HANDLING ||
                 (c->state == HTTP_CONN_HEAD && c->queued > OUTPUT_PAUSE);
-    bool read = c->state != HTTP_CONN_FLUSHING && !(busy && c->in.len > 0) && !c->half_closed;
+    bool read = c->state != HTTP_CONN_FLUSHING && !(busy && unread(c).len > 0) && !c->half_closed;
     c->ops->watch(c->transport, read, c->write_blocked);
 }
 
@@ -108,6 +131,7 @@ static void req_free(void *p)
     struct http_req *req = p;
     arena_done(&req->arena);
     strbuf_done(&req->reply_headers);
+    strbuf_done(&req->body_memory);
     pool_put(&req_pool, req);
 }
 
@@ -133,6 +157,7 @@ static struct http_req *req_new(struct http_conn *c)
     if (!req)
         return NULL;
     arena_init(&req->arena, 4 * (size_t)LIMIT_HEADERS);
+    req->arena.first = ARENA_REQUEST;
     strbuf_init(&req->reply_headers, LIMIT_HEADERS);
     req->conn = c;
     req->loop = c->loop;
@@ -161,7 +186,7 @@ static void conn_free(void *p)
     struct http_conn *c = p;
     while (c->out)
         out_pop(c);
-    strbuf_done(&c->in);
+    forget_input(c);
     strbuf_done(&c->body);
     pool_put(&conn_pool, c);
 }
@@ -200,7 +225,7 @@ static void arm(struct http_conn *c)
 {
     switch (c->state) {
     case HTTP_CONN_HEAD:
-        loop_timer_set(&c->timer, c->in.len > 0 ? LIMIT_HEADER_TIME_MS : LIMIT_IDLE_TIME_MS);
+        loop_timer_set(&c->timer, unread(c).len > 0 ? LIMIT_HEADER_TIME_MS : LIMIT_IDLE_TIME_MS);
         break;
     case HTTP_CONN_BODY:
         loop_timer_set(&c->timer, LIMIT_BODY_TIME_MS);
@@ -233,7 +258,7 @@ static void finish_writing(struct http_conn *c)
         return;
     }
     move(c, HTTP_CONN_LINGERING);
-    strbuf_done(&c->in);
+    forget_input(c);
     c->ops->shutdown_write(c->transport);
     arm(c);
     watch(c);
@@ -332,7 +357,7 @@ static void on_timer(void *ctx)
         return;
     case HTTP_CONN_HEAD:
     case HTTP_CONN_BODY:
-        if (c->state == HTTP_CONN_HEAD && c->in.len == 0) { /* idle: closed without a word */
+        if (c->state == HTTP_CONN_HEAD && unread(c).len == 0) { /* idle: closed without a word */
             close_now(c, false);
             return;
         }
@@ -372,18 +397,13 @@ static void dispatch(struct http_conn *c)
     move(c, HTTP_CONN_HANDLING);
     loop_timer_stop(&c->timer);
     arm(c);
-    req->body = strbuf_str(&c->body);
-    if (c->body.len > 0) { /* into the request's memory, which outlives the connection */
-        req->body = arena_str(&req->arena, req->body);
-        strbuf_done(&c->body);
-    }
+    req->body_memory = c->body; /* the request outlives the connection */
+    strbuf_init(&c->body, 0);
+    req->body = strbuf_str(&req->body_memory);
     req->received_us = clock_mono_us();
     if (c->draining)
         req->keep_alive = false;
-    if (!req->body.ptr) /* it was there, and found no room */
-        refuse(c, ERR_NO_MEMORY, NULL);
-    else
-        c->app->on_request(c->app->ctx, req);
+    c->app->on_request(c->app->ctx, req);
 }
 
 static void send_continue(struct http_conn *c)
@@ -420,7 +440,7 @@ static void decided(struct http_conn *c, enum err err, size_t max_body, const ch
         dispatch(c);
         return;
     }
-    if (c->head.expect_continue && c->in.len == 0)
+    if (c->head.expect_continue && unread(c).len == 0)
         send_continue(c);
     move(c, HTTP_CONN_BODY);
     loop_timer_stop(&c->timer);
@@ -438,8 +458,8 @@ static void on_head(struct http_conn *c, size_t skip, size_t len)
         return;
     }
     c->head = (struct http_head){0}; /* not the last request's, when this one is refused early */
-    enum err err = http_head_parse(req, (struct str){c->in.ptr + skip, len}, &c->head, &why);
-    strbuf_consume(&c->in, skip + len); /* the request has a copy */
+    enum err err = http_head_parse(req, (struct str){unread(c).ptr + skip, len}, &c->head, &why);
+    consume(c, skip + len); /* the request has a copy */
     c->http_1_0 = c->head.http_1_0;
     c->framed = !err || err == ERR_METHOD_NOT_ALLOWED || err == ERR_EXPECTATION_FAILED;
     move(c, HTTP_CONN_DECIDING);
@@ -472,18 +492,19 @@ void http_head_decided(struct http_req *req, enum err err, size_t max_body, cons
 static bool take_body(struct http_conn *c)
 {
     if (!c->head.chunked) {
-        size_t left = (size_t)c->head.content_length - c->body.len, n = c->in.len < left ? c->in.len : left;
-        strbuf_add(&c->body, (struct str){c->in.ptr, n});
-        strbuf_consume(&c->in, n);
+        struct str in = unread(c);
+        size_t left = (size_t)c->head.content_length - c->body.len, n = in.len < left ? in.len : left;
+        strbuf_add(&c->body, (struct str){in.ptr, n});
+        consume(c, n);
         if (strbuf_failed(&c->body))
             refuse(c, ERR_NO_MEMORY, NULL);
         return c->state == HTTP_CONN_BODY && n == left;
     }
-    struct str rest = strbuf_str(&c->in);
+    struct str rest = unread(c);
     int status;
     const char *why = NULL;
     enum err err = http_chunked_feed(&c->chunked, &rest, &c->body, c->max_body, &status, &why);
-    strbuf_consume(&c->in, c->in.len - rest.len);
+    consume(c, unread(c).len - rest.len);
     if (err)
         refuse(c, err, why);
     return !err && status == HTTP_CHUNKED_DONE;
@@ -493,7 +514,7 @@ static void take_head(struct http_conn *c)
 {
     size_t skip = 0, len;
     const char *why = NULL;
-    enum err err = http_head_length(strbuf_str(&c->in), &skip, &len, &why);
+    enum err err = http_head_length(unread(c), &skip, &len, &why);
     if (err) {
         c->req = req_new(c);
         if (c->req)
@@ -517,19 +538,19 @@ static void process(struct http_conn *c)
         return;
     c->processing = true;
     for (bool more = true; more;) {
-        size_t had = c->in.len;
+        size_t had = unread(c).len;
         enum http_conn_state state = c->state;
-        if (state == HTTP_CONN_HEAD && c->in.len > 0 && c->queued <= OUTPUT_PAUSE)
+        if (state == HTTP_CONN_HEAD && unread(c).len > 0 && c->queued <= OUTPUT_PAUSE)
             take_head(c);
-        else if (state == HTTP_CONN_BODY && c->in.len > 0 && take_body(c))
+        else if (state == HTTP_CONN_BODY && unread(c).len > 0 && take_body(c))
             dispatch(c);
-        more = c->state != HTTP_CONN_CLOSED && (c->state != state || c->in.len != had) && c->in.len > 0;
+        more = c->state != HTTP_CONN_CLOSED && (c->state != state || unread(c).len != had) && unread(c).len > 0;
     }
     c->processing = false;
     if (c->state == HTTP_CONN_CLOSED)
         return;
     if (c->in.len == 0 && c->in.cap > 0)
-        strbuf_done(&c->in);
+        forget_input(c);
     watch(c);
 }
 
@@ -543,7 +564,7 @@ void http_conn_on_bytes(struct http_conn *c, struct str bytes)
             close_now(c, true);
         return;
     case HTTP_CONN_HEAD:
-        if (c->in.len == 0 && bytes.len > 0) /* the head's time begins with its first byte */
+        if (unread(c).len == 0 && bytes.len > 0) /* the head's time begins with its first byte */
             loop_timer_set(&c->timer, LIMIT_HEADER_TIME_MS);
         break;
     case HTTP_CONN_BODY:
@@ -554,6 +575,10 @@ void http_conn_on_bytes(struct http_conn *c, struct str bytes)
     case HTTP_CONN_CLOSED:
     case HTTP_CONN_STATE_COUNT:
         return;
+    }
+    if (c->in_at > 0) {
+        strbuf_consume(&c->in, c->in_at);
+        c->in_at = 0;
     }
     strbuf_add(&c->in, bytes);
     if (strbuf_failed(&c->in)) {
@@ -566,9 +591,9 @@ void http_conn_on_bytes(struct http_conn *c, struct str bytes)
 /* Between two requests: none follows, but the answers that are queued still go out. */
 static void finish_answers(struct http_conn *c)
 {
-    c->linger_after = c->in.len > 0;
+    c->linger_after = unread(c).len > 0;
     move(c, HTTP_CONN_FLUSHING);
-    strbuf_done(&c->in);
+    forget_input(c);
     arm(c);
     watch(c);
 }
@@ -593,9 +618,9 @@ void http_conn_on_eof(struct http_conn *c, bool failed)
 void http_conn_drain(struct http_conn *c)
 {
     c->draining = true;
-    if (c->state == HTTP_CONN_HEAD && c->in.len == 0 && c->queued == 0)
+    if (c->state == HTTP_CONN_HEAD && unread(c).len == 0 && c->queued == 0)
         close_now(c, false);
-    else if (c->state == HTTP_CONN_HEAD && c->in.len == 0)
+    else if (c->state == HTTP_CONN_HEAD && unread(c).len == 0)
         finish_answers(c);
     else if (c->state == HTTP_CONN_HEAD || c->state == HTTP_CONN_DECIDING || c->state == HTTP_CONN_HANDLING)
         c->close_after = true;
@@ -678,7 +703,7 @@ static void reply(struct http_req *req, int status, const char *content_type, st
     } else {
         move(c, HTTP_CONN_FLUSHING);
         req_drop(c, req);
-        strbuf_done(&c->in);
+        forget_input(c);
         watch(c);
     }
 }
@@ -708,9 +733,10 @@ bool http_stream_begin(struct http_req *req, int status, const char *content_typ
     c->low_water = low_water;
     c->close_after = true;
     c->ops->bound_kernel(c->transport);
-    strbuf_done(&c->in);
+    forget_input(c);
     strbuf_done(&c->body);
     strbuf_done(&req->reply_headers);
+    strbuf_done(&req->body_memory);
     arena_done(&req->arena);
     req->path = req->query = req->target = req->body = req->method_word = STR_NONE;
     memset(req->params, 0, sizeof req->params);

@@ -18,7 +18,7 @@
 #define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
 #endif
 
-enum { ALIGN = 16, CHUNK_MIN = 2048, CHUNK_MAX = 262144 };
+enum { ALIGN = 16, CHUNK_MIN = 2048, CHUNK_MAX = 262144, KEPT_MAX = 32 };
 
 struct arena_chunk {
     struct arena_chunk *next;
@@ -27,6 +27,47 @@ struct arena_chunk {
     size_t unused; /* keeps data aligned to 16 */
     char data[];
 };
+
+#ifdef ARENA_POISON /* what died must not live on in a chunk */
+static struct arena_chunk *chunk_get(size_t size)
+{
+    return malloc(sizeof(struct arena_chunk) + size);
+}
+
+static void chunk_put(struct arena_chunk *c)
+{
+    ASAN_UNPOISON_MEMORY_REGION(c->data, c->size);
+    free(c);
+}
+#else
+/* A few chunks of requests, which come one after the other, are kept by each thread for the next ones. */
+static _Thread_local struct kept_chunks {
+    struct arena_chunk *first;
+    size_t n;
+} kept;
+
+static struct arena_chunk *chunk_get(size_t size)
+{
+    struct arena_chunk *c = size == ARENA_REQUEST ? kept.first : NULL;
+    if (c) {
+        kept.first = c->next;
+        kept.n--;
+        return c;
+    }
+    return malloc(sizeof *c + size);
+}
+
+static void chunk_put(struct arena_chunk *c)
+{
+    if (c->size == ARENA_REQUEST && kept.n < KEPT_MAX) {
+        c->next = kept.first;
+        kept.first = c;
+        kept.n++;
+    } else {
+        free(c);
+    }
+}
+#endif
 
 void arena_init(struct arena *a, size_t max_bytes)
 {
@@ -37,8 +78,7 @@ void arena_done(struct arena *a)
 {
     for (struct arena_chunk *c = a->head, *next; c; c = next) {
         next = c->next;
-        ASAN_UNPOISON_MEMORY_REGION(c->data, c->size);
-        free(c);
+        chunk_put(c);
     }
     a->head = NULL;
     a->used = 0;
@@ -47,12 +87,12 @@ void arena_done(struct arena *a)
 static struct arena_chunk *chunk_add(struct arena *a, size_t need)
 {
     /* Each chunk doubles what there is, so that a large request costs few allocations and a small one little memory. */
-    size_t size = a->head ? a->head->size * 2 : CHUNK_MIN;
+    size_t size = a->head ? a->head->size * 2 : a->first > 0 ? a->first : CHUNK_MIN;
     if (size > CHUNK_MAX)
         size = CHUNK_MAX;
     if (size < need)
         size = need;
-    struct arena_chunk *c = malloc(sizeof *c + size);
+    struct arena_chunk *c = chunk_get(size);
     if (!c)
         return NULL;
     *c = (struct arena_chunk){.next = a->head, .size = size};

@@ -12,9 +12,12 @@ extern "C" {
 struct arena_chunk;
 struct arena {
     struct arena_chunk *head;
-    size_t used; /* bytes handed out */
-    size_t max;  /* the most it ever hands out */
+    size_t used;  /* bytes handed out */
+    size_t max;   /* the most it ever hands out */
+    size_t first; /* of the first chunk; 0: a small one. Set behind arena_init */
 };
+/* Holds all of a small request; such chunks are used again. */
+enum { ARENA_REQUEST = 8192 };
 
 /* Allocates nothing yet. */
 void arena_init(struct arena *a, size_t max_bytes);

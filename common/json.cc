@@ -6,6 +6,7 @@
 #endif
 
 #include <algorithm>
+#include <climits>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -435,6 +436,15 @@ const struct json *json_get(const struct json *o, const char *key)
 bool utf8_valid(struct str s)
 {
     return s.len == 0 || simdjson::validate_utf8(s.ptr, s.len);
+}
+
+size_t json_nested_len(struct str raw)
+{
+    Scanner s{nullptr, raw.ptr, raw.ptr + raw.len, INT_MAX, 0, false};
+    if (raw.len == 0 || (*raw.ptr != '{' && *raw.ptr != '['))
+        return 0;
+    s.pass_nested(1);
+    return static_cast<size_t>(s.in - raw.ptr);
 }
 
 // Brackets outside of strings, of valid text.

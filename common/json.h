@@ -36,6 +36,8 @@ MUST_CHECK enum err json_parse(struct arena *a, struct str text, int max_depth, 
                                const char **ret_why);
 /* The first member of that name, or NULL (also when o is NULL or no object). */
 const struct json *json_get(const struct json *o, const char *key);
+/* How long the object or array at the beginning of a raw slice of such a tree (or of a part of one) is. */
+size_t json_nested_len(struct str raw);
 /* Whether the text is one valid JSON value under the rules above. */
 bool json_valid(struct str text, int max_depth);
 

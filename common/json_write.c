@@ -1,5 +1,8 @@
 #include <math.h>
 #include <stdio.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "common/clock.h"
 #include "common/json.h"
@@ -204,18 +207,38 @@ size_t utf8_complete_len(struct str s)
     return s.len;
 }
 
+/* Where a byte comes that a string of JSON can't have as it is, or that must be looked at because it is no ASCII. */
+static size_t plain_run(struct str s, size_t at)
+{
+#ifdef __SSE2__
+    for (; at + 16 <= s.len; at += 16) {
+        __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(s.ptr + at));
+        __m128i odd =
+            _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')), _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\')));
+        odd = _mm_or_si128(odd, _mm_cmplt_epi8(bytes, _mm_set1_epi8(0x20))); /* signed: also what is above 0x7f */
+        int found = _mm_movemask_epi8(odd);
+        if (found)
+            return at + (size_t)__builtin_ctz((unsigned)found);
+    }
+#endif
+    while (at < s.len && (unsigned char)s.ptr[at] >= 0x20 && (unsigned char)s.ptr[at] < 0x80 && s.ptr[at] != '"' &&
+           s.ptr[at] != '\\')
+        at++;
+    return at;
+}
+
 void json_quote(struct strbuf *out, struct str s)
 {
     static const char hex[] = "0123456789abcdef";
     const unsigned char *p = (const unsigned char *)s.ptr;
+    strbuf_grow(out, s.len + 2); /* at once what is needed at least */
     strbuf_addc(out, '"');
     size_t clean = 0;
     for (size_t i = 0; i < s.len;) {
+        i = plain_run(s, i);
+        if (i == s.len)
+            break;
         unsigned char c = p[i];
-        if (c >= 0x20 && c < 0x80 && c != '"' && c != '\\') {
-            i++;
-            continue;
-        }
         size_t n = c >= 0x80 ? utf8_sequence(p + i, s.len - i) : 1;
         if (n > 0 && c >= 0x80) {
             i += n;

@@ -417,7 +417,8 @@ struct taken {
 
 static void taken_open(struct taken *t, int port, const char *request, size_t len)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     t->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (t->fd < 0 || connect(t->fd, (struct sockaddr *)&a, sizeof a) != 0)
         die("connect");
@@ -441,8 +442,8 @@ static void print_taken(struct taken *all, long n, int64_t began, int64_t cpu)
         last = all[i].ended > last ? all[i].ended : last;
     }
     qsort(bytes, (size_t)n, sizeof *bytes, compare_long);
-    printf("{\"readers\":%ld,\"bytes\":%ld,\"least\":%ld,\"most\":%ld,\"seconds\":%.6f,\"clientCpuUs\":%lld}\n", n, sum, bytes[0], bytes[n - 1],
-           (double)(last - began) / 1e6, (long long)(cpu_us() - cpu));
+    printf("{\"readers\":%ld,\"bytes\":%ld,\"least\":%ld,\"most\":%ld,\"seconds\":%.6f,\"clientCpuUs\":%lld}\n", n, sum,
+           bytes[0], bytes[n - 1], (double)(last - began) / 1e6, (long long)(cpu_us() - cpu));
 }
 
 static int limit_read(char **argv)
@@ -498,6 +499,7 @@ int main(int argc, char **argv)
         return limit_frames(argv);
     if (argc == 5 && strcmp(argv[1], "read") == 0)
         return limit_read(argv);
-    fprintf(stderr, "usage: limit calls SOCKET FILE DEPTH [ANSWERS] | xrange SOCKET KEY COUNT SECONDS | read PORTS READERS FILE | frames PORT_FILE READERS FILE PACE_US\n");
+    fprintf(stderr, "usage: limit calls SOCKET FILE DEPTH [ANSWERS] | xrange SOCKET KEY COUNT SECONDS | read PORTS "
+                    "READERS FILE | frames PORT_FILE READERS FILE PACE_US\n");
     return 2;
 }

@@ -243,6 +243,37 @@ static void test_what_is_stored(void **state)
     arena_done(&a);
 }
 
+/* Events that are written as they are stored are taken as they are: but only where that is all of them. */
+static void test_what_is_stored_of_events_that_look_stored(void **state)
+{
+    (void)state;
+    static const char line[] = "{\"seq\":1,\"tMs\":2,\"kind\":\"notification\",\"data\":{\"a\":\"}\\\"{\",\"b\":[{}]}}";
+    static const struct {
+        const char *sent, *stored;
+    } rows[] = {
+        {line, line},
+        {"{\"seq\":1,\"tMs\":2,\"kind\":\"notification\",\"data\":{\"a\":\"}\\\"{\",\"b\":[{}]},\"x\":{}}", line},
+        {"{\"seq\":1,\"tMs\":2,\"kind\":\"notification\",\"x\":0,\"data\":{\"a\":\"}\\\"{\",\"b\":[{}]}}", line},
+        {"{\"seq\":1,\"tMs\":2,\"kind\":\"notif\\u0069cation\",\"data\":{\"a\":\"}\\\"{\",\"b\":[{}]}}", line},
+        {"{\"seq\":1.0,\"tMs\":2e0,\"kind\":\"notification\",\"data\":{ \"a\" : \"}\\\"{\", \"b\":[ { } ]} }", line},
+        {"{\"data\":{\"a\":\"}\\\"{\",\"b\":[{}]},\"kind\":\"notification\",\"tMs\":2,\"seq\":1}", line},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct arena a;
+        const char *detail;
+        struct event_batch *b = calloc(1, sizeof *b);
+        assert_non_null(b);
+        arena_init(&a, 1 << 20);
+        assert_int_equal(batch_parse(&a, str_of(rows[i].sent), true, STR("r"), b, &detail), ERR_OK);
+        assert_int_equal(b->entry_count, 1);
+        assert_string_equal(b->entries[0].lines.ptr, rows[i].stored);
+        assert_int_equal(b->last, 1);
+        assert_int_equal(b->last_t, 2);
+        arena_done(&a);
+        free(b);
+    }
+}
+
 static void test_a_claim_is_kept_apart(void **state)
 {
     (void)state;
@@ -381,6 +412,7 @@ int main(void)
         cmocka_unit_test(test_an_event_of_256_kib),
         cmocka_unit_test(test_entries_hold_64_kib_or_one_event),
         cmocka_unit_test(test_what_is_stored),
+        cmocka_unit_test(test_what_is_stored_of_events_that_look_stored),
         cmocka_unit_test(test_a_claim_is_kept_apart),
         cmocka_unit_test(test_lines),
         cmocka_unit_test(test_depth),
