@@ -40,18 +40,23 @@ static bool take_text(const char **at, const char *end, struct str text)
 /* As event_write writes it: {"seq":N,"tMs":N,"kind":"K","data":{…}} */
 static bool read_head(const char *line, const char *end, struct head *ret_head)
 {
+    enum { T_MS_DIGITS = 13 }; /* from 2001 to 2286 */
     struct str t_ms;
     const char *p = line;
     if (!take_text(&p, end, STR("{\"seq\":")) || !take_digits(&p, end, &ret_head->seq) ||
-        !take_text(&p, end, STR(",\"tMs\":")) || !take_digits(&p, end, &t_ms) ||
-        !take_text(&p, end, STR(",\"kind\":\"")))
+        !take_text(&p, end, STR(",\"tMs\":")))
         return false;
-    const char *kind = p;
-    while (p < end && ((*p >= 'a' && *p <= 'z') || *p == '_'))
-        p++;
-    ret_head->kind = (struct str){kind, (size_t)(p - kind)};
-    return ret_head->kind.len > 0 && ret_head->kind.len <= KIND_MAX && take_text(&p, end, STR("\",\"data\":{")) &&
-           end - p >= 2 && end[-1] == '}';
+    const char *behind = end - p > T_MS_DIGITS ? p + T_MS_DIGITS : p;
+    if (take_text(&behind, end, STR(",\"kind\":\"")))
+        p = behind;
+    else if (!take_digits(&p, end, &t_ms) || !take_text(&p, end, STR(",\"kind\":\"")))
+        return false;
+    size_t most = end - p < KIND_MAX + 1 ? (size_t)(end - p) : KIND_MAX + 1;
+    const char *quote = memchr(p, '"', most);
+    if (!quote || quote == p)
+        return false;
+    ret_head->kind = (struct str){p, (size_t)(quote - p)};
+    return take_text(&quote, end, STR("\",\"data\":{")) && end - quote >= 2 && end[-1] == '}';
 }
 
 static int64_t number_of(struct str digits)

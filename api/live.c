@@ -66,30 +66,71 @@ struct entry {
     struct str lines;
 };
 
+/* A number's digits; -1 for anything else. Moves *s behind it. */
+static int64_t take_number(struct str *s)
+{
+    enum { DIGITS = 18 };
+    int64_t n = 0;
+    size_t i = 0;
+    while (i < s->len && i < DIGITS && s->ptr[i] >= '0' && s->ptr[i] <= '9')
+        n = n * 10 + (s->ptr[i++] - '0');
+    s->ptr += i;
+    s->len -= i;
+    return i > 0 ? n : -1;
+}
+
 static bool parse_id(struct str s, int64_t *ret_ms, int64_t *ret_seq)
 {
-    char text[48];
-    if (s.len == 0 || s.len >= sizeof text)
+    int64_t ms = take_number(&s), seq;
+    if (ms < 0 || s.len == 0 || s.ptr[0] != '-')
         return false;
-    memcpy(text, s.ptr, s.len);
-    text[s.len] = 0;
-    char *dash, *end;
-    *ret_ms = strtoll(text, &dash, 10);
-    if (*dash != '-')
+    s.ptr++;
+    s.len--;
+    seq = take_number(&s);
+    if (seq < 0 || s.len > 0)
         return false;
-    *ret_seq = strtoll(dash + 1, &end, 10);
-    return *end == 0;
+    *ret_ms = ms;
+    *ret_seq = seq;
+    return true;
 }
 
 static bool parse_entry(const redisReply *reply, struct entry *e)
 {
     const redisReply *fields = redis_at(reply, 1);
-    *e = (struct entry){0};
-    e->first = redis_int(redis_field(fields, "first"), -1);
-    e->last = redis_int(redis_field(fields, "last"), -1);
-    e->events = (size_t)redis_int(redis_field(fields, "n"), 0);
-    e->lines = redis_str(redis_field(fields, "b"));
+    *e = (struct entry){.first = -1, .last = -1};
+    for (size_t i = 0; fields && i + 1 < fields->elements; i += 2) {
+        struct str name = redis_str(fields->element[i]);
+        const redisReply *value = fields->element[i + 1];
+        if (str_eq(name, STR("first")))
+            e->first = redis_int(value, -1);
+        else if (str_eq(name, STR("last")))
+            e->last = redis_int(value, -1);
+        else if (str_eq(name, STR("n")))
+            e->events = (size_t)redis_int(value, 0);
+        else if (str_eq(name, STR("b")))
+            e->lines = redis_str(value);
+    }
     return parse_id(redis_str(redis_at(reply, 0)), &e->id_ms, &e->id_seq) && e->first >= 0 && e->last >= e->first;
+}
+
+/* An answer to XRANGE. */
+struct chunk {
+    struct entry entries[READ_MAX];
+    size_t count; /* of those that have the right shape */
+    size_t bytes; /* of all */
+};
+
+static void parse_chunk(const struct live_run *run, const redisReply *reply, struct chunk *c)
+{
+    c->count = c->bytes = 0;
+    for (size_t i = 0; i < reply->elements && c->count < READ_MAX; i++) {
+        struct entry *e = &c->entries[c->count];
+        if (parse_entry(reply->element[i], e))
+            c->count++;
+        else
+            LOG_ERROR("stream entry has a wrong shape", LOG_Z("runId", run->id));
+        c->bytes += e->lines.len + ENTRY_OVERHEAD;
+    }
 }
 
 /* ---- runs ---- */
@@ -210,36 +251,31 @@ static void end_readers(struct live_run *run, const struct entry *e)
 
 static void send_read(struct live_run *run, int64_t ms, int64_t seq);
 
-/* The bytes of an answer, and so how many entries the next one should have. */
-static size_t weigh(struct live_run *run, const redisReply *reply)
+/* How many entries the next read should have, going by this one. */
+static int next_count(const struct live_run *run, const struct chunk *c)
 {
-    size_t bytes = 0;
-    for (size_t i = 0; i < reply->elements; i++)
-        bytes += redis_str(redis_field(redis_at(reply->element[i], 1), "b")).len + ENTRY_OVERHEAD;
-    size_t count = bytes > 0 ? READ_BYTES * reply->elements / bytes : READ_FIRST;
+    size_t count = c->bytes > 0 ? READ_BYTES * c->count / c->bytes : READ_FIRST;
     size_t most = 4 * (size_t)run->asked;
     count = count < most ? count : most;
-    run->count = count < READ_MIN ? READ_MIN : count > READ_MAX ? READ_MAX : (int)count;
-    return bytes;
+    return count < READ_MIN ? READ_MIN : count > READ_MAX ? READ_MAX : (int)count;
 }
 
 /* Redis works on the next read while this one is encoded and written: for readers that will want it, where nobody else's turn is due. */
-static void read_ahead(struct live_run *run, const struct entry *base, const redisReply *reply, size_t bytes)
+static void read_ahead(struct live_run *run, const struct entry *base, const struct chunk *c)
 {
-    struct entry last;
+    const struct entry *last = c->count > 0 ? &c->entries[c->count - 1] : base;
     bool any = false;
-    if (reply->elements < (size_t)run->asked || !parse_entry(reply->element[reply->elements - 1], &last) ||
-        last.id_ms == SEQ_CLOSED)
+    if (c->count < (size_t)run->asked || last->id_ms == SEQ_CLOSED || !redis_is_up(run->shard->commands))
         return;
     for (struct live_reader *r = run->readers; r && !r->caught_up; r = r->next) {
         size_t room = wanted(r);
         if (room > 0 && before(r->pos_ms, r->pos_seq, base->id_ms, base->id_seq))
             return;
-        any = any || (room > bytes && before(r->pos_ms, r->pos_seq, last.id_ms, last.id_seq));
+        any = any || (room > c->bytes && before(r->pos_ms, r->pos_seq, last->id_ms, last->id_seq));
     }
-    if (!any || !redis_is_up(run->shard->commands))
+    if (!any)
         return;
-    send_read(run, last.id_ms, last.id_seq);
+    send_read(run, last->id_ms, last->id_seq);
     redis_flush(run->shard->commands);
 }
 
@@ -249,36 +285,32 @@ static void span_begin(struct live_span *s, struct str *lines)
 }
 
 /* Hands on the entries of an answer, those that are small together. Gives the last one. */
-static struct entry deliver_all(struct live_run *run, struct entry last, const redisReply *reply)
+static struct entry deliver_all(struct live_run *run, const struct entry *base, const struct chunk *c)
 {
     struct str lines[READ_MAX];
     struct live_span span;
-    struct entry behind = last;
+    const struct entry *behind = base, *last = base;
     span_begin(&span, lines);
-    for (size_t i = 0; i < reply->elements; i++) {
-        struct entry e;
-        if (!parse_entry(reply->element[i], &e)) {
-            LOG_ERROR("stream entry has a wrong shape", LOG_Z("runId", run->id));
-            continue;
-        }
-        if (span.count > 0 && (span.bytes + e.lines.len > SPAN_BYTES || span.count == READ_MAX)) {
-            deliver(run, behind.id_ms, behind.id_seq, &span);
+    for (size_t i = 0; i < c->count; i++) {
+        const struct entry *e = &c->entries[i];
+        if (span.count > 0 && span.bytes + e->lines.len > SPAN_BYTES) {
+            deliver(run, behind->id_ms, behind->id_seq, &span);
             span_begin(&span, lines);
             behind = last;
         }
         if (span.count == 0)
-            span.first = e.first;
-        lines[span.count++] = e.lines;
-        span.bytes += e.lines.len;
-        span.events += e.events;
-        span.last = e.last;
-        span.id_ms = e.id_ms;
-        span.id_seq = e.id_seq;
+            span.first = e->first;
+        lines[span.count++] = e->lines;
+        span.bytes += e->lines.len;
+        span.events += e->events;
+        span.last = e->last;
+        span.id_ms = e->id_ms;
+        span.id_seq = e->id_seq;
         last = e;
     }
     if (span.count > 0)
-        deliver(run, behind.id_ms, behind.id_seq, &span);
-    return last;
+        deliver(run, behind->id_ms, behind->id_seq, &span);
+    return *last;
 }
 
 /* The stream ends at `last` for now. Who is not there yet stays, or comes, before the others. */
@@ -307,10 +339,13 @@ static void on_read(void *ctx, enum err err, const redisReply *reply)
         return;
     const struct entry base = {.id_ms = run->read_ms, .id_seq = run->read_seq};
     bool all = reply->elements < (size_t)run->asked;
+    struct chunk chunk;
+    parse_chunk(run, reply, &chunk);
+    run->count = next_count(run, &chunk);
     run->walking++;
-    read_ahead(run, &base, reply, weigh(run, reply));
-    struct entry last = deliver_all(run, base, reply);
-    if (last.id_ms == SEQ_CLOSED && reply->elements > 0)
+    read_ahead(run, &base, &chunk);
+    struct entry last = deliver_all(run, &base, &chunk);
+    if (last.id_ms == SEQ_CLOSED && chunk.count > 0)
         end_readers(run, &last);
     if (all)
         mark_caught_up(run, &last);

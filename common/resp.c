@@ -226,6 +226,20 @@ static bool number_of(struct str s, long long *ret_n)
     return true;
 }
 
+/* Nearly every number: short, without a sign. Its length with the line's end; 0 where it is another, or not all there. */
+static size_t short_number(const char *from, const char *end, long long *ret_n)
+{
+    enum { DIGITS = 18 };
+    long long n = 0;
+    const char *p = from;
+    while (p < end && p - from < DIGITS && (unsigned char)(*p - '0') <= 9)
+        n = 10 * n + (*p++ - '0');
+    if (p == from || end - p < 2 || p[0] != '\r' || p[1] != '\n')
+        return 0;
+    *ret_n = n;
+    return (size_t)(p - from) + 2;
+}
+
 /* A node, with its children's where it is an array: in the array under way, or as the root. */
 static redisReply *node_add(struct resp *r, int type, size_t children)
 {
@@ -296,23 +310,23 @@ static enum resp_found take_bulk(struct resp *r, long long len, size_t header)
     return RESP_REPLY;
 }
 
-static enum resp_found take_simple(struct resp *r, char type, struct str line)
+static enum resp_found take_text(struct resp *r, char type, struct str line)
 {
-    long long n = 0;
-    if (type == ':' && !number_of(line, &n))
-        return broken(r, "an integer of Redis is none");
-    redisReply *node = node_add(r,
-                                type == ':'   ? REDIS_REPLY_INTEGER
-                                : type == '+' ? REDIS_REPLY_STATUS
-                                              : REDIS_REPLY_ERROR,
-                                0);
+    redisReply *node = node_add(r, type == '+' ? REDIS_REPLY_STATUS : REDIS_REPLY_ERROR, 0);
     if (!node)
         return broken(r, "memory is out");
-    if (type == ':')
-        node->integer = n;
-    else
-        set_text(node, r->buf + r->at + 1, line.len);
+    set_text(node, r->buf + r->at + 1, line.len);
     r->at += line.len + 3;
+    return RESP_REPLY;
+}
+
+static enum resp_found take_integer(struct resp *r, long long n, size_t header)
+{
+    redisReply *node = node_add(r, REDIS_REPLY_INTEGER, 0);
+    if (!node)
+        return broken(r, "memory is out");
+    node->integer = n;
+    r->at += header;
     return RESP_REPLY;
 }
 
@@ -321,22 +335,25 @@ static enum resp_found take_value(struct resp *r)
 {
     struct str line;
     long long n = 0;
-    if (r->at == r->end || !take_line(r, &line))
+    if (r->at == r->end)
         return RESP_MORE;
     char type = r->buf[r->at];
-    switch (type) {
-    case '+':
-    case '-':
-    case ':':
-        return take_simple(r, type, line);
-    case '$':
-    case '*':
-        if (!number_of(line, &n))
-            return broken(r, "a length of Redis is no number");
-        return type == '$' ? take_bulk(r, n, line.len + 3) : take_array(r, n, line.len + 3);
-    default:
+    bool text = type == '+' || type == '-';
+    if (!text && type != ':' && type != '$' && type != '*')
         return broken(r, "Redis does not speak RESP2");
+    size_t header = text ? 0 : short_number(r->buf + r->at + 1, r->buf + r->end, &n);
+    if (header == 0) {
+        if (!take_line(r, &line))
+            return RESP_MORE;
+        if (text)
+            return take_text(r, type, line);
+        if (!number_of(line, &n))
+            return broken(r, type == ':' ? "an integer of Redis is none" : "a length of Redis is no number");
+        header = line.len + 2;
     }
+    return type == ':'   ? take_integer(r, n, header + 1)
+           : type == '$' ? take_bulk(r, n, header + 1)
+                         : take_array(r, n, header + 1);
 }
 
 enum resp_found resp_next(struct resp *r, const redisReply **ret_reply, const char **ret_why)
