@@ -206,6 +206,21 @@ def test_a_burst_cuts_no_reader_that_keeps_up(stack, apis):
     apis[0].wait(remote.run_id)
 
 
+def test_a_run_of_many_small_entries_and_some_large_ones_is_replayed_whole(stack, apis):
+    """Reads grow with small entries, are sent ahead, and shrink with large ones: from wherever a reader begins, each event comes once."""
+    stack.runner(api=apis[0])
+    remote = Remote(stack, apis[0])
+    t, seq = remote.now(), 2
+    for size, count in ((10, 300), (250000, 6), (10, 40), (60000, 12), (10, 5)):
+        for _ in range(count):
+            assert remote.batch(event(seq, t, text="x" * size)).status == 202
+            seq += 1
+    remote.exit()
+    last = apis[0].wait(remote.run_id)["lastSeq"]
+    for after in (None, 1, 17, 18, 150, 301, 302, 320, last - 1):
+        assert [f.seq for f in apis[1].replay(remote.run_id, after=after).events] == list(range((after or 0) + 1, last + 1))
+
+
 def test_the_smallest_buffer_slows_nobody_down(stack):
     api = stack.api(env={"ERRAND_READER_BUFFER": 65536})
     stack.runner()
