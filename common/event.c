@@ -69,6 +69,38 @@ void event_write(struct strbuf *out, int64_t seq, int64_t t_ms, enum event_kind 
     out->len += h.len + data.len + 1;
 }
 
+static void stamp_make(struct event_stamp *stamp, int64_t t_ms, enum event_kind kind)
+{
+    struct head_parts h;
+    head_parts(0, t_ms, kind, &h);
+    stamp->len = 0;
+    for (size_t i = 2; i < HEAD_PARTS; i++) {
+        memcpy(stamp->text + stamp->len, h.parts[i].ptr, h.parts[i].len);
+        stamp->len += h.parts[i].len;
+    }
+    stamp->t_ms = t_ms;
+    stamp->kind = kind;
+}
+
+void event_write_stamped(struct strbuf *out, int64_t seq, int64_t t_ms, enum event_kind kind, struct str data,
+                         struct event_stamp *stamp)
+{
+    static const struct str begin = {"{\"seq\":", 7};
+    char digits[DECIMAL_MAX];
+    if (stamp->len == 0 || stamp->t_ms != t_ms || stamp->kind != kind)
+        stamp_make(stamp, t_ms, kind);
+    size_t n = decimal(digits, seq), len = begin.len + n + stamp->len + data.len + 1;
+    char *at = strbuf_grow(out, len);
+    if (!at)
+        return;
+    memcpy(at, begin.ptr, begin.len);
+    memcpy(at += begin.len, digits, n);
+    memcpy(at += n, stamp->text, stamp->len);
+    memcpy(at += stamp->len, data.ptr, data.len);
+    at[data.len] = '}';
+    out->len += len;
+}
+
 bool event_asks_input(enum event_kind kind, struct str data)
 {
     struct arena arena;

@@ -24,6 +24,15 @@ const char *event_kind_name(enum event_kind kind);
 enum event_kind event_kind_of(struct str word);
 /* Appends the canonical line WITHOUT a newline; data is a JSON object without insignificant white space. */
 void event_write(struct strbuf *out, int64_t seq, int64_t t_ms, enum event_kind kind, struct str data);
+/* The same for who writes many: what stands between seq and data, as it was written last. Zeroed at first. */
+struct event_stamp {
+    int64_t t_ms;
+    enum event_kind kind;
+    size_t len;
+    char text[96];
+};
+void event_write_stamped(struct strbuf *out, int64_t seq, int64_t t_ms, enum event_kind kind, struct str data,
+                         struct event_stamp *stamp);
 
 /* How long that line is. */
 size_t event_len(int64_t seq, int64_t t_ms, enum event_kind kind, struct str data);

@@ -105,6 +105,12 @@ static bool any_word_at(const struct redactor *r, struct str text, size_t at)
     return word_at(r->secrets, text, at) || word_at(shapes_anchors(r->shapes), text, at);
 }
 
+static bool perhaps(const struct redact_quick *q, uint32_t bytes)
+{
+    unsigned place = place_of(bytes);
+    return (q->triples[place / 64] >> (place % 64)) & 1;
+}
+
 static bool clean(const struct redactor *r, const struct redact_quick *q, struct str text)
 {
     size_t at = 0;
@@ -113,14 +119,15 @@ static bool clean(const struct redactor *r, const struct redact_quick *q, struct
         memcpy(&bytes, text.ptr + at, sizeof bytes);
         if (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
             bytes = __builtin_bswap32(bytes);
-        unsigned place = place_of(bytes);
-        if ((q->triples[place / 64] >> (place % 64)) & 1)
+        if (perhaps(q, bytes))
             if (any_word_at(r, text, at) || (at > 0 && any_word_at(r, text, at - 1)))
                 return false;
     }
-    for (at -= at > 0; at < text.len; at++)
-        if (any_word_at(r, text, at))
+    for (at -= at > 0; at + 3 <= text.len; at++) {
+        const unsigned char *p = (const unsigned char *)text.ptr + at;
+        if (perhaps(q, p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16) && any_word_at(r, text, at))
             return false;
+    }
     return true;
 }
 

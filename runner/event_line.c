@@ -11,9 +11,10 @@ struct scan {
     const char *p, *end;
     struct redactor *r;
     struct event_line *l;
-    size_t most;  /* that scratch can get */
-    bool spaced;  /* there is white space between tokens of data */
-    bool foreign; /* there are bytes that are no ASCII */
+    const char *data; /* where it begins in the line */
+    size_t most;      /* that scratch can get */
+    bool spaced;      /* there is white space between tokens of data */
+    bool foreign;     /* there are bytes that are no ASCII */
     int level;
 };
 
@@ -280,7 +281,7 @@ static bool take_data(struct scan *s, struct str *ret_data)
     if (ret_data->ptr || peek(s) != '{')
         return false;
     s->spaced = false;
-    const char *from = s->p;
+    const char *from = s->data = s->p;
     if (!container(s, '}'))
         return false;
     *ret_data = (struct str){from, (size_t)(s->p - from)};
@@ -288,11 +289,22 @@ static bool take_data(struct scan *s, struct str *ret_data)
 }
 
 /* `kind` and `data`, in either order, and nothing else. */
-static bool line_members(struct scan *s)
+static bool line_members(struct scan *s, const char *begin)
 {
     struct event_line *l = s->l;
-    if (s->p >= s->end || *s->p != '{')
+    struct event_line_head *h = l->head;
+    size_t left = (size_t)(s->end - begin);
+    if (h->len > 0 && left > h->len && memcmp(begin, h->bytes, h->len) == 0) {
+        s->p += h->len;
+        l->kind = h->kind;
+        if (!take_data(s, &l->data) || peek(s) != '}')
+            return false;
+        s->p++;
+        return peek(s) == 0 && s->p == s->end;
+    }
+    if (left == 0 || *begin != '{')
         return false;
+    bool kind_first = false;
     s->p++;
     for (int i = 0; i < 2; i++) {
         struct str key;
@@ -303,7 +315,14 @@ static bool line_members(struct scan *s)
         bool ok = str_eqz(key, "kind") ? take_kind(s, &l->kind) : str_eqz(key, "data") && take_data(s, &l->data);
         if (!ok || peek(s) != (i == 0 ? ',' : '}'))
             return false;
+        kind_first = kind_first || (i == 0 && l->kind != EVENT_KIND_COUNT);
         s->p++;
+    }
+    size_t head = (size_t)(s->data - begin);
+    if (kind_first && head <= sizeof h->bytes) {
+        memcpy(h->bytes, begin, head);
+        h->len = head;
+        h->kind = l->kind;
     }
     return peek(s) == 0 && s->p == s->end;
 }
@@ -314,6 +333,6 @@ bool event_line_read(struct str line, struct redactor *r, struct event_line *l)
     l->kind = EVENT_KIND_COUNT;
     l->data = l->text = STR_NONE;
     strbuf_reset(l->scratch);
-    return line_members(&s) && l->data.len + EVENT_OVERHEAD <= LIMIT_EVENT && (!s.foreign || utf8_valid(line)) &&
-           redact_quick(r, l->data);
+    return line_members(&s, line.ptr) && l->data.len + EVENT_OVERHEAD <= LIMIT_EVENT &&
+           (!s.foreign || utf8_valid(line)) && redact_quick(r, l->data);
 }

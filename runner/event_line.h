@@ -5,11 +5,19 @@
 #include "common/event.h"
 #include "common/redact.h"
 
+/* How lines of an agent begin: mostly as the one before. Zeroed at first. */
+struct event_line_head {
+    size_t len;
+    enum event_kind kind;
+    char bytes[64]; /* up to data */
+};
+
 struct event_line {
     enum event_kind kind;
     struct str data; /* canonical: without white space between tokens */
     struct str text; /* the member `text` of data, as it is meant; ptr NULL where there is none, or it is no string */
-    struct strbuf *scratch; /* the caller's: what is not as it came is put there */
+    struct strbuf *scratch;       /* the caller's: what is not as it came is put there */
+    struct event_line_head *head; /* the caller's, of one agent */
 };
 
 /* True: a valid line, an event that an agent may write, short enough, and redact_json(data) is data. data and text are borrowed from the line, or from scratch until its next use. False: nothing is known of it. */

@@ -425,7 +425,7 @@ void outbox_add(struct outbox *o, enum event_kind kind, struct str data)
         strbuf_addc(&o->open_lines, '\n');
     size_t before = o->open_lines.len;
     int64_t t = next_t(o);
-    event_write(&o->open_lines, o->next_seq, t, kind, data);
+    event_write_stamped(&o->open_lines, o->next_seq, t, kind, data, &o->stamp);
     if (was_idle)
         o->open_first = o->next_seq;
     o->open_last = o->next_seq++;

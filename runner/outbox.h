@@ -37,6 +37,7 @@ struct outbox {
     struct loop_timer flush, retry;
     int64_t full_since_ms; /* when Redis first said OOM; 0: it does not */
     bool in_flight, paused, over, limit_said;
+    struct event_stamp stamp;
     int64_t wall_ms, wall_turn; /* the time as last read, and the turn of the loop in which that was */
     int64_t since_us;           /* monotonic: about when it was claimed */
     char redis[41];             /* run id of the Redis process that events were last sent to */

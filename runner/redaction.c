@@ -4,7 +4,6 @@
 
 #include "common/json.h"
 #include "common/limits.h"
-#include "runner/event_line.h"
 
 #define WITHHELD STR("{\"redacted\":\"[REDACTED:undecided]\"}")
 enum { SCRATCH_MAX = 16 << 20, ARENA_MAX = 32 << 20, EVENT_OVERHEAD = 128, QUICK_MAX = 32768 };
@@ -230,7 +229,7 @@ static void send_quick_changed(struct redaction *r, struct str data, const struc
 
 bool redaction_quick(struct redaction *r, struct str line, adapter_event_fn fn, void *ctx)
 {
-    struct event_line l = {.scratch = &r->scratch};
+    struct event_line l = {.scratch = &r->scratch, .head = &r->head};
     struct target t = {fn, ctx};
     if (line.len > QUICK_MAX || !event_line_read(line, r->redactor, &l))
         return false;

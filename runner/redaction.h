@@ -5,6 +5,7 @@
 
 #include "common/redact.h"
 #include "runner/adapter.h"
+#include "runner/event_line.h"
 
 struct redaction {
     struct redactor *redactor;
@@ -13,6 +14,7 @@ struct redaction {
     struct lines plain;              /* lines of standard output that are no events, redacted */
     bool in_piece;                   /* the last of them was a piece of a line */
     struct strbuf scratch;
+    struct event_line_head head;
     int64_t undecided; /* as the owner last saw it */
 };
 

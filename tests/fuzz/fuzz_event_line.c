@@ -38,7 +38,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         {STR("X"), STR("qq")}};
     struct redactor *r;
     struct strbuf scratch;
-    struct event_line l = {.scratch = &scratch};
+    struct event_line_head head = {0};
+    struct event_line l = {.scratch = &scratch, .head = &head};
     if (size < 1 || size > 30000 || redactor_new(secrets, data[0] % 5, &r) != ERR_OK)
         return 0;
     char *copy = malloc(size); /* of its own size: what is read beyond it shows */

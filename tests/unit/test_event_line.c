@@ -98,10 +98,11 @@ static void test_rows(void **state)
 {
     struct redactor *r = redactor(ARRAY_LEN(secrets));
     struct strbuf scratch;
+    struct event_line_head head = {0};
     (void)state;
     strbuf_init(&scratch, 1 << 20);
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        struct event_line l = {.scratch = &scratch};
+        struct event_line l = {.scratch = &scratch, .head = &head};
         bool quick = event_line_read(str_of(rows[i].line), r, &l);
         if (quick != rows[i].quick || (quick && !str_eqz(l.data, rows[i].data)) ||
             (quick && (rows[i].text ? !str_eqz(l.text, rows[i].text) : l.text.ptr != NULL)))
@@ -224,13 +225,14 @@ static void test_what_it_knows_is_so(void **state)
 {
     struct redactor *all[] = {redactor(0), redactor(1), redactor(ARRAY_LEN(secrets))};
     struct strbuf line, scratch;
+    struct event_line_head head = {0};
     int known = 0, tries = 60000;
     (void)state;
     seed = 7;
     strbuf_init(&line, 1 << 20);
     strbuf_init(&scratch, 4 << 20);
     for (int i = 0; i < tries; i++) {
-        struct event_line l = {.scratch = &scratch};
+        struct event_line l = {.scratch = &scratch, .head = &head};
         struct redactor *r = all[chance(ARRAY_LEN(all))];
         strbuf_reset(&line);
         strbuf_addz(&line, chance(2) ? "{\"kind\":\"assistant_text\",\"data\":{\"text\":"
