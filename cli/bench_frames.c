@@ -1,12 +1,13 @@
 #include "cli/bench_frames.h"
 
-#include <stdlib.h>
-
-static int64_t digits(struct str s)
+int64_t bench_digits(struct str text)
 {
     int64_t n = 0;
-    for (size_t i = 0; i < s.len && s.ptr[i] >= '0' && s.ptr[i] <= '9' && n < INT64_MAX / 16; i++)
-        n = n * 10 + (s.ptr[i] - '0');
+    size_t i = 0;
+    while (i < text.len && text.ptr[i] == ' ')
+        i++;
+    for (; i < text.len && text.ptr[i] >= '0' && text.ptr[i] <= '9' && n < INT64_MAX / 16; i++)
+        n = n * 10 + (text.ptr[i] - '0');
     return n;
 }
 
@@ -31,7 +32,7 @@ static int64_t end_frame(struct frames *f)
 static void take_gap(struct frames *f, struct str data)
 {
     const char *to = memmem(data.ptr, data.len, "\"to\":", 5);
-    int64_t last = to ? digits((struct str){to + 5, (size_t)(data.ptr + data.len - to - 5)}) : 0;
+    int64_t last = to ? bench_digits((struct str){to + 5, (size_t)(data.ptr + data.len - to - 5)}) : 0;
     f->missing += last > f->last_seq ? last - f->last_seq : 1;
     if (last > f->last_seq)
         f->last_seq = last;
@@ -45,7 +46,7 @@ static void take_data(struct frames *f, struct str line, int64_t every, int64_t 
         return;
     const char *t = memmem(line.ptr, line.len < 80 ? line.len : 80, "\"tMs\":", 6);
     if (t)
-        f->delay_ms = now_ms - digits((struct str){t + 6, (size_t)(line.ptr + line.len - t - 6)});
+        f->delay_ms = now_ms - bench_digits((struct str){t + 6, (size_t)(line.ptr + line.len - t - 6)});
 }
 
 /* The beginning of a line, or all of it. Returns the events that it completes. */
@@ -56,7 +57,7 @@ static int64_t take_line(struct frames *f, struct str line, int64_t every, int64
     switch (line.ptr[0]) {
     case 'i':
         if (str_starts(line, STR("id: ")))
-            f->seq = digits((struct str){line.ptr + 4, line.len - 4});
+            f->seq = bench_digits((struct str){line.ptr + 4, line.len - 4});
         break;
     case 'e':
         f->done = f->done || str_eqz(line, "event: done");
@@ -100,8 +101,10 @@ int64_t frames_feed(struct frames *f, struct str bytes, int64_t every, int64_t n
                 took = take_rest(f, bytes, every, now_ms, &events);
             if (end) {
                 took = (size_t)(end - bytes.ptr) + 1;
+                size_t len =
+                    took - 1 < sizeof f->begin ? took - 1 : sizeof f->begin; /* as of one that comes in pieces */
                 if (!f->inside)
-                    events += take_line(f, (struct str){bytes.ptr, took - 1}, every, now_ms);
+                    events += take_line(f, (struct str){bytes.ptr, len}, every, now_ms);
                 f->inside = false;
             }
         }

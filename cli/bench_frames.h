@@ -20,6 +20,8 @@ struct frames {
 
 /* Takes bytes of the stream as they come. every: one in so many events tells its delay (0: none), for which now_ms is the wall time. Returns how many events were completed. */
 int64_t frames_feed(struct frames *f, struct str bytes, int64_t every, int64_t now_ms);
+/* The number that text begins with, after blanks; 0 for none, a large one for one that is too long. Reads no further than the text. */
+int64_t bench_digits(struct str text);
 /* A new connection: forgets a frame that is not whole, and goes on behind last_seq. */
 void frames_resume(struct frames *f);
 

@@ -1,7 +1,7 @@
 /* The load engine's reading of answers: heads, and the framing of chunks. It reads what an Errand node writes; anything else is an error, never a guess. */
-#include <stdlib.h>
 #include <strings.h>
 
+#include "cli/bench_frames.h"
 #include "cli/bench_load_parts.h"
 
 enum { CHUNK_SIZE, CHUNK_DATA, CHUNK_END, CHUNK_LAST };
@@ -27,7 +27,7 @@ static void take_field(struct load_head *h, struct str line)
     switch (line.ptr[0] | 0x20) {
     case 'c':
         if (is_field(line, STR("content-length"))) {
-            h->length = strtoll(line.ptr + 15, NULL, 10); /* ends at the CR */
+            h->length = bench_digits((struct str){line.ptr + 15, line.len - 15});
             h->stream = false;
         } else if (is_field(line, STR("connection"))) {
             h->closes = has_value(line, 10, STR("close"));
@@ -42,27 +42,27 @@ static void take_field(struct load_head *h, struct str line)
     }
 }
 
+/* Goes through the lines once; they end at the empty one. */
 bool load_head_parse(struct str bytes, struct load_head *ret_head)
 {
-    const char *end = memmem(bytes.ptr, bytes.len, "\r\n\r\n", 4);
     struct load_head h = {.stream = true};
-    if (!end && bytes.len < HEAD_MAX)
-        return false;
-    *ret_head = h;
-    if (!end || end - bytes.ptr < 12 || memcmp(bytes.ptr, "HTTP/1.", 7) != 0)
-        return true;
-    h.status = atoi(bytes.ptr + 9);
-    h.len = (size_t)(end - bytes.ptr) + 4;
-    for (const char *p = memchr(bytes.ptr, '\n', h.len); p && p + 1 < end;) {
-        const char *next = memchr(p + 1, '\r', (size_t)(end + 2 - p - 1));
-        if (!next)
+    const char *line = bytes.ptr, *end = bytes.ptr + bytes.len, *lf;
+    while ((lf = memchr(line, '\n', (size_t)(end - line))) != NULL) {
+        size_t len = (size_t)(lf - line);
+        len -= len > 0 && line[len - 1] == '\r';
+        if (len == 0)
             break;
-        if (next > p + 1)
-            take_field(&h, (struct str){p + 1, (size_t)(next - p - 1)});
-        p = next + 1;
+        if (line == bytes.ptr)
+            h.status = len >= 12 && memcmp(line, "HTTP/1.", 7) == 0 ? (int)bench_digits((struct str){line + 9, 3}) : 0;
+        else
+            take_field(&h, (struct str){line, len});
+        line = lf + 1;
     }
-    if (h.length < 0)
+    if (!lf && bytes.len < HEAD_MAX)
+        return false;
+    if (!lf)
         h.status = 0;
+    h.len = lf ? (size_t)(lf + 1 - bytes.ptr) : bytes.len;
     if (h.status == 204 || h.status == 304)
         h.stream = false;
     *ret_head = h;

@@ -203,7 +203,7 @@ int cmd_bench(struct cli *cli, const struct command *command, int argc, char **a
         {.name = "sample",
          .type = OPTION_FLAG,
          .target = &b.asked.sample,
-         .help = "noop: look at the records of the newest runs only, not at all"},
+         .help = "noop: look at the records of the newest runs only"},
         {.name = "yes",
          .letter = 'y',
          .type = OPTION_FLAG,

@@ -81,6 +81,19 @@ def test_runs_to_their_end(stack, api, bench):
     nothing_left(stack, api)
 
 
+@pytest.mark.root_key
+def test_in_several_workspaces(stack, api, bench):
+    """Connections take them in turns. With --keep the runs stay, without a label."""
+    figure = bench.one("submit", "--workspace", "a,b", "--connections", 2, "--requests", 20, "--repeat", 1, "--warmup", 0, "--keep")
+    assert figure["operations"] == 20
+    found = [api.get("/v1/runs?limit=200", workspace=w).json()["runs"] for w in ("a", "b", "default")]
+    assert len(found[0]) + len(found[1]) == 20 and found[0] and found[1] and not found[2]
+    assert all(run["queue"] == "errand-bench" and not run.get("labels") for run in found[0] + found[1])
+    figure = bench.one("noop", "--workspace", "c,d", "--connections", 2, "--requests", 20, "--batch", 5, "--repeat", 1)
+    assert figure["operations"] == 20
+    assert [api.get("/v1/runs", workspace=w).json()["runs"] for w in ("c", "d")] == [[], []]
+
+
 def test_runs_that_end_badly_are_a_failure(stack, api, bench):
     api.request("PUT", "/v1/agents/sometimes", {"executor": "process", "command": ["/bin/sh", "-c", f"mkdir {stack.folder}/first 2>/dev/null"]})
     out, err = bench("noop", "--agent", "sometimes", "--requests", 10, "--repeat", 1, "--warmup", 0, "--json", status=1)
