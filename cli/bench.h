@@ -19,7 +19,7 @@ enum {
 #define BENCH_LABEL     "errand-bench"
 #define BENCH_QUEUE     "errand-bench" /* nobody serves it: what is submitted there waits until it is removed */
 #define BENCH_SILENT_MS 30000          /* a node that answers nothing for so long is given up */
-#define BENCH_CALL_MS   60000
+#define BENCH_CALL_MS   40000          /* longer than any ?wait= that is asked for here */
 
 /* What was asked for; -1 or NULL where nothing was said, and the measurement decides. */
 struct bench_options {
@@ -40,7 +40,8 @@ struct bench {
     bool made_agent, made_runs;
     struct str workspaces[BENCH_WORKSPACES_MAX]; /* of asked.workspaces; one empty one: the key's own */
     size_t workspace_count;
-    struct table table; /* what is told at the end, without --json */
+    double highest_share; /* of a core, that this program used in one of the measurements */
+    struct table table;   /* what is told at the end, without --json */
 };
 
 struct bench_result {

@@ -1,9 +1,11 @@
 /* What `errand bench` needs of a deployment before it begins, and how it leaves it. */
+#include <poll.h>
+
 #include "cli/bench.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
 
-enum { CLEAN_MS = 60000 };
+enum { CLEAN_MS = 60000, AGAIN_MS = 30 };
 
 static bool has_scope(const struct json *scopes, const char *wanted)
 {
@@ -84,33 +86,38 @@ static int64_t bulk(struct bench *b, size_t workspace, const char *action, int64
     return matched;
 }
 
-static void clean_workspace(struct bench *b, size_t workspace)
+/* Until none is found: those that execute end some time after they were stopped, and what a node was still about when the load ended comes late. */
+static bool clean_runs(struct bench *b, size_t workspace)
 {
     int64_t deadline_us = load_now_us() + INT64_C(1000) * CLEAN_MS;
-    bool gone = false;
-    if (b->made_runs && !b->asked.keep) {
-        /* Those that execute end some time after they were stopped. */
-        for (int64_t left = bulk(b, workspace, "stop", deadline_us); left >= 0 && !gone;) {
+    for (;;) {
+        int64_t left = bulk(b, workspace, "stop", deadline_us);
+        if (left > 0)
             left = bulk(b, workspace, "delete", deadline_us);
-            gone = left == 0;
-        }
-        if (!gone)
-            cli_say("runs are left: errand bulk stop --label " BENCH_LABEL
-                    "=%s, then errand bulk delete --label " BENCH_LABEL "=%s",
-                    b->id, b->id);
+        if (left <= 0)
+            return left == 0;
+        (void)poll(NULL, 0, AGAIN_MS);
     }
-    if (b->made_agent && !b->asked.keep) {
-        char path[200];
-        int status;
-        snprintf(path, sizeof path, "/v1/agents/%s", b->agent);
-        if (!bench_call(b, workspace, "DELETE", path, STR_NONE, NULL, NULL, &status))
-            cli_say("its agent is left: errand agents delete %s", b->agent);
-    }
+}
+
+static void clean_workspace(struct bench *b, size_t workspace)
+{
+    bool gone = !b->made_runs || clean_runs(b, workspace);
+    if (!gone)
+        cli_say("runs are left: errand bulk stop --label " BENCH_LABEL
+                "=%s, then errand bulk delete --label " BENCH_LABEL "=%s",
+                b->id, b->id);
+    char path[200];
+    int status;
+    snprintf(path, sizeof path, "/v1/agents/%s", b->agent);
+    /* A node that did not answer is not waited for again. */
+    if (b->made_agent && (!gone || !bench_call(b, workspace, "DELETE", path, STR_NONE, NULL, NULL, &status)))
+        cli_say("its agent is left: errand agents delete %s", b->agent);
 }
 
 void bench_clean(struct bench *b)
 {
-    for (size_t i = 0; i < b->workspace_count; i++)
+    for (size_t i = 0; i < b->workspace_count && !b->asked.keep; i++)
         clean_workspace(b, i);
     b->made_runs = b->made_agent = false;
 }

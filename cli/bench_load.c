@@ -55,6 +55,11 @@ void load_stop(struct load *l)
     l->stop = true;
 }
 
+void load_drain(struct load *l)
+{
+    l->ignored = 1;
+}
+
 void load_set(struct load *l, const struct load_fns *fns, void *ctx)
 {
     l->fns = fns;
@@ -349,7 +354,7 @@ enum load_end load_run(struct load *l, int64_t until_us, int64_t silent_ms)
         }
         if (signal)
             (void)interrupted();
-        if (interrupt_count() > 0)
+        if (interrupt_count() > l->ignored)
             return LOAD_INTERRUPTED;
     }
 }

@@ -74,6 +74,8 @@ void load_close(struct load_conn *c);
 void load_alarm(struct load *l, int64_t at_us, void (*fn)(void *ctx));
 /* Runs until one of the above; silent_ms: how long nothing may come (0: for ever). */
 enum load_end load_run(struct load *l, int64_t until_us, int64_t silent_ms);
+/* From here on load_run ends at a second interrupt only: what is under way may come to its end. */
+void load_drain(struct load *l);
 /* Ends load_run after this turn. */
 void load_stop(struct load *l);
 /* How many bytes were read so far. */

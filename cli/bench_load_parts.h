@@ -30,7 +30,8 @@ struct load {
     void (*alarm)(void *ctx);
     int epoll, timer;
     bool stop;
-    bool progress; /* something came in this turn */
+    unsigned ignored; /* interrupts */
+    bool progress;    /* something came in this turn */
     int64_t bytes;
     char *buffer; /* LOAD_READ */
 };

@@ -1,7 +1,7 @@
 /* A closed loop: each connection sends its next request when its last one was answered. */
 #include "cli/bench.h"
 
-enum { FAILED_IN_ROW_MAX = 200 };
+enum { FAILED_IN_ROW_MAX = 200, DRAIN_MS = 5000 };
 
 static bool wants_more(const struct bench_loop *p)
 {
@@ -117,7 +117,13 @@ static int phase(struct bench_loop *p, int64_t limit)
         if (load_conn_at(l, i)->state == LOAD_READY)
             send_next(p, load_conn_at(l, i));
     }
-    int status = end_of(p, load_run(l, INT64_MAX, BENCH_SILENT_MS));
+    enum load_end end = load_run(l, INT64_MAX, BENCH_SILENT_MS);
+    if (end == LOAD_INTERRUPTED && p->sent > p->answered) { /* what is accepted yet is removed too */
+        p->limit = p->sent;
+        load_drain(l);
+        (void)load_run(l, load_now_us() + INT64_C(1000) * DRAIN_MS, 0);
+    }
+    int status = end_of(p, end);
     int64_t took_us = load_now_us() - mark.begin_us;
     struct bench_result *r = p->r;
     if (p->counts && status == EXIT_OK) {

@@ -158,10 +158,12 @@ void bench_table_begin(struct bench *b)
 void bench_table_print(struct bench *b)
 {
     status_clear(b->cli);
-    if (!b->cli->json && b->table.count > b->table.columns)
-        table_print(&b->table, b->cli, SIZE_MAX);
-    else
+    if (b->cli->json || b->table.count <= b->table.columns) {
         strbuf_done(&b->table.cells);
+        return;
+    }
+    table_print(&b->table, b->cli, SIZE_MAX);
+    printf("This client used at most %.0f %% of a core.\n", 100 * b->highest_share);
 }
 
 void bench_what(struct bench_result *r, const char *fmt, ...)
@@ -180,6 +182,8 @@ void bench_report(struct bench *b, const struct bench_result *r)
     else if (r->repetitions > 0)
         add_row(&b->table, r);
     fflush(stdout);
+    if (client_share(r) > b->highest_share)
+        b->highest_share = client_share(r);
     if (client_share(r) > SHARE_HIGH)
         cli_say("%s: this client used %.0f %% of a core: it may have been the limit, not the deployment", r->name,
                 100 * client_share(r));

@@ -136,7 +136,7 @@ def test_without_a_name(stack, api, bench):
     """A table with something of each, said before that it puts a load on the deployment."""
     out, err = bench("--repeat", 1, timeout=120)
     lines = out.splitlines()
-    assert lines[0].split()[0] == "MEASURED" and len(lines) == 8, out
+    assert lines[0].split()[0] == "MEASURED" and len(lines) == 9 and lines[8].startswith("This client used at most "), out
     assert "FAILED" not in out and "removed" in err
     nothing_left(stack, api)
 
@@ -156,12 +156,14 @@ def test_what_it_refuses(stack, api):
     nothing_left(stack, api)
 
 
-def test_interrupted_it_cleans_up(stack, api, bench):
-    process = bench.start("submit", "--seconds", "1m")
+@pytest.mark.parametrize("args", [("submit", "--connections", 8, "--seconds", "1m"), ("noop", "--requests", 5000), ("latency", "--requests", 100000), ("ingress", "--seconds", "1m"),
+                                  ("fanout", "--events", 20000, "--rate", 100)])
+def test_interrupted_it_cleans_up(stack, api, bench, args):
+    process = bench.start(*args)
     wait_until(lambda: api.get("/v1/runs").json()["runs"], 20)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, (out, err)
+    assert (process.returncode, err) == (130, ""), (out, err)
     nothing_left(stack, api)
 
 
