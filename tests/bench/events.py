@@ -64,10 +64,10 @@ class AppendAlone:
 
 
 def bench_ingress(quick):
-    rounds = 2 if quick else 3
+    rounds = 1 if quick else 3
     with System(env=ENDLESS, slots=512) as s:  # the runs stay
         for n, connections, batches, must in ((1, 16, 8000, None), (16, 16, 4000, None), (256, 16, 1000, ">= 0.80")):
-            batches = batches // 20 if quick else batches
+            connections, batches = (4, batches // 20) if quick else (connections, batches)
             alone = AppendAlone(s, n, 120)
             raws, results, uses = [], [], []
             for _ in range(rounds):
@@ -78,7 +78,7 @@ def bench_ingress(quick):
             rates = [r["value"] for r in results]
             middle = rates.index(statistics.median_low(rates))
             figure(f"ingress-{n}", statistics.median(rates), "events/s", n * statistics.median(r["perSecond"] for r in raws), "events/s, the append script alone", values=rates, **({"must": must} if must else {}),
-                   p50Us=results[middle]["p50Us"], p99Us=results[middle]["p99Us"], connections=connections, **uses[middle], rawRedisUs=round(statistics.median(r["redisUs"] for r in raws) / n, 2),
+                   p50Us=results[middle]["p50Us"], p99Us=results[middle]["p99Us"], connections=connections, **uses[middle], **limits.redis_share(raws, uses[middle], n),
                    **load.client_of(results[middle]))
 
 
@@ -164,9 +164,10 @@ def count_of(s, run):
 
 
 def bench_replay(quick):
-    rounds = 2 if quick else 3
+    rounds = 1 if quick else 3
     with System(env=ENDLESS) as s:
-        for events, times in ((1000, 20 if quick else 200), (20000 if quick else 1000000, 1)):
+        for size, times in ((1000, 20 if quick else 200), (1000000, 1)):
+            events = min(size, 20000) if quick else size
             agent = printed(s, events)
             run = s.call("POST", "/v1/runs", {"agent": agent})["runId"]
             finished(s, run)
@@ -186,8 +187,8 @@ def bench_replay(quick):
                 shares.append(times * raw["seconds"] / raw["rounds"] / seconds)
                 uses.append(u.per(times * events))
             middle = rates.index(statistics.median_low(rates))
-            figure(f"replay-{events}", statistics.median(rates), "MB/s to the reader", statistics.median(loops), f"MB/s, XRANGE COUNT {count} alone", must=">= 0.80", values=rates, **uses[middle],
-                   limitCount1000=round(statistics.median(large), 1), timeOfXrangeToReplay=round(statistics.median(shares), 4), sseMb=round(sse / 1e6, 2),
+            figure(f"replay-{size}", statistics.median(rates), "MB/s to the reader", statistics.median(loops), f"MB/s, XRANGE COUNT {count} alone", must=">= 0.80", values=rates, events=events,
+                   **uses[middle], limitCount1000=round(statistics.median(large), 1), timeOfXrangeToReplay=round(statistics.median(shares), 4), sseMb=round(sse / 1e6, 2),
                    eventsPerSecond=round(statistics.median(rates) * 1e6 / sse * events))
 
 

@@ -52,12 +52,12 @@ def tell(name, results, bounds, **more):
 
 
 def bench_latency(quick):
-    n, rounds = (20, 1) if quick else (300, 3)
+    n, rounds = (5, 1) if quick else (300, 3)
     with System(slots=64, executors="noop,process,pool") as s:
         s.call("PUT", "/v1/agents/background", {"executor": "noop"})
         options = ["--connections", 1, "--requests", n]
         for executor, bounds in BOUNDS.items():
-            load.bench(s, "latency", "--executor", executor, "--connections", 1, "--requests", 10)
+            load.bench(s, "latency", "--executor", executor, "--connections", 1, "--requests", 2 if quick else 10)
             tell(f"latency-{executor}", [load.bench(s, "latency", "--executor", executor, *options) for _ in range(rounds)], bounds)
         peak = load.bench(s, "noop", "--executor", "noop", "--requests", 200 if quick else 6000, "--sample")["value"]
         for executor in BOUNDS:

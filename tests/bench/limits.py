@@ -144,6 +144,12 @@ def calls(system, data, seconds=60, depth=0, answers=None):
     return {"perSecond": r["calls"] / r["seconds"], "wallUs": 1e6 * r["seconds"] / r["calls"], "redisUs": used["cpuUs"]["redis"], "scriptUs": used["scriptUs"], "calls": r["calls"]}
 
 
+def redis_share(raws, use, n=1):
+    """Processor time of Redis where scripts are called alone, and its part of what Redis took for the same through nodes: a ratio that a busy machine hardly changes. n: operations of a raw call."""
+    alone = sorted(r["redisUs"] for r in raws)[len(raws) // 2] / n
+    return {"rawRedisUs": round(alone, 2), "ofRedisCpu": round(alone / use["cpuUs"]["redis"], 3) if use["cpuUs"]["redis"] else None}
+
+
 def plain_costs(system, n=3000):
     """What this machine's Redis takes, by its thread's processor time, for a script of 8 plain commands and for a SET of 300 bytes; and the script by Redis' own clock."""
     sha = system.redis.do("SCRIPT", "LOAD", PLAIN).decode()

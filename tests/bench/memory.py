@@ -5,6 +5,7 @@ import time
 
 import load
 from report import figure
+from scripts import SMALL
 from system import KEY, Failed, System, private_bytes, wait_for
 
 READER_BYTES, QUEUED_BYTES, NODE_MB, FLIGHT_BYTES = 2048, 1229, 12, 65536
@@ -14,9 +15,9 @@ SLEEP = {"executor": "process", "command": ["/bin/sleep", "600"], "protocol": "t
 def settled(pids, seconds=8):
     """Private bytes of processes, once what a burst needed went back to the system."""
     held = [None, sum(map(private_bytes, pids))]
-    end = time.monotonic() + seconds
+    end = time.monotonic() + (0.2 if SMALL else seconds)
     while held[-1] != held[-2] and time.monotonic() < end:
-        time.sleep(1)
+        time.sleep(0.1 if SMALL else 1)
         held.append(sum(map(private_bytes, pids)))
     return held[-1]
 

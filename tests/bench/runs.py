@@ -36,7 +36,7 @@ def bench_noop(quick):
         walls, redis = [total(one, "wallUs") for one in lives], [total(one, "redisUs") for one in lives]
         typical = lives[redis.index(statistics.median_low(redis))]
         figure("noop", statistics.median(rates), "runs/s", 1e6 / statistics.median(walls), "runs/s, its scripts alone", must=">= 0.60", values=rates, p50Us=results[middle]["p50Us"], p99Us=results[middle]["p99Us"], **uses[middle], **load.client_of(results[middle]),
-               scriptsUs=steps(typical), **memory_of(s))
+               scriptsUs=steps(typical), **limits.redis_share([{"redisUs": us} for us in redis], uses[middle]), **memory_of(s))
         figure("noop-redis-cpu", statistics.median(redis), "us of Redis a run", plain["evalsha8Us"], "us, a script of 8 plain commands", must=f"<= {REDIS_US_A_RUN}", judge="value", steps=steps(typical),
                insideUs=round(total(typical, "scriptUs"), 1), throughNodesUs=statistics.median(use["cpuUs"]["redis"] for use in uses), claimOf=CLAIM, **plain)
         alone.close()

@@ -47,8 +47,8 @@ def bench_submit(quick):
             middle = rates.index(statistics.median_low(rates))
             bound = {"must": must} if must else {}
             figure(name, statistics.median(rates), "runs/s", statistics.median(r["perSecond"] for r in raws), "submit scripts/s alone" + (", one by one" if depth else ""), values=rates, **bound,
-                   p50Us=loads[middle]["p50Us"], p99Us=loads[middle]["p99Us"], **uses[middle], rawScriptUs=round(statistics.median(r["scriptUs"] for r in raws), 1),
-                   rawRedisUs=round(statistics.median(r["redisUs"] for r in raws), 1), **load.client_of(loads[middle]))
+                   p50Us=loads[middle]["p50Us"], p99Us=loads[middle]["p99Us"], **uses[middle], rawScriptUs=round(statistics.median(r["scriptUs"] for r in raws), 1), **limits.redis_share(raws, uses[middle]),
+                   **load.client_of(loads[middle]))
             if name == "submit-64":
                 figure("submit-redis-cpu", statistics.median(r["redisUs"] for r in raws), "us of Redis a submit", plain["evalsha8Us"], "us, a script of 8 plain commands", must=f"<= {REDIS_US_A_SUBMIT}", judge="value",
                        insideUs=round(statistics.median(r["scriptUs"] for r in raws), 1), throughApiUs=statistics.median(use["cpuUs"]["redis"] for use in uses), **plain)
