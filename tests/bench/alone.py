@@ -69,10 +69,10 @@ class Alone:
         self.claims += 1
         return self.claim.words(inc=self.own, claim_no=self.claims, max=most, queues=[QUEUE])
 
-    def claimed(self, n, most=CLAIM):
-        """Claims n runs: cost a run, and [(run, epoch)]."""
+    def claimed(self, n, most=CLAIM, depth=0):
+        """Claims n runs, `most` a call: cost a run, and [(run, epoch)]."""
         answers = os.path.join(self.system.dir, "answers")
-        cost = limits.calls(self.system, b"".join(pack(*self.claim_words(most)) for _ in range((n + most - 1) // most)), answers=answers)
+        cost = limits.calls(self.system, b"".join(pack(*self.claim_words(most)) for _ in range((n + most - 1) // most)), answers=answers, depth=depth)
         with open(answers, "rb") as f:
             read = Client.read
             reader = type("Answers", (), {"file": f, "read": lambda self: read(self)})()
@@ -89,16 +89,16 @@ class Alone:
         text = [word.replace(self.run, runs).replace(self.epoch, epochs).replace(self.inc, own) for word in words]
         return b"".join(pack(*(word.replace(runs, run).replace(epochs, epoch if isinstance(epoch, bytes) else str(epoch).encode()).replace(own, self.own) for word in text)) for run, epoch in rows)
 
-    def lives(self, n):
-        """{step: cost of a run}, of n runs from submit to their end."""
-        n -= n % CLAIM
-        out = {"submit": limits.calls(self.system, self.submits(n))}
-        out["claim"], rows = self.claimed(n)
+    def lives(self, n, most=CLAIM, depth=0):
+        """{step: cost of a run}, of n runs from submit to their end. depth 1: one call after the other."""
+        n -= n % most
+        out = {"submit": limits.calls(self.system, self.submits(n), depth=depth)}
+        out["claim"], rows = self.claimed(n, most, depth)
         for words in self.later:
             name = self.name(words)
             if name in out:
                 name += f"-{len(out)}"
-            out[name] = limits.calls(self.system, self.copies(words, rows))
+            out[name] = limits.calls(self.system, self.copies(words, rows), depth=depth)
         return out
 
 

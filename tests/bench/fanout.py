@@ -139,11 +139,11 @@ def bench_fanout(quick):
                 rates.append(results[-1]["value"])
                 uses.append(u.per(results[-1]["operations"]))
             middle = rates.index(statistics.median_low(rates))
-            raw = None if nodes > 1 else bare_rate(s, events, readers)
+            raw = bare_rate(s, events, readers)
             memory = max(private_bytes(p.pid) for p in s.apis)
             gaps = sum(r.get("failed", 0) for r in results)
             more = {"must": "<= 0", "judge": "lost"} if nodes > 1 else {}
-            figure(f"fanout-{size}" + (f"-{nodes}-nodes" if nodes > 1 else ""), statistics.median(rates), "frames/s", raw, "frames/s, a bare program" if raw else None, values=rates, readers=readers, events=events, lost=gaps, **more,
+            figure(f"fanout-{size}" + (f"-{nodes}-nodes" if nodes > 1 else ""), statistics.median(rates), "frames/s", raw, "frames/s, a bare program", values=rates, readers=readers, events=events, lost=gaps, **more,
                    **{k: results[middle][k] for k in ("p50Us", "p99Us") if k in results[middle]}, **uses[middle], **load.client_of(results[middle]), nodeMb=round(memory / 1e6, 1))
 
 

@@ -2,6 +2,7 @@
  *
  *   limit calls SOCKET FILE DEPTH [ANSWERS]     sends FILE (packed commands) with DEPTH of them under way (0: as many as fit), and waits for all answers, which it writes to ANSWERS
  *   limit xrange SOCKET KEY COUNT SECONDS       reads the whole stream again and again for so long, COUNT entries a call
+ *   limit relay SOCKET KEY COUNT PORT_FILE      passes the answers of such a loop on to one connection, as they are: what a node can't be faster than
  *   limit read PORTS READERS FILE               opens READERS connections to PORTS (comma list, in turns) of 127.0.0.1 with the request FILE, reads each to its end
  *   limit frames PORT_FILE READERS FILE PACE_US serves READERS connections the records of FILE (u32 length, bytes; the first is the head): each record is one write to each of them
  *
@@ -248,18 +249,24 @@ static int limit_calls(char **argv, int argc)
     return a.errors > 0;
 }
 
+static void ask_xrange(int fd, const char *key, const char *from, const char *count)
+{
+    char request[1024];
+    int n = snprintf(request, sizeof request,
+                     "*6\r\n$6\r\nXRANGE\r\n$%zu\r\n%s\r\n$%zu\r\n%s\r\n$1\r\n+\r\n$5\r\nCOUNT\r\n$%zu\r\n%s\r\n",
+                     strlen(key), key, strlen(from), from, strlen(count), count);
+    write_all(fd, request, (size_t)n);
+}
+
 static int limit_xrange(char **argv)
 {
-    char *room = malloc(READ_SIZE), request[1024], from[80] = "-";
+    char *room = malloc(READ_SIZE), from[80] = "-";
     int64_t limit = (int64_t)(atof(argv[5]) * 1e6), began = now_us(), cpu = cpu_us();
     long bytes = 0, calls = 0, entries = 0, rounds = 0, count = atol(argv[4]);
     int fd = redis_open(argv[2]);
     for (;;) {
         struct answers a = {.look = LOOK_ENTRY};
-        int n = snprintf(request, sizeof request,
-                         "*6\r\n$6\r\nXRANGE\r\n$%zu\r\n%s\r\n$%zu\r\n%s\r\n$1\r\n+\r\n$5\r\nCOUNT\r\n$%zu\r\n%s\r\n",
-                         strlen(argv[3]), argv[3], strlen(from), from, strlen(argv[4]), argv[4]);
-        write_all(fd, request, (size_t)n);
+        ask_xrange(fd, argv[3], from, argv[4]);
         while (a.complete == 0) {
             ssize_t got = read(fd, room, READ_SIZE);
             if (got <= 0)
@@ -489,6 +496,37 @@ static int limit_read(char **argv)
     return 0;
 }
 
+/* ---- relay: XRANGE to a connection ---- */
+
+static int limit_relay(char **argv)
+{
+    static char room[READ_SIZE];
+    char from[80] = "-";
+    long count = atol(argv[4]), bytes = 0;
+    int fd = redis_open(argv[2]);
+    struct reader to = {0};
+    wait_for_requests(listen_at(argv[5]), &to, 1);
+    int64_t began = now_us(), cpu = cpu_us();
+    for (bool over = false; !over;) {
+        struct answers a = {.look = LOOK_ENTRY};
+        ask_xrange(fd, argv[3], from, argv[4]);
+        while (a.complete == 0) {
+            ssize_t got = read(fd, room, READ_SIZE);
+            if (got <= 0)
+                die("read");
+            bytes += got;
+            write_all(to.fd, room, (size_t)got);
+            answers_take(&a, room, (size_t)got);
+        }
+        a.word[a.word_len] = 0;
+        snprintf(from, sizeof from, "(%s", a.word);
+        over = a.errors > 0 || a.entries < count;
+    }
+    printf("{\"bytes\":%ld,\"seconds\":%.6f,\"cpuUs\":%lld}\n", bytes, (double)(now_us() - began) / 1e6,
+           (long long)(cpu_us() - cpu));
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 4 && strcmp(argv[1], "calls") == 0)
@@ -497,9 +535,12 @@ int main(int argc, char **argv)
         return limit_xrange(argv);
     if (argc == 6 && strcmp(argv[1], "frames") == 0)
         return limit_frames(argv);
+    if (argc == 6 && strcmp(argv[1], "relay") == 0)
+        return limit_relay(argv);
     if (argc == 5 && strcmp(argv[1], "read") == 0)
         return limit_read(argv);
-    fprintf(stderr, "usage: limit calls SOCKET FILE DEPTH [ANSWERS] | xrange SOCKET KEY COUNT SECONDS | read PORTS "
-                    "READERS FILE | frames PORT_FILE READERS FILE PACE_US\n");
+    fprintf(stderr,
+            "usage: limit calls SOCKET FILE DEPTH [ANSWERS] | xrange SOCKET KEY COUNT SECONDS | relay SOCKET KEY "
+            "COUNT PORT_FILE | read PORTS READERS FILE | frames PORT_FILE READERS FILE PACE_US\n");
     return 2;
 }

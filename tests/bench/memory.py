@@ -1,12 +1,14 @@
 """`idle`: what things take while nothing happens: a reader (10,000 of them over two API nodes), a waiting run in Redis, a run in flight, a node."""
+import os
 import resource
 import socket
 import time
 
+import limits
 import load
 from report import figure
-from scripts import SMALL
-from system import KEY, Failed, System, private_bytes, wait_for
+from scripts import SMALL, new_id, pack
+from system import KEY, Failed, System, end, private_bytes, spawn, wait_for
 
 READER_BYTES, QUEUED_BYTES, NODE_MB, FLIGHT_BYTES = 2048, 1229, 12, 65536
 SLEEP = {"executor": "process", "command": ["/bin/sleep", "600"], "protocol": "text", "graceMs": 100}
@@ -15,8 +17,8 @@ SLEEP = {"executor": "process", "command": ["/bin/sleep", "600"], "protocol": "t
 def settled(pids, seconds=8):
     """Private bytes of processes, once what a burst needed went back to the system."""
     held = [None, sum(map(private_bytes, pids))]
-    end = time.monotonic() + (0.2 if SMALL else seconds)
-    while held[-1] != held[-2] and time.monotonic() < end:
+    until = time.monotonic() + (0.2 if SMALL else seconds)
+    while held[-1] != held[-2] and time.monotonic() < until:
         time.sleep(0.1 if SMALL else 1)
         held.append(sum(map(private_bytes, pids)))
     return held[-1]
@@ -39,13 +41,39 @@ def connect_readers(s, run, count):
     return readers
 
 
+def bare_server(s, count):
+    """Private bytes of a bare epoll program that nobody has connected to, and for each of so many connections."""
+    port_file = os.path.join(s.dir, "bare")
+    p = spawn([limits.LIMIT[0], "frames", port_file, str(count + 1), s.file(b""), "0"])
+    try:
+        port = int(wait_for(lambda: os.path.exists(port_file) and open(port_file).read(), "the bare program"))
+        before = private_bytes(p.pid)
+        connections = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(count)]
+        until = time.monotonic() + 1
+        while (held := private_bytes(p.pid)) == before and time.monotonic() < until:
+            time.sleep(0.05)
+        for c in connections:
+            c.close()
+        return before, (held - before) / count
+    finally:
+        end(p)
+
+
+def bare_hash(s, size, n):
+    """Redis' bytes for a hash that holds nothing but a run's input."""
+    before = s.redis.used()
+    s.redis.client.many([pack("HSET", "raw:" + new_id(), "input", "x" * size) for _ in range(n)])
+    return (s.redis.used() - before) / n
+
+
 def idle_readers(quick):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     count = min(60 if quick else 10000, hard - 500)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with System(apis=2) as s:
-        figure("idle-api-node", max(settled([p.pid]) for p in s.apis) / 1e6, "MB private", must=f"<= {NODE_MB}", judge="value")
-        figure("idle-runner-node", settled([s.runners[0].pid]) / 1e6, "MB private", must=f"<= {NODE_MB}", judge="value")
+        bare, bare_reader = bare_server(s, min(count, 1000))
+        figure("idle-api-node", max(settled([p.pid]) for p in s.apis) / 1e6, "MB private", bare / 1e6, "MB, a bare program", must=f"<= {NODE_MB}", judge="value")
+        figure("idle-runner-node", settled([s.runners[0].pid]) / 1e6, "MB private", bare / 1e6, "MB, a bare program", must=f"<= {NODE_MB}", judge="value")
         run = s.call("POST", "/v1/runs", {"agent": SLEEP})["runId"]
         wait_for(lambda: s.get(f"/v1/runs/{run}")["status"] == "running", "the idle run")
         for c in connect_readers(s, run, 2 * 20):  # what the first one needs is no reader's
@@ -54,7 +82,7 @@ def idle_readers(quick):
         before = settled(pids)
         readers = connect_readers(s, run, count)
         held = settled(pids)
-        figure("idle-reader", (held - before) / count, "bytes private of node a reader", must=f"<= {READER_BYTES}", judge="value", readers=count, nodes=2, nodeMb=round(held / 2e6, 1))
+        figure("idle-reader", (held - before) / count, "bytes private of node a reader", bare_reader, "bytes, a bare program's", must=f"<= {READER_BYTES}", judge="value", readers=count, nodes=2, nodeMb=round(held / 2e6, 1))
         for c in readers:
             c.close()
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -67,9 +95,10 @@ def queued_runs(quick):
         s.call("PUT", "/v1/agents/noop", {"executor": "noop"})
         for name, size in (("300-bytes", 300), ("no-input", 0)):
             load.bench(s, "submit", "--connections", 64, "--requests", 200, "--agent", "noop", "--queue", "parked", "--bytes", size)
+            bare = bare_hash(s, size, n)
             before = s.redis.used()
             load.bench(s, "submit", "--connections", 64, "--requests", n, "--agent", "noop", "--queue", "parked", "--bytes", size)
-            figure(f"idle-queued-run-{name}", (s.redis.used() - before) / n, "bytes of Redis a run", size or None, "bytes of input" if size else None, must=f"<= {QUEUED_BYTES}", judge="value", runs=n)
+            figure(f"idle-queued-run-{name}", (s.redis.used() - before) / n, "bytes of Redis a run", bare, "bytes, a hash with the input", must=f"<= {QUEUED_BYTES}", judge="value", runs=n)
         figure("idle-api-node-after-load", settled([s.apis[0].pid]) / 1e6, "MB private", must=f"<= {NODE_MB}", judge="value")
 
 

@@ -5,7 +5,7 @@ import socket
 import time
 
 import load
-from fanout import Paced
+from fanout import PACE_MS, Paced
 from report import figure
 from system import KEY, Failed, System, wait_for
 
@@ -119,7 +119,7 @@ def api_dies(quick):
                 raise Failed("readers do not go on")
             turn(watch, all_readers, moved)
         took = time.monotonic() - began
-        figure("recovery-api", took, "s until all readers read on", None, None, must="<= 0", judge="gaps", gaps=sum(r.gaps for r in all_readers), readers=readers)
+        figure("recovery-api", took, "s until all readers read on", PACE_MS / 1000, "s, the pace of the events", must="<= 0", judge="gaps", gaps=sum(r.gaps for r in all_readers), readers=readers)
         for reader in all_readers:
             reader.socket.close()
 
