@@ -24,12 +24,19 @@ def workspaces(s):
     return ",".join(found[shard] for shard in sorted(found))
 
 
-def submits(s, n, count):
-    return load.bench(s, "submit", "--connections", 64 * count, "--requests", n * (2 if count > 1 else 1), "--workspace", s.workspaces)
+def submits(s, n, count, at):
+    return load.bench(s, "submit", "--connections", 64 * count, "--requests", n, "--workspace", at)
 
 
-def noops(s, n, count):
-    return load.bench(s, "noop", "--connections", 2 * count, "--requests", n * (2 if count > 1 else 1), "--executor", "noop", "--workspace", s.workspaces, "--sample")
+def noops(s, n, count, at):
+    return load.bench(s, "noop", "--connections", 2 * count, "--requests", n, "--executor", "noop", "--workspace", at, "--sample")
+
+
+def in_turns(s, work, n):
+    """What an operation costs where the same shards are loaded one after the other: as many processes, but no more of them at a time than with one shard, so cores are no part of it."""
+    with Usage(s) as u:
+        done = sum(work(s, n // s.shards, 1, name)["operations"] for name in s.workspaces.split(","))
+    return u.per(done)
 
 
 def bench_shards(quick):
@@ -40,17 +47,18 @@ def bench_shards(quick):
         for s in systems.values():
             s.workspaces = workspaces(s)
         for name, work, n, roles in (("submit", submits, 300 if quick else 8000, ("api", "redis")), ("noop", noops, 200 if quick else 4000, ("api", "runner", "redis"))):
-            rates, uses = {count: [] for count in COUNTS}, {count: [] for count in COUNTS}
+            rates, uses, turns = {count: [] for count in COUNTS}, {count: [] for count in COUNTS}, []
             for _ in range(rounds):
                 for count, s in systems.items():
                     with Usage(s) as u:
-                        r = work(s, n, count)
+                        r = work(s, n * (2 if count > 1 else 1), count, s.workspaces)
                     rates[count].append(r["value"])
                     uses[count].append(u.per(r["operations"]))
-            tell(name, rates, uses, roles, cores)
+                turns.append(in_turns(systems[COUNTS[-1]], work, n))
+            tell(name, rates, uses, turns, roles, cores)
 
 
-def tell(name, rates, uses, roles, cores):
+def tell(name, rates, uses, turns, roles, cores):
     one = statistics.median(rates[1])
     for count in COUNTS:
         cpu = {role: statistics.median(u["cpuUs"][role] for u in uses[count]) for role in roles}
@@ -62,7 +70,12 @@ def tell(name, rates, uses, roles, cores):
                **rest)
         if count == COUNTS[-1]:
             for role in roles:
-                figure(f"scale-{name}-cost-{role}", cpu[role], f"us a run at {count} shards", first[role], "us a run at one", must=f"<= {COST_BOUND}", informative=cores >= 8, cores=cores)
+                figure(f"scale-{name}-cost-{role}", cpu[role], f"us a run at {count} shards", first[role], "us a run at one", must=f"<= {COST_BOUND}", informative=cores >= 8, cores=cores,
+                       **turned(statistics.median(t["cpuUs"][role] for t in turns), first[role]))
+
+
+def turned(us, one):
+    return {"inTurnsUs": round(us, 2), "inTurnsRatio": round(us / one, 3) if one else None}
 
 
 def bench_threads(quick):
