@@ -21,7 +21,11 @@ local tick, not_before = tonumber(last[1] or '0'), tonumber(last[2] or '0')
 if last[3] and last[3] ~= rid_short(rid) then
   redis.call('HSET', k.reap, 'before', fmt(tick)) -- for the heartbeats that come after the restart
 end
-if now_ms - tick > OUTAGE_MS or tick > now_ms or (last[3] and last[3] ~= rid_short(rid)) then
+-- Where nobody ever looked and no runner has a lease, there was no outage to be patient after: the first runner of a deployment is taken for lost as soon as any later one.
+local first = not last[1] and redis.call('EXISTS', k.leases) == 0
+if first then
+  not_before = now_ms
+elseif now_ms - tick > OUTAGE_MS or tick > now_ms or (last[3] and last[3] ~= rid_short(rid)) then
   -- Nobody looked for a while (or the clock went back): runners could not renew either, so each gets one whole lease.
   not_before = now_ms + lease_ms
   local beyond = redis.call('ZRANGEBYSCORE', k.leases, '(' .. fmt(now_ms + lease_ms), '+inf', 'LIMIT', 0, CAPPED)

@@ -223,6 +223,30 @@ static void test_nobody_is_reaped_right_after_an_outage(void **state)
     harness_assert_err(rig_heartbeat(h, "r1", 1, NULL, 0, NULL), ERR_OK); /* it comes back in time */
 }
 
+static void test_the_first_runner_of_a_deployment_is_taken_for_lost_like_any(void **state)
+{
+    struct harness *h = *state;
+    rig_reap(h, 10); /* the first node looks, before any runner is there: no outage lies behind it */
+    rig_register(h, "r1");
+    rig_submit(h, NULL);
+    rig_execute(h, "r1", 1);
+    harness_do(h, "ZADD %s 1 r1", harness_key(h, "leases"));
+    assert_int_equal(rig_reap(h, 10)->taken, 1);
+    audit_check(h);
+}
+
+static void test_a_tick_that_was_lost_counts_as_an_outage_where_runners_are(void **state)
+{
+    struct harness *h = *state;
+    rig_register(h, "r1");
+    rig_submit(h, NULL);
+    rig_execute(h, "r1", 1);
+    harness_do(h, "ZADD %s 1 r1", harness_key(h, "leases"));
+    harness_do(h, "DEL %s", harness_key(h, "reap"));
+    assert_int_equal(rig_reap(h, 10)->taken, 0);
+    assert_int_equal(rig_reap(h, 10)->taken, 0);
+}
+
 static void test_leases_far_ahead_are_capped_after_an_outage(void **state)
 {
     struct harness *h = *state;
@@ -289,6 +313,8 @@ int main(void)
         TEST(test_losses_have_a_bound_of_their_own),
         TEST(test_reap_is_bounded),
         TEST(test_nobody_is_reaped_right_after_an_outage),
+        TEST(test_the_first_runner_of_a_deployment_is_taken_for_lost_like_any),
+        TEST(test_a_tick_that_was_lost_counts_as_an_outage_where_runners_are),
         TEST(test_leases_far_ahead_are_capped_after_an_outage),
         TEST(test_a_lost_runner_of_a_run_that_was_stopping),
         TEST(test_what_keeps_promises_works_while_redis_is_full),
