@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Runs Errand's tests, all of them or a part, and ends with one line: `N passed, N failed, N skipped`.
 
-Parts: unit, lua (cmocka, under ASan and UBSan), fuzz (the corpora and every found crash, replayed), lint (the gates), e2e and chaos (pytest on the binaries).
+Parts: unit, lua (cmocka, under ASan and UBSan), fuzz (the corpora and every found crash, replayed), count (instructions of hot operations, beside the baseline), lint (the gates), e2e and chaos (pytest on the binaries).
+When all of it runs, count and lint go on behind the others: those mostly wait, lint takes only what they leave (nice), and its analyzer goes less deep than in `./dev lint` (tests/lint/gate_clang.py).
 """
 import concurrent.futures
 import glob
@@ -9,14 +10,18 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SAN = os.path.join(ROOT, "build-san")
 RELEASE = os.path.join(ROOT, "build")
-PARTS = ["unit", "lua", "fuzz", "lint", "e2e", "chaos"]
-JOBS = max(2, os.cpu_count() or 2)
+PARTS = ["unit", "lua", "fuzz", "count", "lint", "e2e", "chaos"]
+BEHIND = ["count", "lint"]
+JOBS = max(2, len(os.sched_getaffinity(0)))
+WAITING = 2  # workers more than cores for tests that wait more than they work
+NOT_COMPARED = 3  # of tests/bench/profiled.py
 
 
 class Totals:
@@ -31,9 +36,19 @@ class Totals:
         self.failed += 1
         self.failures.append(name)
 
+    def add(self, other):
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+        self.failures += other.failures
+
 
 def say(text):
     print(f"==> {text}", flush=True)
+
+
+def say_line(text):
+    print(text, flush=True)
 
 
 def build(directory, targets, *options):
@@ -124,19 +139,61 @@ def run_pytest(totals, folder, options, jobs):
         totals.fail(f"{folder}: no test ran")
 
 
-def run_lint(totals):
+def run_lint(totals, tell=say_line, behind=False):
     gates = sorted(glob.glob(os.path.join(ROOT, "tests/lint/gate_*.py")))
     if not gates:
         totals.fail("no lint gate")
+    command, env = ["/usr/bin/python3"], dict(os.environ)
+    if behind:
+        command = ["nice", "-n", "19", *command]
+        env.setdefault("ERRAND_LINT_NODES", "75000")
     for gate in gates:
-        done = subprocess.run(["/usr/bin/python3", gate], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+        done = subprocess.run([*command, gate], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=env)
         last = done.stdout.strip().splitlines()[-1:] or ["(nothing)"]
-        print(f"    {os.path.basename(gate)}: {last[0]}", flush=True)
+        tell(f"    {os.path.basename(gate)}: {last[0]}")
         if done.returncode == 0 and re.search(r"\b[1-9]\d* files\b", last[0]):
             totals.passed += 1
         else:
-            print(done.stdout[-6000:])
+            tell(done.stdout[-6000:])
             totals.fail(os.path.basename(gate))
+
+
+def run_count(totals, tell=say_line):
+    done = subprocess.run(["/usr/bin/python3", os.path.join(ROOT, "tests/bench/profiled.py"), "--check", "--quick"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+    last = done.stdout.strip().splitlines()[-1:] or ["(nothing)"]
+    tell(f"    {last[0]}")
+    if done.returncode == 0:
+        totals.passed += 1
+    elif done.returncode == NOT_COMPARED:
+        why = [line for line in done.stdout.splitlines() if "not compared: " in line]
+        totals.skipped.append(f"count: {why[0].split('not compared: ', 1)[1] if why else last[0]}")
+    else:
+        tell(done.stdout[-6000:])
+        totals.fail("count")
+
+
+class Behind(threading.Thread):
+    """Parts that run while others do; what they say is shown at their end."""
+
+    def __init__(self, parts):
+        super().__init__()
+        self.parts, self.totals, self.lines = parts, Totals(), []
+
+    def run(self):
+        try:
+            for part in self.parts:
+                self.lines.append(f"==> {part}")
+                if part == "lint":
+                    run_lint(self.totals, self.lines.append, behind=True)
+                else:
+                    run_count(self.totals, self.lines.append)
+        except Exception as e:  # it must not pass because it broke
+            self.totals.fail(f"{' and '.join(self.parts)}: {e!r}")
+
+    def finish(self, totals):
+        self.join()
+        print("\n".join(self.lines), flush=True)
+        totals.add(self.totals)
 
 
 def main():
@@ -147,27 +204,36 @@ def main():
         return 2
     began = time.monotonic()
     totals = Totals()
-    if not build(SAN, [], "-DCMAKE_BUILD_TYPE=Debug", "-DSAN=address,undefined"):
+    if parts != ["count"] and not build(SAN, [], "-DCMAKE_BUILD_TYPE=Debug", "-DSAN=address,undefined"):
         totals.fail("the sanitizer build")
-    if ("e2e" in parts or "chaos" in parts) and not build(RELEASE, ["errand", "errand-api", "errand-runner", "errand-exec"], "-DCMAKE_BUILD_TYPE=Release"):
+    if {"e2e", "chaos", "count"} & set(parts) and not build(RELEASE, ["errand", "errand-api", "errand-runner", "errand-exec"], "-DCMAKE_BUILD_TYPE=Release"):
         totals.fail("the release build")
     if totals.failed == 0:
         steps = {
             "unit": lambda: run_binaries(totals, "unit-*", args, JOBS),
             "lua": lambda: run_binaries(totals, "lua-*", args, JOBS),
             "fuzz": lambda: run_binaries(totals, "replay-*", args, JOBS),
+            "count": lambda: run_count(totals),
             "lint": lambda: run_lint(totals),
-            "e2e": lambda: run_pytest(totals, "e2e", args, JOBS),
-            "chaos": lambda: run_pytest(totals, "chaos", args, 2),
+            "e2e": lambda: run_pytest(totals, "e2e", args, JOBS + WAITING),
+            "chaos": lambda: run_pytest(totals, "chaos", args, 3),
         }
+        behind = Behind([p for p in parts if p in BEHIND and len(parts) > 1])
+        behind.start()
         for part in parts:
-            say(part)
-            steps[part]()
+            if part not in behind.parts:
+                say(part)
+                part_began = time.monotonic()
+                steps[part]()
+                say_line(f"    {part}: {time.monotonic() - part_began:.0f} s")
+        if behind.parts:
+            behind.finish(totals)
     for name in totals.skipped:
         print(f"skipped: {name}")
     for name in totals.failures:
         print(f"FAILED: {name}")
-    print(f"took {time.monotonic() - began:.0f} s")
+    spent = os.times()
+    print(f"took {time.monotonic() - began:.0f} s, {spent.children_user + spent.children_system:.0f} s of CPU")
     if totals.passed == 0 and totals.failed == 0:
         totals.fail("nothing ran")
     print(f"{totals.passed} passed, {totals.failed} failed, {len(totals.skipped)} skipped", flush=True)

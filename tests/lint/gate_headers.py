@@ -19,6 +19,6 @@ def check(job):
     return None if done.returncode == 0 else f"{path} ({compiler}): {error}"
 
 
-with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
     faults = [f for f in pool.map(check, [(c, p) for p in paths for c in ("gcc", "clang")]) if f]
 end(len(paths), faults, "headers alone")

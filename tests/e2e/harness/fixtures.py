@@ -48,8 +48,7 @@ def redis_factory(folder):
     yield make
     for server in made:
         if server.process is not None:
-            server.thaw()
-            server.stop()
+            server.discard()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import re
 import secrets
 
 from . import http_client
-from .processes import Process, of_run
+from .processes import Process, with_environments
 from .redis_users import USER_OF, RedisUsers
 from .sse import Reader, Stream, replay, stream_path
 from .wait import wait_until
@@ -229,8 +229,7 @@ class Stack:
 
     def leftovers(self):
         """Processes of this stack's runs that still live: {run id: pids}."""
-        found = {run_id: of_run(run_id) for run_id in self.run_ids}
-        return {run_id: pids for run_id, pids in found.items() if pids}
+        return with_environments("ERRAND_RUN_ID", self.run_ids)
 
     def logs(self, lines=40):
         """The ends of all logs, for a failed test's report."""

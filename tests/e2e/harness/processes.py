@@ -87,19 +87,29 @@ def process_state(pid):
         return None
 
 
-def with_environment(name, value):
-    """Pids of the living processes that have NAME=VALUE in their environment. Zombies have none, and are not counted."""
-    wanted, found = f"{name}={value}".encode(), []
-    for entry in os.listdir("/proc"):
+def with_environments(name, values):
+    """{value: pids} of the living processes that have NAME=value in their environment, in one look at all of them. Zombies have none, and are not counted."""
+    begin, wanted, found = f"{name}=".encode(), {v.encode(): v for v in values}, {}
+    for entry in os.listdir("/proc") if wanted else []:
         if not entry.isdigit():
             continue
         try:
             with open(f"/proc/{entry}/environ", "rb") as f:
-                if wanted in f.read().split(b"\0"):
-                    found.append(int(entry))
+                text = f.read()
         except OSError:
             continue
+        if begin not in text:
+            continue
+        for word in text.split(b"\0"):
+            if word.startswith(begin) and word[len(begin):] in wanted:
+                found.setdefault(wanted[word[len(begin):]], []).append(int(entry))
+                break
     return found
+
+
+def with_environment(name, value):
+    """Pids of the living processes that have NAME=VALUE in their environment."""
+    return with_environments(name, [value]).get(value, [])
 
 
 def of_run(run_id):

@@ -163,3 +163,9 @@ class RedisServer:
         self._drop()
         if self.process is not None:
             self.process.end()
+
+    def discard(self):
+        """Ends it when nobody wants its data any more: a clean shutdown takes up to 100 ms, in which it writes them down once more."""
+        self._drop()
+        if self.process is not None:
+            self.process.kill9()
