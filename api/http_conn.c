@@ -1,9 +1,5 @@
-#include "api/http_conn.h"
+#include "api/http_conn_parts.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-
-#include "api/http_answer.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/metrics.h"
@@ -18,40 +14,6 @@ enum {
     LINGER_MS = 2000,
     ARENA_EXTRA = 8388608, /* of a request's arena beyond four times its body: trees of parsed JSON */
 };
-
-struct out {
-    struct out *next;
-    struct http_buf *buf;
-    bool framed; /* send wire instead of data */
-};
-
-struct http_conn {
-    struct loop *loop;
-    const struct http_app *app;
-    const struct http_transport *ops;
-    void *transport;
-    enum http_conn_state state;
-    struct strbuf in; /* of which in_at bytes are parsed */
-    size_t in_at;
-    struct http_req *req;
-    struct http_head head;
-    struct http_chunked chunked;
-    struct strbuf body;
-    size_t max_body;
-    struct out *out, **out_tail;
-    size_t out_offset; /* taken of the first */
-    size_t queued;
-    size_t low_water;
-    size_t ignored;
-    int64_t progress_ms;
-    const struct http_stream_fns *stream;
-    struct loop_timer timer;
-    bool framed; /* where the request ends is known */
-    bool http_1_0, close_after, linger_after, processing, write_blocked, draining, half_closed;
-    char peer[48];
-};
-
-static void process(struct http_conn *c);
 
 /* ---- states ---- */
 
@@ -89,13 +51,13 @@ static void consume(struct http_conn *c, size_t n)
     }
 }
 
-static void forget_input(struct http_conn *c)
+void conn_forget_input(struct http_conn *c)
 {
     strbuf_done(&c->in);
     c->in_at = 0;
 }
 
-static void watch(struct http_conn *c)
+void conn_watch(struct http_conn *c)
 {
     if (c->state == HTTP_CONN_CLOSED)
         return;
@@ -106,7 +68,7 @@ static void watch(struct http_conn *c)
     c->ops->watch(c->transport, read, c->write_blocked);
 }
 
-static void move(struct http_conn *c, enum http_conn_state to)
+void conn_move(struct http_conn *c, enum http_conn_state to)
 {
     PRE(http_conn_edge(c->state, to));
     c->state = to;
@@ -135,7 +97,7 @@ static void req_free(void *p)
     pool_put(&req_pool, req);
 }
 
-static void req_drop(struct http_conn *c, struct http_req *req)
+void conn_drop_req(struct http_conn *c, struct http_req *req)
 {
     if (c && c->req == req)
         c->req = NULL;
@@ -186,17 +148,17 @@ static void conn_free(void *p)
     struct http_conn *c = p;
     while (c->out)
         out_pop(c);
-    forget_input(c);
+    conn_forget_input(c);
     strbuf_done(&c->body);
     pool_put(&conn_pool, c);
 }
 
-static void close_now(struct http_conn *c, bool reset)
+void conn_close(struct http_conn *c, bool reset)
 {
     if (c->state == HTTP_CONN_CLOSED)
         return;
     enum http_conn_state was = c->state;
-    move(c, HTTP_CONN_CLOSED);
+    conn_move(c, HTTP_CONN_CLOSED);
     loop_timer_stop(&c->timer);
     struct http_req *req = c->req;
     c->req = NULL;
@@ -215,13 +177,13 @@ static void close_now(struct http_conn *c, bool reset)
 
 void http_conn_kill(struct http_conn *c)
 {
-    close_now(c, true);
+    conn_close(c, true);
 }
 
 static void on_timer(void *ctx);
 
 /* The deadline that the present state has. */
-static void arm(struct http_conn *c)
+void conn_arm(struct http_conn *c)
 {
     switch (c->state) {
     case HTTP_CONN_HEAD:
@@ -254,19 +216,19 @@ static void finish_writing(struct http_conn *c)
     if (c->queued > 0)
         return;
     if (!c->linger_after) {
-        close_now(c, false);
+        conn_close(c, false);
         return;
     }
-    move(c, HTTP_CONN_LINGERING);
-    forget_input(c);
+    conn_move(c, HTTP_CONN_LINGERING);
+    conn_forget_input(c);
     c->ops->shutdown_write(c->transport);
-    arm(c);
-    watch(c);
+    conn_arm(c);
+    conn_watch(c);
 }
 
 /* ---- output ---- */
 
-static void enqueue(struct http_conn *c, struct http_buf *b, bool framed)
+void conn_enqueue(struct http_conn *c, struct http_buf *b, bool framed)
 {
     struct out *o = pool_get(&out_pool);
     PRE(o);
@@ -278,8 +240,20 @@ static void enqueue(struct http_conn *c, struct http_buf *b, bool framed)
     c->queued += framed ? b->wire_len : b->len;
     /* Of a stream the flush of this very turn takes nearly always all: only what is left then gets a deadline. */
     if (c->state != HTTP_CONN_STREAM && !loop_timer_is_set(&c->timer))
-        arm(c);
+        conn_arm(c);
     c->ops->need_flush(c->transport);
+}
+
+void conn_drop_behind(struct http_conn *c)
+{
+    while (c->out->next) {
+        struct out *o = c->out->next;
+        c->out->next = o->next;
+        c->queued -= o->framed ? o->buf->wire_len : o->buf->len;
+        http_buf_unref(o->buf);
+        pool_put(&out_pool, o);
+    }
+    c->out_tail = &c->out->next;
 }
 
 static void taken(struct http_conn *c, size_t n)
@@ -313,7 +287,7 @@ void http_conn_flush(struct http_conn *c)
         }
         ssize_t wrote = c->ops->writev(c->transport, iov, n);
         if (wrote < 0) {
-            close_now(c, true);
+            conn_close(c, true);
             return;
         }
         taken(c, (size_t)wrote);
@@ -322,15 +296,15 @@ void http_conn_flush(struct http_conn *c)
     if (c->state == HTTP_CONN_CLOSED)
         return;
     if (c->queued > 0 ? !loop_timer_is_set(&c->timer) : before > 0 && loop_timer_is_set(&c->timer))
-        arm(c);
+        conn_arm(c);
     if (c->state == HTTP_CONN_FLUSHING)
         finish_writing(c);
     else if (c->state == HTTP_CONN_STREAM && c->stream->on_drain && before > c->low_water && c->queued <= c->low_water)
         c->stream->on_drain(c->req);
     else if (c->state == HTTP_CONN_HEAD && before > OUTPUT_PAUSE && c->queued <= OUTPUT_PAUSE)
-        process(c);
+        conn_process(c);
     if (c->state != HTTP_CONN_CLOSED)
-        watch(c);
+        conn_watch(c);
 }
 
 void http_conn_on_writable(struct http_conn *c)
@@ -352,27 +326,27 @@ static void on_timer(void *ctx)
             loop_timer_set(&c->timer, LIMIT_WRITE_TIME_MS - stuck_ms);
         } else if (c->queued > 0) {
             metric_add(METRIC_HTTP_REFUSED, 1);
-            close_now(c, true);
+            conn_close(c, true);
         }
         return;
     case HTTP_CONN_HEAD:
     case HTTP_CONN_BODY:
         if (c->state == HTTP_CONN_HEAD && unread(c).len == 0) { /* idle: closed without a word */
-            close_now(c, false);
+            conn_close(c, false);
             return;
         }
         metric_add(METRIC_HTTP_REFUSED, 1);
         if (!c->req)
             c->req = req_new(c);
         if (!c->req) {
-            close_now(c, true);
+            conn_close(c, true);
             return;
         }
         c->close_after = c->linger_after = true;
         c->app->on_error(c->app->ctx, c->req, ERR_REQUEST_TIMEOUT, NULL);
         return;
     case HTTP_CONN_LINGERING:
-        close_now(c, false);
+        conn_close(c, false);
         return;
     case HTTP_CONN_CLOSED:
     case HTTP_CONN_STATE_COUNT:
@@ -394,9 +368,9 @@ static void refuse(struct http_conn *c, enum err err, const char *detail)
 static void dispatch(struct http_conn *c)
 {
     struct http_req *req = c->req;
-    move(c, HTTP_CONN_HANDLING);
+    conn_move(c, HTTP_CONN_HANDLING);
     loop_timer_stop(&c->timer);
-    arm(c);
+    conn_arm(c);
     req->body_memory = c->body; /* the request outlives the connection */
     strbuf_init(&c->body, 0);
     req->body = strbuf_str(&req->body_memory);
@@ -412,7 +386,7 @@ static void send_continue(struct http_conn *c)
     struct http_buf *b = http_buf_new(sizeof text - 1);
     PRE(b);
     memcpy(b->data, text, sizeof text - 1);
-    enqueue(c, b, false);
+    conn_enqueue(c, b, false);
 }
 
 /* What was decided of a head: on to its body, to its handler, or to the answer of an error. */
@@ -423,7 +397,7 @@ static void decided(struct http_conn *c, enum err err, size_t max_body, const ch
     if (!err && c->head.content_length > (int64_t)max_body)
         err = ERR_BODY_TOO_LARGE;
     if (err && c->framed && !has_body && req->path.ptr && err != ERR_NO_MEMORY) {
-        move(c, HTTP_CONN_HANDLING); /* well-formed HTTP: the connection stays good */
+        conn_move(c, HTTP_CONN_HANDLING); /* well-formed HTTP: the connection stays good */
         req->received_us = clock_mono_us();
         c->app->on_error(c->app->ctx, req, err, why);
         return;
@@ -442,9 +416,9 @@ static void decided(struct http_conn *c, enum err err, size_t max_body, const ch
     }
     if (c->head.expect_continue && unread(c).len == 0)
         send_continue(c);
-    move(c, HTTP_CONN_BODY);
+    conn_move(c, HTTP_CONN_BODY);
     loop_timer_stop(&c->timer);
-    arm(c);
+    conn_arm(c);
 }
 
 /* A head is whole (len bytes behind `skip` of the input): route it, and see what follows. */
@@ -454,7 +428,7 @@ static void on_head(struct http_conn *c, size_t skip, size_t len)
     size_t max_body = 0;
     struct http_req *req = c->req = req_new(c);
     if (!req) {
-        close_now(c, true);
+        conn_close(c, true);
         return;
     }
     c->head = (struct http_head){0}; /* not the last request's, when this one is refused early */
@@ -462,12 +436,12 @@ static void on_head(struct http_conn *c, size_t skip, size_t len)
     consume(c, skip + len); /* the request has a copy */
     c->http_1_0 = c->head.http_1_0;
     c->framed = !err || err == ERR_METHOD_NOT_ALLOWED || err == ERR_EXPECTATION_FAILED;
-    move(c, HTTP_CONN_DECIDING);
+    conn_move(c, HTTP_CONN_DECIDING);
     if (!err)
         err = c->app->on_head(c->app->ctx, req, &max_body, &why);
     if (!err && req->deciding) {
         loop_timer_stop(&c->timer);
-        arm(c);
+        conn_arm(c);
         return;
     }
     decided(c, err, max_body, why);
@@ -479,13 +453,13 @@ void http_head_decided(struct http_req *req, enum err err, size_t max_body, cons
     PRE(req->deciding);
     req->deciding = false;
     if (!c) { /* the client has gone meanwhile */
-        req_drop(NULL, req);
+        conn_drop_req(NULL, req);
         return;
     }
     c->processing = true; /* what follows it is taken up below, not from inside its handler */
     decided(c, err, max_body, detail);
     c->processing = false;
-    process(c);
+    conn_process(c);
 }
 
 /* Takes what is there of the body; true when it is whole. */
@@ -520,19 +494,19 @@ static void take_head(struct http_conn *c)
         if (c->req)
             refuse(c, err, why);
         else
-            close_now(c, true);
+            conn_close(c, true);
         return;
     }
     if (len == 0) {
         if (!loop_timer_is_set(&c->timer))
-            arm(c);
+            conn_arm(c);
         return;
     }
     on_head(c, skip, len);
 }
 
 /* Goes on with what was read, as far as it reaches. One request is handled at a time. */
-static void process(struct http_conn *c)
+void conn_process(struct http_conn *c)
 {
     if (c->processing)
         return;
@@ -550,8 +524,8 @@ static void process(struct http_conn *c)
     if (c->state == HTTP_CONN_CLOSED)
         return;
     if (c->in.len == 0 && c->in.cap > 0)
-        forget_input(c);
-    watch(c);
+        conn_forget_input(c);
+    conn_watch(c);
 }
 
 void http_conn_on_bytes(struct http_conn *c, struct str bytes)
@@ -561,7 +535,7 @@ void http_conn_on_bytes(struct http_conn *c, struct str bytes)
     case HTTP_CONN_LINGERING:
         c->ignored += bytes.len;
         if (c->ignored > (c->state == HTTP_CONN_STREAM ? STREAM_IGNORED : LINGER_BYTES))
-            close_now(c, true);
+            conn_close(c, true);
         return;
     case HTTP_CONN_HEAD:
         if (unread(c).len == 0 && bytes.len > 0) /* the head's time begins with its first byte */
@@ -582,20 +556,20 @@ void http_conn_on_bytes(struct http_conn *c, struct str bytes)
     }
     strbuf_add(&c->in, bytes);
     if (strbuf_failed(&c->in)) {
-        close_now(c, true);
+        conn_close(c, true);
         return;
     }
-    process(c);
+    conn_process(c);
 }
 
 /* Between two requests: none follows, but the answers that are queued still go out. */
 static void finish_answers(struct http_conn *c)
 {
     c->linger_after = unread(c).len > 0;
-    move(c, HTTP_CONN_FLUSHING);
-    forget_input(c);
-    arm(c);
-    watch(c);
+    conn_move(c, HTTP_CONN_FLUSHING);
+    conn_forget_input(c);
+    conn_arm(c);
+    conn_watch(c);
 }
 
 void http_conn_on_eof(struct http_conn *c, bool failed)
@@ -604,7 +578,7 @@ void http_conn_on_eof(struct http_conn *c, bool failed)
     if (!failed &&
         (waits || c->state == HTTP_CONN_FLUSHING)) { /* it only ended its own side, and still listens for its answer */
         c->half_closed = c->close_after = true;
-        watch(c);
+        conn_watch(c);
         return;
     }
     if (!failed && c->state == HTTP_CONN_HEAD && c->queued > 0) {
@@ -612,14 +586,14 @@ void http_conn_on_eof(struct http_conn *c, bool failed)
         finish_answers(c);
         return;
     }
-    close_now(c, failed);
+    conn_close(c, failed);
 }
 
 void http_conn_drain(struct http_conn *c)
 {
     c->draining = true;
     if (c->state == HTTP_CONN_HEAD && unread(c).len == 0 && c->queued == 0)
-        close_now(c, false);
+        conn_close(c, false);
     else if (c->state == HTTP_CONN_HEAD && unread(c).len == 0)
         finish_answers(c);
     else if (c->state == HTTP_CONN_HEAD || c->state == HTTP_CONN_DECIDING || c->state == HTTP_CONN_HANDLING)
@@ -642,176 +616,4 @@ struct http_conn *http_conn_new(struct loop *l, const struct http_app *app, cons
     loop_timer_init(&c->timer, l, on_timer, c);
     loop_timer_set(&c->timer, LIMIT_HEADER_TIME_MS);
     return c;
-}
-
-/* ---- answers ---- */
-
-void http_reply_header(struct http_req *req, const char *name, struct str value)
-{
-    PRE(!memchr(value.ptr ? value.ptr : "", '\r', value.len) && !memchr(value.ptr ? value.ptr : "", '\n', value.len));
-    struct strbuf *out = &req->reply_headers;
-    strbuf_grow(out, strlen(name) + value.len + 4); /* at once, so that the parts need no more */
-    strbuf_addz(out, name);
-    strbuf_add(out, STR(": "));
-    strbuf_add(out, value);
-    strbuf_add(out, STR("\r\n"));
-}
-
-static void count_status(const struct http_req *req, int status)
-{
-    metric_add(status < 300   ? METRIC_HTTP_REQUESTS_2XX
-               : status < 400 ? METRIC_HTTP_REQUESTS_3XX
-               : status < 500 ? METRIC_HTTP_REQUESTS_4XX
-                              : METRIC_HTTP_REQUESTS_5XX,
-               1);
-    if (req->received_us)
-        metric_observe_us(METRIC_HTTP_SECONDS, clock_mono_us() - req->received_us);
-}
-
-static void log_request(const struct http_req *req, int status)
-{
-    if (!log_on(LOG_LEVEL_DEBUG))
-        return;
-    char id[17]; /* as X-Request-Id says it */
-    snprintf(id, sizeof id, "%016llx", (unsigned long long)req->id);
-    LOG_DEBUG("request", LOG_Z("requestId", id), LOG_S("peer", req->peer), LOG_S("method", req->method_word),
-              LOG_S("path", req->path), LOG_I("status", status));
-}
-
-/* length: what Content-Length says, -1 for none. */
-static void reply(struct http_req *req, int status, const char *content_type, struct str body, int64_t length)
-{
-    struct http_conn *c = req->conn;
-    count_status(req, status);
-    log_request(req, status);
-    if (!c || c->state == HTTP_CONN_CLOSED) { /* the client has gone: nobody reads it */
-        req_drop(NULL, req);
-        return;
-    }
-    bool keep = req->keep_alive && !c->close_after && !c->draining;
-    struct http_answer answer = {.status = status, .content_type = content_type, .length = length, .keep_alive = keep};
-    bool with_body = req->method != HTTP_HEAD_ && status != 204;
-    struct http_buf *b = http_answer_buf(req, &answer, with_body ? body : STR_NONE);
-    PRE(b);
-    enqueue(c, b, false);
-    if (keep) {
-        move(c, HTTP_CONN_HEAD);
-        loop_timer_stop(&c->timer);
-        req_drop(c, req);
-        arm(c);
-        process(c);
-    } else {
-        move(c, HTTP_CONN_FLUSHING);
-        req_drop(c, req);
-        forget_input(c);
-        watch(c);
-    }
-}
-
-void http_reply(struct http_req *req, int status, const char *content_type, struct str body)
-{
-    reply(req, status, content_type, body, (int64_t)body.len);
-}
-
-/* ---- streams ---- */
-
-bool http_stream_begin(struct http_req *req, int status, const char *content_type, const struct http_stream_fns *fns,
-                       size_t low_water)
-{
-    struct http_conn *c = req->conn;
-    if (!c || c->state != HTTP_CONN_HANDLING || req->method == HTTP_HEAD_) {
-        reply(req, status, content_type, STR_NONE, -1); /* as for GET, no length */
-        return false;
-    }
-    count_status(req, status);
-    log_request(req, status);
-    struct http_answer answer = {.status = status, .content_type = content_type, .length = -1, .chunked = !c->http_1_0};
-    struct http_buf *b = http_answer_buf(req, &answer, STR_NONE);
-    PRE(b);
-    move(c, HTTP_CONN_STREAM);
-    c->stream = fns;
-    c->low_water = low_water;
-    c->close_after = true;
-    c->ops->bound_kernel(c->transport);
-    forget_input(c);
-    strbuf_done(&c->body);
-    strbuf_done(&req->reply_headers);
-    strbuf_done(&req->body_memory);
-    arena_done(&req->arena);
-    req->path = req->query = req->target = req->body = req->method_word = STR_NONE;
-    memset(req->params, 0, sizeof req->params);
-    req->headers = NULL;
-    req->header_count = 0;
-    loop_timer_stop(&c->timer);
-    enqueue(c, b, false);
-    watch(c);
-    return true;
-}
-
-void http_stream_send(struct http_req *req, struct http_buf *b)
-{
-    struct http_conn *c = req->conn;
-    if (c && c->state == HTTP_CONN_STREAM)
-        enqueue(c, http_buf_ref(b), !c->http_1_0);
-}
-
-size_t http_stream_queued(const struct http_req *req)
-{
-    return req->conn ? req->conn->queued : 0;
-}
-
-int64_t http_stream_progress_ms(const struct http_req *req)
-{
-    return req->conn && req->conn->queued > 0 ? req->conn->progress_ms : clock_mono_ms();
-}
-
-void http_stream_end(struct http_req *req)
-{
-    struct http_conn *c = req->conn;
-    if (!c || c->state != HTTP_CONN_STREAM)
-        return;
-    if (!c->http_1_0) {
-        struct http_buf *b = http_buf_new(5);
-        PRE(b);
-        memcpy(b->data, "0\r\n\r\n", 5);
-        enqueue(c, b, false);
-    }
-    move(c, HTTP_CONN_FLUSHING);
-    c->linger_after = false;
-    req->on_gone = NULL;
-    req_drop(c, req);
-    c->ops->need_flush(c->transport);
-}
-
-void http_stream_cut(struct http_req *req)
-{
-    struct http_conn *c = req->conn;
-    if (!c)
-        return;
-    req->on_gone = NULL;
-    close_now(c, c->queued > 0);
-}
-
-void http_stream_cut_whole(struct http_req *req)
-{
-    struct http_conn *c = req->conn;
-    if (!c || c->state != HTTP_CONN_STREAM ||
-        c->out_offset == 0) { /* nothing is begun: what the kernel has ends whole */
-        req->on_gone = NULL;
-        if (c)
-            close_now(c, false);
-        return;
-    }
-    while (c->out->next) {
-        struct out *o = c->out->next;
-        c->out->next = o->next;
-        c->queued -= o->framed ? o->buf->wire_len : o->buf->len;
-        http_buf_unref(o->buf);
-        pool_put(&out_pool, o);
-    }
-    c->out_tail = &c->out->next;
-    move(c, HTTP_CONN_FLUSHING);
-    c->linger_after = false;
-    req->on_gone = NULL;
-    req_drop(c, req);
 }
