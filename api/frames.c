@@ -73,12 +73,22 @@ static char *put(char *out, struct str s)
     return out + s.len;
 }
 
+/* A seq or a kind of a line that goes on to `end`: in one piece of fixed size where there is so much, for which no call is needed. What it leaves behind it is written over. */
+static char *put_short(char *out, struct str s, const char *end)
+{
+    if (end - s.ptr < KIND_MAX)
+        return put(out, s);
+    memcpy(out, s.ptr, KIND_MAX);
+    return out + s.len;
+}
+
 static char *put_frame(char *out, const struct head *h, struct str line)
 {
+    const char *end = line.ptr + line.len;
     out = put(out, STR("id: "));
-    out = put(out, h->seq);
+    out = put_short(out, h->seq, end);
     out = put(out, STR("\nevent: "));
-    out = put(out, h->kind);
+    out = put_short(out, h->kind, end);
     out = put(out, STR("\ndata: "));
     out = put(out, line);
     return put(out, STR("\n\n"));

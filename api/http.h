@@ -104,6 +104,8 @@ bool http_stream_begin(struct http_req *req, int status, const char *content_typ
                        size_t low_water);
 /* Queues a buffer (takes a reference of its own). Sent with what else is queued in one writev at the end of the turn. */
 void http_stream_send(struct http_req *req, struct http_buf *b);
+/* Little is to come for now: a send buffer that the kernel was given while much came is as small as at the start again. */
+void http_stream_rests(struct http_req *req);
 /* Bytes queued and not yet taken by the kernel. */
 size_t http_stream_queued(const struct http_req *req);
 /* Monotonic ms when the kernel last took bytes of this stream (or when nothing was waiting). */

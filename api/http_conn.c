@@ -292,6 +292,8 @@ void http_conn_flush(struct http_conn *c)
         }
         taken(c, (size_t)wrote);
         c->write_blocked = (size_t)wrote < total;
+        if (c->write_blocked && wrote > 0 && c->state == HTTP_CONN_STREAM && ++c->filled == HTTP_WIDE_AFTER)
+            c->ops->bound_kernel(c->transport, true);
     }
     if (c->state == HTTP_CONN_CLOSED)
         return;

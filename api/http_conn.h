@@ -24,8 +24,11 @@ bool http_conn_edge(enum http_conn_state from, enum http_conn_state to);
 struct http_transport {
     ssize_t (*writev)(void *t, const struct iovec *iov, int n); /* bytes taken, 0 when full, -1 when dead */
     void (*watch)(void *t, bool read, bool write);              /* what it should be told of */
-    void (*need_flush)(void *t);   /* http_conn_flush is to be called before the loop sleeps */
-    void (*bound_kernel)(void *t); /* a stream begins: bound the kernel's send buffer */
+    void (*need_flush)(void *t); /* http_conn_flush is to be called before the loop sleeps */
+    void (*bound_kernel)(
+        void *t,
+        bool
+            wide); /* a stream begins, or rests: bound the kernel's send buffer; wide: of one that takes what it is given as fast as it comes */
     void (*shutdown_write)(void *t);
     void (*close)(void *t, bool reset); /* the last call; http_conn_free follows after the turn */
 };

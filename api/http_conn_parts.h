@@ -4,6 +4,8 @@
 
 #include "api/http_conn.h"
 
+enum { HTTP_WIDE_AFTER = 4 }; /* times that a stream filled the kernel's buffer and it was taken */
+
 struct out {
     struct out *next;
     struct http_buf *buf;
@@ -31,7 +33,8 @@ struct http_conn {
     int64_t progress_ms;
     const struct http_stream_fns *stream;
     struct loop_timer timer;
-    bool framed; /* where the request ends is known */
+    unsigned filled; /* how often a stream filled the kernel's buffer since it rested */
+    bool framed;     /* where the request ends is known */
     bool http_1_0, close_after, linger_after, processing, write_blocked, draining, half_closed;
     char peer[48];
 };

@@ -95,7 +95,7 @@ bool http_stream_begin(struct http_req *req, int status, const char *content_typ
     c->stream = fns;
     c->low_water = low_water;
     c->close_after = true;
-    c->ops->bound_kernel(c->transport);
+    c->ops->bound_kernel(c->transport, false);
     conn_forget_input(c);
     strbuf_done(&c->body);
     strbuf_done(&req->reply_headers);
@@ -116,6 +116,16 @@ void http_stream_send(struct http_req *req, struct http_buf *b)
     struct http_conn *c = req->conn;
     if (c && c->state == HTTP_CONN_STREAM)
         conn_enqueue(c, http_buf_ref(b), !c->http_1_0);
+}
+
+void http_stream_rests(struct http_req *req)
+{
+    struct http_conn *c = req->conn;
+    if (!c)
+        return;
+    if (c->filled >= HTTP_WIDE_AFTER)
+        c->ops->bound_kernel(c->transport, false);
+    c->filled = 0;
 }
 
 size_t http_stream_queued(const struct http_req *req)

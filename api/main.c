@@ -47,11 +47,11 @@ static void run_thread(void *ctx)
     loop_run(t->node.loop);
 }
 
-/* glibc raises these by itself after the first large block, and then keeps what a burst of requests left. */
+/* glibc raises these by itself after the first large block, and then keeps what a burst of requests left. What a replay has queued stays below the second one: else each turn of it gives memory back and takes it again. */
 static void bound_heap(void)
 {
     mallopt(M_MMAP_THRESHOLD, 262144);
-    mallopt(M_TRIM_THRESHOLD, 524288);
+    mallopt(M_TRIM_THRESHOLD, 1572864);
 }
 
 static const char *check_root_key(const struct config *c)

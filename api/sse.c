@@ -123,6 +123,7 @@ static void on_heartbeat(void *ctx)
     }
     int64_t idle = loop_now_ms(s->node->loop) - s->sent_ms;
     if (idle >= HEARTBEAT_MS) {
+        http_stream_rests(s->req);
         struct strbuf text;
         strbuf_init(&text, 64);
         strbuf_addz(&text, ": heartbeat\n");

@@ -16,7 +16,7 @@ struct rig {
     struct http_conn *conn;
     struct strbuf out; /* what the client got, without X-Request-Id */
     size_t room;       /* bytes that the transport still takes */
-    bool closed, reset, shut, wants_flush, bound, reads, writes;
+    bool closed, reset, shut, wants_flush, bound, wide, reads, writes;
     struct http_req *later[RIG_LATER]; /* requests not answered yet */
     size_t later_count;
     struct http_req *stream;
@@ -48,9 +48,10 @@ static inline void rig_need_flush(void *t)
     ((struct rig *)t)->wants_flush = true;
 }
 
-static inline void rig_bound(void *t)
+static inline void rig_bound(void *t, bool wide)
 {
     ((struct rig *)t)->bound = true;
+    ((struct rig *)t)->wide = wide;
 }
 
 static inline void rig_shutdown(void *t)

@@ -386,6 +386,30 @@ static void test_a_stream_is_chunked_and_ends_well(void **state)
     assert_true(r->closed && !r->reset && r->gone == 0);
 }
 
+static void test_a_stream_that_takes_what_comes_gets_a_larger_buffer_for_as_long(void **state)
+{
+    struct rig *r = *state;
+    bytes(r, "GET /stream HTTP/1.1\r\n" H "\r\n");
+    rig_flush(r);
+    r->room = 0;
+    for (int i = 0; i < 40; i++)
+        rig_send(r, "more\n\n");
+    for (int i = 0; i < 10; i++) { /* stuck: nothing is taken */
+        rig_flush(r);
+        http_conn_on_writable(r->conn);
+    }
+    assert_true(r->bound && !r->wide);
+    for (int i = 0; i < 4; i++) {
+        assert_false(r->wide);
+        r->room = 20;
+        http_conn_on_writable(r->conn);
+    }
+    assert_true(r->wide);
+    http_stream_rests(r->stream);
+    assert_true(r->bound && !r->wide);
+    http_stream_cut(r->stream);
+}
+
 static void test_a_stream_of_http_1_0_is_not_chunked(void **state)
 {
     struct rig *r = *state;
@@ -669,6 +693,7 @@ int main(void)
         TEST(test_drain_lets_a_request_come_in_that_had_begun),
         TEST(test_killed_while_handled),
         TEST(test_a_stream_is_chunked_and_ends_well),
+        TEST(test_a_stream_that_takes_what_comes_gets_a_larger_buffer_for_as_long),
         TEST(test_a_stream_of_http_1_0_is_not_chunked),
         TEST(test_a_stream_that_is_cut_has_no_clean_end),
         TEST(test_a_reader_that_takes_nothing),
