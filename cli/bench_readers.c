@@ -91,11 +91,11 @@ static void on_ready(void *ctx, struct load_conn *c)
     struct reader *reader = &s->all[c->index];
     if (reader->over)
         return;
+    frames_resume(&reader->frames);
     if (reader->frames.last_seq == 0) {
         load_send(c, strbuf_str(&s->request));
         return;
     }
-    frames_resume(&reader->frames);
     read_from(s, &c->own, reader->frames.last_seq);
     load_send(c, strbuf_str(&c->own));
 }

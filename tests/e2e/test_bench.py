@@ -167,6 +167,41 @@ def test_interrupted_it_cleans_up(stack, api, bench, args):
     nothing_left(stack, api)
 
 
+def test_what_is_under_way_is_waited_for(folder):
+    """A submit that is answered after the Ctrl-C is there to be removed: nothing is removed before its answer."""
+    order, came = [], threading.Event()
+
+    class Slow(Pretender):
+        def _answer(self, request, reply):
+            if request.path == "/v1/runs/bulk":
+                order.append("removed")
+            super()._answer(request, reply)
+
+    def answer(request, reply):
+        came.set()
+        left.wait(20)
+        order.append("answered")
+        reply.whole(202, "{}", Connection="close")
+
+    left = threading.Event()
+    with Slow(answer) as server:
+        process = Bench(folder, server.url).start("submit", "--connections", 1, "--requests", 1)
+        assert came.wait(20)
+        process.send_signal(signal.SIGINT)
+        # The signal is taken as soon as nothing is pending any more; a little later still nothing was removed.
+        wait_until(lambda: not pending(process.pid), 20)
+        assert order == []
+        left.set()
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and order[:2] == ["answered", "removed"], (out, err, order)
+
+
+def pending(pid):
+    """Whether a signal waits to be read."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return any(int(line.split()[1], 16) for line in f if line.startswith(("SigPnd:", "ShdPnd:")))
+
+
 def test_a_node_that_dies_ends_it(stack, api, bench):
     """No hang, and what is left is said."""
     process = bench.start("submit", "--connections", 3, "--seconds", "1m", "--json")
@@ -233,7 +268,7 @@ def test_a_reader_that_misses_something_is_a_failure(folder, seqs, words):
 
 def test_a_reader_goes_on_where_it_was_cut(folder):
     """Cut in the middle of an event, anywhere in the framing, it comes back behind the last whole one; that is no failure. A broken framing is one."""
-    whole, lock, cuts = frames(*range(1, 9)), threading.Lock(), iter([40, 60, 75, 100, 131, 150])
+    whole, lock, cuts = frames(*range(1, 9)), threading.Lock(), iter([None, 40, 60, 75, 100, 131, 150])  # the first replay is a warm-up
 
     def answer(request, reply):
         after = int(request.path.partition("?after=")[2] or 0)
@@ -248,7 +283,7 @@ def test_a_reader_goes_on_where_it_was_cut(folder):
 
     with Pretender(answer) as server:
         figure = Bench(folder, server.url).one("replay", "--run", "00000000-0000-4000-8000-000000000000", "--repeat", 1)
-    assert figure["events"] == 8
+    assert (figure["events"], figure["resumed"]) == (8, 6)
 
     def broken(request, reply):
         reply.head(200, "text/event-stream").raw(b"zz\r\n")
