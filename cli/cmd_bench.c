@@ -107,7 +107,7 @@ static int run_all(struct bench *b)
         int64_t connections, requests, batch, readers, events;
     } steps[] = {
         {"submit", 1, 300, -1, -1, -1},  {"submit", 16, 1000, -1, -1, -1}, {"submit", 2, 10, 100, -1, -1},
-        {"noop", -1, 300, 50, -1, -1},   {"latency", -1, 50, -1, -1, -1},  {"replay", -1, -1, -1, 10, 2000},
+        {"noop", -1, 200, 50, -1, -1},   {"latency", -1, 50, -1, -1, -1},  {"replay", -1, -1, -1, 10, 2000},
         {"fanout", -1, -1, -1, 50, 500},
     };
     const struct bench_options asked = b->asked;

@@ -134,7 +134,7 @@ def test_ingress(stack, api, bench):
 
 def test_without_a_name(stack, api, bench):
     """A table with something of each, said before that it puts a load on the deployment."""
-    out, err = bench("--repeat", 1, timeout=120)
+    out, err = bench("--repeat", 1, "--warmup", 0, timeout=120)
     lines = out.splitlines()
     assert lines[0].split()[0] == "MEASURED" and len(lines) == 9 and lines[8].startswith("This client used at most "), out
     assert "FAILED" not in out and "removed" in err
