@@ -46,7 +46,7 @@ def bench_shards(quick):
                    for count in COUNTS}
         for s in systems.values():
             s.workspaces = workspaces(s)
-        for name, work, n, roles in (("submit", submits, 300 if quick else 8000, ("api", "redis")), ("noop", noops, 200 if quick else 4000, ("api", "runner", "redis"))):
+        for name, work, n, roles in (("submit", submits, 300 if quick else 6000, ("api", "redis")), ("noop", noops, 200 if quick else 3000, ("api", "runner", "redis"))):
             rates, uses, turns = {count: [] for count in COUNTS}, {count: [] for count in COUNTS}, []
             for _ in range(rounds):
                 for count, s in systems.items():
@@ -89,7 +89,7 @@ def bench_threads(quick):
         for _ in range(rounds):
             for count, s in systems.items():
                 with Usage(s) as u:
-                    r = load.bench(s, "submit", "--connections", 64 * count, "--requests", 300 if quick else 8000, "--agent", "noop", "--queue", "parked")
+                    r = load.bench(s, "submit", "--connections", 64 * count, "--requests", 300 if quick else 5000, "--agent", "noop", "--queue", "parked")
                 rates[count].append(r["value"])
                 uses[count].append(u.per(r["operations"]))
         for count in COUNTS:
