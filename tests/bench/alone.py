@@ -30,7 +30,7 @@ class Alone:
         seen = [words for words in w.commands if any(run.encode() in word for word in words) and words[0].decode().upper() not in ("HGETALL", "HMGET", "SUBSCRIBE", "UNSUBSCRIBE", "XRANGE")]
         self.later = [words for words in seen if self.name(words) not in ("submit", "claim", "show")]
         self.run = run.encode()
-        self.epoch = system.redis.do("HGET", f"{limits.PREFIX}run:{run}", "a1:epoch") or b""
+        self.epoch = system.redis.do("XRANGE", f"{limits.PREFIX}run:{run}:events", "-", "+", "COUNT", 1)[0][0].split(b"-")[0]  # of its first entry
         self.own = str(uuid.uuid4()).encode()
         self.claims = 0
         self.register(registered)

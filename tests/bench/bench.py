@@ -33,7 +33,7 @@ import submit  # noqa: E402
 import system  # noqa: E402
 
 FIGURES = {**submit.FIGURES, **runs.FIGURES, **events.FIGURES, **fanout.FIGURES, **latency.FIGURES, **memory.FIGURES, **recovery.FIGURES, **scale.FIGURES}
-ALONE = {"scripts": scripts.FIGURES["scripts"], "waiting": scripts.FIGURES["scale"], **longest.FIGURES, **redact.FIGURES}  # they bring their own Redis, or need none
+ALONE = {**scripts.FIGURES, **longest.FIGURES, **redact.FIGURES}  # they bring their own Redis, or need none
 MORE = {**submit.MORE, **start.FIGURES, **{name: (lambda quick, of=of: of(report.old_figure)) for name, of in ALONE.items()}}
 
 

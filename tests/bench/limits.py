@@ -30,15 +30,15 @@ def login():
 
 
 def run(*words, seconds=60):
-    p = spawn([LIMIT[0], *map(str, words)], login(), stdout=subprocess.PIPE, text=True)
+    p = spawn([LIMIT[0], *map(str, words)], login(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        out = p.communicate(timeout=seconds)[0]
+        out, why = p.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         raise Failed(f"limit {words[0]} took longer than {seconds} s")
     finally:
         end(p)
     if p.returncode != 0 or not out.strip():
-        raise Failed(f"limit {' '.join(map(str, words))} ended with {p.returncode}: {out.strip()}")
+        raise Failed(f"limit {' '.join(map(str, words))} ended with {p.returncode}: {why.strip()} {out.strip()}")
     return json.loads(out)
 
 

@@ -352,10 +352,10 @@ def bench_scripts(figure):
         rounds.report(figure, "scripts", name, **({"plain": PLAIN_TEXT} if name == "submit" else {}), **({"per": "run"} if name == "claim-64" else {}))
 
 
-# ---- scale: the same where much waits ----
+# ---- waiting: the same where much waits ----
 
 
-def bench_scale(figure):
+def bench_waiting(figure):
     """submit and claim where a million runs wait for their time and a hundred thousand for a runner, beside an empty system in turn; and what a waiting run takes."""
     delayed, queued, n = scaled(1000000), scaled(100000), scaled(1000)
     empty, loaded = Server(), Server()
@@ -381,12 +381,12 @@ def bench_scale(figure):
                 of[name].add("claim", s, [s.claim(f"r{i}", 1) for _ in range(n)])
         for name in ("submit", "submit-delayed", "claim"):
             ratio = of["loaded"].median(name) / of["empty"].median(name)
-            of["loaded"].report(figure, "scale", name, emptyUs=round(of["empty"].median(name), 1), loadedToEmpty=round(ratio, 3), most=2, ok=ratio <= 2, delayed=delayed, queued=queued)
+            of["loaded"].report(figure, "waiting", name, emptyUs=round(of["empty"].median(name), 1), loadedToEmpty=round(ratio, 3), most=2, ok=ratio <= 2, delayed=delayed, queued=queued)
         for name, size in sizes.items():
-            figure(f"scale-memory-{name}", size, "bytes a run", len(INPUT), "bytes of input", most=1500, ok=size < 1500, persistence=" ".join(f"{k} {v or chr(34) * 2}" for k, v in PERSISTENCE.items()))
+            figure(f"waiting-memory-{name}", size, "bytes a run", len(INPUT), "bytes of input", most=1500, ok=size < 1500, persistence=" ".join(f"{k} {v or chr(34) * 2}" for k, v in PERSISTENCE.items()))
     finally:
         empty.close()
         loaded.close()
 
 
-FIGURES = {"scripts": bench_scripts, "scale": bench_scale}
+FIGURES = {"scripts": bench_scripts, "waiting": bench_waiting}
