@@ -1,6 +1,7 @@
 #include "common/id.h"
 
 #include <sys/mman.h>
+#include <sys/random.h>
 
 #include "common/crypto.h"
 
@@ -25,7 +26,8 @@ static void take_random(unsigned char *to, size_t n)
         return;
     }
     if (page->left < n) {
-        crypto_random(page->bytes, sizeof page->bytes);
+        if (getrandom(page->bytes, sizeof page->bytes, 0) != (ssize_t)sizeof page->bytes)
+            crypto_random(page->bytes, sizeof page->bytes); /* which asks for 256 bytes at a time */
         page->left = sizeof page->bytes;
     }
     page->left -= n;
