@@ -122,8 +122,11 @@ def summary_of(run_id):
         return {"status": "gone", "hash": {}, "attempts": [], "completed": 0, "created": 0, "parent": "", "events": 0, "error": None, "failures": 0, "result": None}
     attempts = []
     for n in range(1, number(h, "attempt") + 1):
-        a = {name: h.get(f"a{n}:{name}", "") for name in ("status", "by", "handle", "runner", "inc")}
-        a.update({name: number(h, f"a{n}:{name}") for name in ("claimed", "started", "ended")}, n=n)
+        # What is in these fields: lua/include/run.lua, at af().
+        claim, end, begun = h.get(f"a{n}", "").split(), h.get(f"a{n}:end", "").split(), f"a{n}:tok" in h
+        a = {name: h.get(f"a{n}:{name}", "") for name in ("handle", "runner")}
+        a.update(n=n, status=end[0] if end else "running" if begun else "provisioning" if claim else "", by=end[1] if end else "", claimed=int(claim[2]) if claim else 0,
+                 started=number(h, f"a{n}:started") or (number(h, "started") if begun else 0), ended=int(end[2]) if end else 0)
         a["pid"] = int(json.loads(a["handle"]).get("pid", 0)) if a["handle"] else 0
         attempts.append(a)
     return {"status": h["status"], "hash": h, "attempts": attempts, "completed": number(h, "completed"), "created": number(h, "createdUs") // 1000, "parent": h.get("parent", ""),
