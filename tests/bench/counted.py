@@ -195,6 +195,8 @@ def judge(counts, baseline, now):
         elif is_now > was["each"] * LOOSE.get(name, MOST):
             faults.append(f"{key} takes {is_now:,.0f} instructions a {what}, {100 * (is_now / was['each'] - 1):.1f} % more than the baseline's {was['each']:,.0f}"
                           f" (allowed: {100 * (LOOSE.get(name, MOST) - 1):.0f} %). Look with ./dev profile {name}; where the price is right, ./dev profile --update")
+        elif is_now < was["each"] / MOST and name not in LOOSE:
+            notes.append(f"{key} takes {100 * (1 - is_now / was['each']):.0f} % less than the baseline: ./dev profile --update keeps that")
     return faults, notes, compared
 
 

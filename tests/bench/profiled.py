@@ -240,7 +240,7 @@ def check(names, quick, update, as_json):
         return 0
     faults, notes, compared = counted.judge(counts, counted.load_baseline(), now)
     for note in notes:
-        print(f"profile: not compared: {note}")
+        print(f"profile: {note}" if " less than " in note else f"profile: not compared: {note}")
     for fault in faults:
         print(f"profile: {fault}")
     print(f"profile: {len(counts)} counts, {compared} compared, {len(faults)} dearer than the baseline allows")

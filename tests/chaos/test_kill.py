@@ -25,7 +25,7 @@ def test_a_killed_runners_run_is_executed_by_another_within_15_s(stack, apis):
     """With the shipped lease. The first attempt's processes, in sessions of their own, are gone within 2 s, and readers see one seamless run."""
     stack.runner()
     stack.runner()
-    run_id = apis[0].submit(agents.counter(stack.folder), {"n": 4000, "group": 10, "pauseMs": 50})
+    run_id = apis[0].submit(agents.counter(stack.folder), {"n": 2000, "group": 10, "pauseMs": 50})
     live = [stack.reader(run_id), stack.reader(run_id)]
     victim, attempt = executing(stack, apis[1], run_id)
     wait_until(lambda: apis[1].record(run_id)["eventCount"] > 100, 20)

@@ -180,9 +180,10 @@ def test_the_claim_is_lost_after_a_restart(stack, apis, redis):
     seen_nothing_twice(stack, run_id, reader)
 
 
-def test_a_lost_end_of_an_attempt_reaches_readers(stack, apis, redis):
+def test_a_lost_end_of_an_attempt_reaches_readers(stack, redis):
     """The second attempt had begun when Redis forgot that the first one was over: its end is written again, and read by those who had read on in the second."""
     quick = {"ERRAND_LEASE_MS": 2000, "ERRAND_HEARTBEAT_MS": 300}
+    apis = [stack.api(env={"ERRAND_LEASE_MS": quick["ERRAND_LEASE_MS"]}) for _ in range(2)]
     first = stack.runner(env=quick)
     run_id = apis[0].submit(agents.counter(stack.folder), SLOW)
     wait_until(lambda: apis[0].record(run_id)["eventCount"] > 50, 20)
@@ -195,10 +196,12 @@ def test_a_lost_end_of_an_attempt_reaches_readers(stack, apis, redis):
     seen_nothing_twice(stack, run_id, reader)
 
 
-def test_a_lost_end_that_a_reaper_wrote_keeps_its_number(stack, apis, redis, proxy):
+def test_a_lost_end_that_a_reaper_wrote_keeps_its_number(stack, redis, proxy):
     """A runner that is cut off goes on numbering events; a reaper gives its run up, readers see that end, and Redis loses just that: what the runner numbered meanwhile is shown to nobody under the end's number."""
-    cut_off = stack.runner(env={"ERRAND_LEASE_MS": 3000, "ERRAND_HEARTBEAT_MS": 500, "ERRAND_REDIS_URL": proxy.url})
-    reap, record = f"{stack.shard()}reap", f"{stack.shard()}runner:{cut_off.inc}"  # nobody is reaped in the first seconds of a deployment
+    quick = {"ERRAND_LEASE_MS": 3000, "ERRAND_HEARTBEAT_MS": 500}
+    apis = [stack.api(env={"ERRAND_LEASE_MS": quick["ERRAND_LEASE_MS"]}) for _ in range(2)]
+    cut_off = stack.runner(env={**quick, "ERRAND_REDIS_URL": proxy.url})
+    reap, record = f"{stack.shard()}reap", f"{stack.shard()}runner:{cut_off.inc}"  # nobody is reaped right after an outage
     wait_until(lambda: int(redis.command("HGET", reap, "until")) < int(redis.command("TIME")[0]) * 1000, 20)
     run_id = apis[0].submit(agents.counter(stack.folder), {"n": 400, "group": 2, "pauseMs": 40})
     wait_until(lambda: apis[0].record(run_id)["eventCount"] > 30, 20)

@@ -18,7 +18,7 @@ def loaded(stack, api):
     runs = [r["runId"] for r in api.post("/v1/runs/batch", body).json()["results"]]
     wait_until(lambda: all(hash_of(stack, r, "status") == ["running"] for r in runs), 60)
     heir = stack.runner(slots=RUNS)
-    reap = f"{stack.shard()}reap"  # nobody is reaped in the first seconds of a deployment, as after any outage
+    reap = f"{stack.shard()}reap"  # nobody is reaped right after an outage
     wait_until(lambda: int(stack.redis.command("HGET", reap, "until") or 1 << 50) < int(stack.redis.command("TIME")[0]) * 1000, 20)
     holds_for(lambda: stack.redis.command("ZCARD", f"{stack.shard()}held:{heir.inc}") == 0, 0.5)
     return victim, heir, runs

@@ -79,7 +79,7 @@ def test_what_a_dead_runner_left_is_swept_and_what_a_live_one_has_is_not(stack, 
     runner = stack.runner(env=NODE, slots=1)
     need_groups(api)
     bound = {"resources": {"memoryMb": 64}, "graceMs": 100}
-    lost = api.submit(agents.tree(stack.folder, **bound), maxAttempts=1)
+    lost = api.submit(agents.tree(stack.folder, atMostOnce=True, **bound))  # else it would soon be executed again, and have groups
     with api.stream(lost) as stream:
         tree = json.loads(stream.until("notification")[-1].data)["data"]["pids"]
     same = stack.runner(env=NODE, slots=1)

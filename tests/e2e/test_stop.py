@@ -192,9 +192,11 @@ def test_a_second_signal_hands_back_at_once(stack, api):
     api.post(f"/v1/runs/{run_id}/stop")
 
 
-def test_a_runner_leaves_though_redis_is_away(stack, api, redis):
+def test_a_runner_leaves_though_redis_is_away(stack, redis):
     """Neither what still runs nor what has ended and can't be told keeps it; both are executed again by another."""
-    leaving = stack.runner(env={"ERRAND_DRAIN_MS": 300}, slots=2)
+    quick = {"ERRAND_LEASE_MS": 3000, "ERRAND_HEARTBEAT_MS": 500}
+    api = stack.api(env={"ERRAND_LEASE_MS": 3000})
+    leaving = stack.runner(env={"ERRAND_DRAIN_MS": 300, **quick}, slots=2)
     go = os.path.join(stack.folder, "go")
     ends = api.submit(agents.shell(f"while [ ! -e {go} ]; do sleep 0.05; done; echo done", name="ends", protocol="text"))
     stays = api.submit(agents.tree(stack.folder))
@@ -209,7 +211,7 @@ def test_a_runner_leaves_though_redis_is_away(stack, api, redis):
     assert not of_run(stays) and b"giving them up" in leaving.process.output()
     redis.start()
     wait_until(api.ready, 10)
-    stack.runner(slots=2)
+    stack.runner(env=quick, slots=2)
     assert api.wait(ends, timeout=40)["attempt"] == 2
     api.post(f"/v1/runs/{stays}/stop?wait=10")
     records = check_exact_delivery(stack, [ends, stays])
