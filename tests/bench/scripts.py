@@ -3,6 +3,7 @@
 The arguments of a call are laid out from the script's header by lua/gen.py, so no index is written here. Costs are Redis' own (`INFO commandstats` between two points); beside each stands what bare commands cost in
 the same minutes: a SET of 300 bytes, and a script of 8 plain commands (PLAIN). ERRAND_BENCH_SMALL=1 (or --small) makes all of it a tenth to a hundredth, to see that it works.
 """
+import ctypes
 import hashlib
 import os
 import shutil
@@ -59,6 +60,11 @@ def scaled(n):
 
 def new_id():
     return str(uuid.UUID(bytes=b"\0" + os.urandom(15)))
+
+
+def ends_with_me():
+    """For a child: SIGTERM comes when this program is gone, however it went."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 # ---- a client ----
@@ -140,7 +146,7 @@ class Server:
         path = os.path.join(self.dir, "redis.sock")
         options = [word for name, value in PERSISTENCE.items() for word in ("--" + name, value)]
         self.process = subprocess.Popen([*wrap, "redis-server", "--port", "0", "--unixsocket", path, "--dir", self.dir, "--maxmemory-policy", "noeviction", "--loglevel", "warning", *options],
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, preexec_fn=ends_with_me)
         try:
             os.setpriority(os.PRIO_PROCESS, self.process.pid, -15)  # what else this machine does is no part of a figure; where it is not allowed, noCoreMs says so
         except PermissionError:

@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 
-from scripts import PERSISTENCE, Client
+from scripts import PERSISTENCE, Client, ends_with_me
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests", "e2e"))
@@ -41,7 +41,7 @@ def wait_for(condition, what, seconds=30, pause=0.002):
 
 
 def spawn(command, env=None, log=None, **more):
-    p = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, **{"stdout": subprocess.DEVNULL, "stderr": open(log, "ab") if log else subprocess.DEVNULL, **more})
+    p = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, preexec_fn=ends_with_me, **{"stdout": subprocess.DEVNULL, "stderr": open(log, "ab") if log else subprocess.DEVNULL, **more})
     LIVE.add(p)
     return p
 

@@ -79,15 +79,16 @@ def test_names_are_known(folder):
     assert done.returncode == 2 and "submits" in done.stderr and lines == []
 
 
-def test_an_interrupt_ends_all(folder):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_whatever_ends_it_ends_all(folder, number):
     p = subprocess.Popen([sys.executable, os.path.join(BENCH, "bench.py"), "submit"], env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     wait_until(lambda: len(processes_of(folder)) >= 3, 30, "the benchmark's Redis, node and load")
     time.sleep(0.2)
-    p.send_signal(signal.SIGINT)
+    p.send_signal(number)
     p.communicate(timeout=30)
-    assert p.returncode == 130
+    assert p.returncode == (-9 if number == signal.SIGKILL else 130)
     wait_until(lambda: not processes_of(folder), 10, "all processes to end")
-    assert os.listdir(folder) == []
+    assert number == signal.SIGKILL or os.listdir(folder) == []
 
 
 def test_a_bound_that_does_not_hold_is_said_to_and_an_error_is_no_figure(folder):
