@@ -410,12 +410,37 @@ static void test_both_work_while_redis_is_full(void **state)
     audit_check(h);
 }
 
+/* What its runner counted is taken for what is stored, unless Redis restarted since: then it is looked at. */
+static void test_what_the_runner_counted(void **state)
+{
+    struct harness *h = *state;
+    for (int restarted = 0; restarted < 2; restarted++) {
+        const struct script_claim_runs *row = audit_running(h, "r1", NULL);
+        const char *run = audit_id(h, row);
+        struct script_finish_args args = args_of(row, "success");
+        args.seq = 8;
+        args.t_ms = row->last_t_ms + 7;
+        args.count = 5;
+        args.bytes = 700;
+        args.rid = restarted ? S("another") : S(RID);
+        int64_t stored = strtoll(audit_event(h, run, 0, "z"), NULL, 10);
+        harness_assert_err(sync_finish(h, &args, NULL), ERR_OK);
+        int64_t own = (int64_t)strlen(audit_event(h, run, -1, "b"));
+        assert_int_equal(field_int(h, run, "lastSeq"), 8);
+        assert_int_equal(field_int(h, run, "eventCount"), restarted ? 2 : 6);
+        assert_int_equal(field_int(h, run, "eventBytes"), (restarted ? stored : 700) + own);
+        assert_int_equal(strtoll(audit_event(h, run, -1, "c"), NULL, 10), restarted ? 2 : 6);
+        audit_check(h);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, harness_test_start)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_a_success),
+        TEST(test_what_the_runner_counted),
         TEST(test_an_error_and_a_result_that_was_too_large),
         TEST(test_an_attempt_that_never_started),
         TEST(test_the_closing_event_comes_behind_what_is_stored),

@@ -98,6 +98,33 @@ static void test_workspaces_take_turns(void **state)
     audit_check(h);
 }
 
+/* The same in one claim as in many: turns are worked out from what is read once. */
+static void test_one_claim_takes_turns_as_many_do(void **state)
+{
+    struct harness *h = *state;
+    rig_register(h, "r1");
+    submit_many(h, 30, &(struct rig_run){.ws = "greedy", .priority = "high"});
+    submit_many(h, 2, &(struct rig_run){.ws = "greedy", .priority = "low"});
+    submit_many(h, 5, &(struct rig_run){.ws = "small"});
+    const char *gone = rig_submit(h, &(struct rig_run){.ws = "small"});
+    harness_do(h, "DEL %s", harness_key(h, "run:%s", gone)); /* somebody removed it: it is passed over */
+    harness_do(h, "ZREM %s %s", harness_key(h, "idx:default"), gone);
+    const struct script_claim_reply *reply = rig_claim(h, "r1", 1, 11);
+    assert_int_equal(reply->runs_len, 11);
+    int small = 0, low = 0;
+    for (size_t i = 0; i < reply->runs_len; i++)
+        small += str_eqz(reply->runs[i].ws, "small");
+    assert_int_equal(small, 5);
+    reply = rig_claim(h, "r1", 2, 64);
+    assert_int_equal(reply->runs_len, 26);
+    for (size_t i = 0; i < 16; i++)
+        low += strcmp(rig_field(h, audit_id(h, &reply->runs[i]), "priority"), "low") == 0;
+    assert_int_equal(low, 1); /* among the first 22 of greedy's */
+    assert_string_equal(harness_keys(h, harness_key(h, "lane*")), "");
+    assert_string_equal(harness_keys(h, harness_key(h, "prios*")), "");
+    assert_string_equal(harness_keys(h, harness_key(h, "vt*")), "");
+}
+
 static void test_idle_time_saves_up_no_credit(void **state)
 {
     struct harness *h = *state;
@@ -244,6 +271,7 @@ int main(void)
         TEST(test_low_is_served_however_much_high_waits),
         TEST(test_low_is_served_while_high_goes_on_coming),
         TEST(test_workspaces_take_turns),
+        TEST(test_one_claim_takes_turns_as_many_do),
         TEST(test_idle_time_saves_up_no_credit),
         TEST(test_nothing_is_left_of_empty_lanes),
         TEST(test_a_stop_takes_a_run_from_the_middle_of_its_lane),
