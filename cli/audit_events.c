@@ -1,7 +1,7 @@
 /* A run's attempts and its event stream. */
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli/audit_parts.h"
 #include "common/limits.h"
@@ -35,6 +35,18 @@ static int64_t attempts_send(struct audit *a, const struct run *run, bool as_exp
 }
 
 /* All are closed but the last one of a run that executes. */
+/* `STATUS BY ENDED_MS EXIT`, the status one of those. */
+static bool is_end(const char *text, const char *const *statuses)
+{
+    char status[16];
+    size_t n = strcspn(text, " "), by = text[n] ? strcspn(text + n + 1, " ") : 0;
+    if (n >= sizeof(status) || by == 0 || number_of(text + n + 1 + by) <= 0)
+        return false;
+    memcpy(status, text, n);
+    status[n] = '\0';
+    return word_in(status, statuses);
+}
+
 static bool want_attempts(struct audit *a, const struct expect *e, const redisReply *r)
 {
     static const char *const closed[] = {"success", "error", "stopped", "lost", "handed_back", NULL};
@@ -44,10 +56,7 @@ static bool want_attempts(struct audit *a, const struct expect *e, const redisRe
     for (size_t i = 0; i < n; i++) {
         const char *end = reply_item(r, 3 * i), *tok = reply_item(r, 3 * i + 1), *epoch = reply_item(r, 3 * i + 2);
         bool executes = e->run->class == CLASS_ACTIVE && i + 1 == n;
-        char status[16], by[16];
-        int64_t ended;
-        if (executes ? *end != '\0'
-                     : sscanf(end, "%15s %15s %" SCNd64, status, by, &ended) != 3 || !word_in(status, closed))
+        if (executes ? *end != '\0' : !is_end(end, closed))
             return false;
         if (number_of(epoch) <= before || (*tok && !*e->run->f[F_STARTED]))
             return false;

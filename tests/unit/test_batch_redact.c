@@ -92,8 +92,7 @@ static void test_texts_in_every_form(void **state)
     static const char *const before[] = {
         "{\"text\":\"x 0123456789\"}", "{\"messageId\":\"m\",\"text\":\"x 0123456789\"}",
         "{\"n\":{\"text\":\"no\"},\"text\":\"x 0123456789\"}", "{\"te\\u0078t\":\"x 0123456789\",\"text\":\"no\"}",
-        "{\"text\":\"x 01234\\u003"
-        "56789\",\"b\":\"\\\"\"}"};
+        "{\"text\":\"x 01234\\u00356789\",\"b\":\"\\\"\"}"};
     for (size_t i = 0; i < ARRAY_LEN(before); i++) {
         char lines[1024];
         struct event_batch *b = calloc(1, sizeof *b);
