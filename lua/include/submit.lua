@@ -5,11 +5,11 @@ local REQS_MAX, GRAPH_MAX, ANCESTORS_MAX = 256, 256, 64
 local function submit_definition(o)
   if o.def_digest == '' then
     local head = redis.call('HMGET', k.agent(o.ws, o.agent), 'latest', 'digest', 'plain')
-    o.version, o.def_digest = head[1], head[2]
-    if not o.version then
+    if not head[1] then
       return nil
     end
-    local queue, executor = string.match(head[3], '^(%S+) (%S+)$')
+    o.version, o.def_digest = head[1], head[2] or redis.call('HGET', k.agent(o.ws, o.agent), 'v' .. head[1]) -- one that an older version stored
+    local queue, executor = string.match(head[3] or '', '^(%S+) (%S+)$')
     if queue then
       return {queue = queue, executor = executor, source = 'stdout', tags = '', needs = '', slots = '', startWithinMs = '', concurrency = '', rate = '', inputSchema = ''}
     end

@@ -61,6 +61,17 @@ static void test_an_agent_is_all_of_this(void **state)
     audit_check(h);
 }
 
+static void test_one_that_an_older_version_stored(void **state)
+{
+    struct harness *h = *state;
+    harness_assert_err(put(h, "default", "a", "d1", NULL), ERR_OK);
+    harness_do(h, "HDEL %s digest plain", harness_key(h, "agent:default:a"));
+    const char *run = rig_submit(h, &(struct rig_run){.agent = "a"});
+    assert_string_equal(rig_field(h, run, "def"), "d1");
+    assert_string_equal(rig_field(h, run, "agentVersion"), "1");
+    audit_check(h);
+}
+
 static void test_every_version_can_be_had(void **state)
 {
     struct harness *h = *state;
@@ -193,6 +204,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_an_agent_is_all_of_this),
+        TEST(test_one_that_an_older_version_stored),
         TEST(test_every_version_can_be_had),
         TEST(test_an_older_definition_again_is_a_new_version),
         TEST(test_workspaces_share_definitions_and_nothing_else),
