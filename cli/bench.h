@@ -36,6 +36,7 @@ struct bench {
     char key[512];
     char id[16];                   /* the value of the label */
     char agent[160];               /* the one that is used */
+    char folder[200];              /* where its runs leave what they are to tell; "" for none */
     char began[CLOCK_ISO_LEN + 1]; /* ISO time: nothing of ours is older */
     bool made_agent, made_runs;
     struct str workspaces[BENCH_WORKSPACES_MAX]; /* of asked.workspaces; one empty one: the key's own */
@@ -113,7 +114,7 @@ MUST_CHECK bool bench_probe(struct bench *b, const char *executor, int *ret_stat
 const char *bench_executor(struct bench *b);
 /* The queue that runners serve. */
 const char *bench_queue(const struct bench *b);
-/* Stops and removes all runs with the label, and the agent. Says what is left where it can't. */
+/* Stops and removes all runs with the label, the agent, and then the folder with what is in it. Says what is left where it can't. */
 void bench_clean(struct bench *b);
 
 /* ---- bench_loop.c: a number of connections, one request in flight on each ---- */

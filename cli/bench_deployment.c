@@ -1,5 +1,9 @@
 /* What `errand bench` needs of a deployment before it begins, and how it leaves it. */
+#include <dirent.h>
+#include <errno.h>
 #include <poll.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "cli/bench.h"
 #include "cli/interrupt.h"
@@ -115,9 +119,25 @@ static void clean_workspace(struct bench *b, size_t workspace)
         cli_say("its agent is left: errand agents delete %s", b->agent);
 }
 
+/* Its files, and itself: nothing of ours runs any more that could write there. */
+static void remove_folder(const char *folder)
+{
+    DIR *dir = opendir(folder);
+    if (!dir)
+        return;
+    for (struct dirent *d; (d = readdir(dir));)
+        (void)unlinkat(dirfd(dir), d->d_name, 0);
+    closedir(dir);
+    if (rmdir(folder) != 0)
+        cli_say("%s is left: %s", folder, strerror(errno));
+}
+
 void bench_clean(struct bench *b)
 {
     for (size_t i = 0; i < b->workspace_count && !b->asked.keep; i++)
         clean_workspace(b, i);
     b->made_runs = b->made_agent = false;
+    if (b->folder[0])
+        remove_folder(b->folder);
+    b->folder[0] = '\0';
 }

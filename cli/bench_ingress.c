@@ -36,8 +36,7 @@ struct ingress {
     struct poster *all;
     size_t count;
     int64_t batch, bytes;
-    char folder[200]; /* "": tokens were given */
-    bool used;        /* the runs were begun, and written to */
+    bool used; /* the runs were begun, and written to */
 };
 
 /* ---- runs and tokens ---- */
@@ -61,7 +60,7 @@ static bool wait_token(struct ingress *s, struct poster *p, const char *path, in
             cli_say("the agent of %s did not write its token to %s: bench makes such runs itself only where the runner "
                     "is on "
                     "this machine and may write there; --tokens FILE names runs and their tokens",
-                    p->run, s->folder);
+                    p->run, s->b->folder);
             *ret_status = EXIT_UNREACHABLE;
             return false;
         }
@@ -78,7 +77,7 @@ static bool begin_run(struct ingress *s, size_t i, int *ret_status)
 {
     char more[400], path[300];
     struct poster *p = &s->all[i];
-    snprintf(path, sizeof path, "%s/token%zu", s->folder, i);
+    snprintf(path, sizeof path, "%s/token%zu", s->b->folder, i);
     snprintf(more, sizeof more, ",\"env\":{\"OUT\":\"%s\"}", path);
     return bench_start_run(s->b, more, p->run, ret_status) &&
            bench_wait_run(s->b, p->run, "running", 30000, ret_status) && wait_token(s, p, path, ret_status);
@@ -164,9 +163,9 @@ static int before(void *ctx)
     int64_t by_bytes = RUN_BYTES / (s->bytes + ENVELOPE);
     for (size_t i = 0; i < s->count; i++) {
         struct poster *p = &s->all[i];
-        if (s->folder[0] && s->used)
+        if (s->b->folder[0] && s->used)
             stop_run(s, p);
-        if (s->folder[0] && !begin_run(s, i, &status))
+        if (s->b->folder[0] && !begin_run(s, i, &status))
             return status;
         if (!make_request(s, p, &status))
             return status;
@@ -235,11 +234,11 @@ static bool make_agent(struct ingress *s, int *ret_status)
     const char *temporary = getenv("TMPDIR");
     if (!bench_served(s->b, "process", ret_status))
         return false;
-    snprintf(s->folder, sizeof s->folder, "%.150s/errand-bench-XXXXXX",
+    snprintf(s->b->folder, sizeof s->b->folder, "%.150s/errand-bench-XXXXXX",
              temporary && *temporary == '/' ? temporary : "/tmp");
-    if (!mkdtemp(s->folder) || strpbrk(s->folder, "\"\\")) {
+    if (!mkdtemp(s->b->folder) || strpbrk(s->b->folder, "\"\\")) {
         cli_say("no folder can be made in %s: %s", temporary ? temporary : "/tmp", strerror(errno));
-        s->folder[0] = '\0';
+        s->b->folder[0] = '\0';
         *ret_status = EXIT_USAGE;
         return false;
     }
@@ -299,8 +298,6 @@ int bench_ingress(struct bench *b, struct bench_result *r)
         strbuf_done(&s.all[i].request);
         free(s.all[i].marks);
     }
-    if (s.folder[0])
-        (void)rmdir(s.folder);
     free(s.all);
     return status;
 }

@@ -90,7 +90,9 @@ def test_a_live_system_is_not_taken_for_a_broken_one(stack, api, audit):
     for thread in threads:
         thread.start()
     try:
-        for _ in range(3):
+        for n in range(100):
+            if n >= 3 and len(rounds) > 3:
+                break
             done = audit()
             assert done.returncode == 0 and re.match(r"audit: \d+ runs, 0 findings\n", done.stdout), done.stdout
     finally:

@@ -219,7 +219,7 @@ class OnLoopback(Deployment):
         for name in ("api1", "api2"):
             self._run(name, "errand-api", env={**redis("api"), "ERRAND_LISTEN": self.address(name), "ERRAND_ROOT_KEY": self.key, "ERRAND_KEY": self.key, "ERRAND_URL": f"http://{self.address(name)}"})
         for name in ("runner1", "runner2"):
-            self._run(name, "errand-runner", env={**redis("runner"), "ERRAND_METRICS_LISTEN": self.address(name), "ERRAND_EXECUTORS": "process", "ERRAND_API_BASE": f"http://127.0.0.1:{self.port}"})
+            self._run(name, "errand-runner", env={**redis("runner"), "ERRAND_NODE": name, "ERRAND_METRICS_LISTEN": self.address(name), "ERRAND_EXECUTORS": "process", "ERRAND_API_BASE": f"http://127.0.0.1:{self.port}"})
         run_nginx(podman, self.name("lb"), self.port, self.hosts)
 
     def _run(self, service, *command, env=None):
@@ -353,7 +353,7 @@ def survives_dead_nodes(d):
     wait_until(lambda: len(reader.record.events) > 10, 30)
     d.kill("api1")
     wait_until(lambda: (r := d.get(f"/v1/runs/{run_id}")) and r.status == 200 and r.json()["status"] == "running", 20)
-    runner = next(s for s in ("runner1", "runner2") if run_id in d.logs(s))
+    runner = d.run_of(run_id)["attempts"][-1]["runner"]
     d.kill(runner)
     events = reader.result().events
     assert [f.seq for f in events] == sorted({f.seq for f in events}) and events[-1].event == "runtime_terminal"
