@@ -2,10 +2,13 @@
 import glob
 import os
 import socket
+import subprocess
 
 from .processes import Process
 from .redis_users import RedisUsers
 from .wait import wait_until
+
+MEND = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))), "docker", "redis.sh")
 
 
 class RedisError(Exception):
@@ -157,7 +160,12 @@ class RedisServer:
         lost = self.aof_size() - size
         assert lost >= 0
         os.truncate(self.aof_path(), size)
+        self.mend_aof()
         return lost
+
+    def mend_aof(self):
+        """What the container's start does to a file whose end is half a transaction."""
+        subprocess.run(["sh", MEND, "mend", os.path.dirname(self.aof_path())], check=True, stderr=subprocess.DEVNULL)
 
     def stop(self):
         self._drop()
