@@ -18,6 +18,11 @@ with open(os.path.join(ROOT, "tests", "e2e", "harness", "runtime_agent.py"), enc
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: time.sleep(1000)"
 
 
+def is_deaf(pid):
+    with open(f"/proc/{pid}/status", encoding="utf-8") as f:
+        return any(line.startswith("SigIgn:") and int(line.split()[1], 16) >> (signal.SIGTERM - 1) & 1 for line in f)
+
+
 def machine(text=REMOTE, **fields):
     return {"name": "flying", "executor": "fly", "image": IMAGE, "command": ["/usr/bin/python3", "-c", text], "graceMs": 500, **fields}
 
@@ -133,6 +138,8 @@ def test_errors_on_the_way(stack, air, fly, action, how):
         wait_until(lambda: not fly.break_next, 15, "it waits")
     if stops:
         wait_until(lambda: air.record(run_id)["attempts"][:1] and air.record(run_id)["attempts"][0].get("handle"), 15, "it is known to run")
+        if action == "delete":
+            wait_until(lambda: any(is_deaf(m.process.pid) for m in fly.of_run(run_id) if m.process), 15, "a stop will not end it")
         air.post(f"/v1/runs/{run_id}/stop")
     record = air.wait(run_id, timeout=40)
     assert not fly.break_next, "it was met"
