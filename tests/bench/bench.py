@@ -67,8 +67,8 @@ def main():
     signal.signal(signal.SIGALRM, late)
     of = report.machine()
     with tempfile.TemporaryDirectory(prefix="errand-bench-") as folder:
-        limits.build(folder)
         try:
+            limits.build(folder)
             for name in names:
                 try:
                     signal.alarm(SECONDS if name in FIGURES else 0)

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 
 import pytest
 
@@ -83,7 +82,6 @@ def test_names_are_known(folder):
 def test_whatever_ends_it_ends_all(folder, number):
     p = subprocess.Popen([sys.executable, os.path.join(BENCH, "bench.py"), "submit"], env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     wait_until(lambda: len(processes_of(folder)) >= 3, 30, "the benchmark's Redis, node and load")
-    time.sleep(0.2)
     p.send_signal(number)
     p.communicate(timeout=30)
     assert p.returncode == (-9 if number == signal.SIGKILL else 130)

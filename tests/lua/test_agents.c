@@ -72,6 +72,28 @@ static void test_one_that_an_older_version_stored(void **state)
     audit_check(h);
 }
 
+static void test_one_that_wants_something_is_not_plain(void **state)
+{
+    struct harness *h = *state;
+    static const char *const words[][2] = {{"source", "remote"}, {"tags", "gpu"},        {"needs", "x"},
+                                           {"slots", "2"},       {"startWithinMs", "5"}, {"concurrency", "1"},
+                                           {"rate", "1/1000/1"}, {"inputSchema", "{}"}};
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        const char *name = harness_printf(h, "a%zu", i);
+        const struct str def[] = {S("json"),     S(name),      S("queue"),     S("default"),
+                                  S("executor"), S("process"), S(words[i][0]), S(words[i][1])};
+        struct script_agent_put_args args = {.ws = S("default"),
+                                             .name = S(name),
+                                             .digest = S(name),
+                                             .def_fields = def,
+                                             .def_fields_len = ARRAY_LEN(def),
+                                             .max_agents = 10,
+                                             .max_versions = 10};
+        harness_assert_err(sync_agent_put(h, &args, NULL), ERR_OK);
+        harness_assert_hget(h, harness_key(h, "agent:default:%s", name), "plain", "");
+    }
+}
+
 static void test_every_version_can_be_had(void **state)
 {
     struct harness *h = *state;
@@ -205,6 +227,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_an_agent_is_all_of_this),
         TEST(test_one_that_an_older_version_stored),
+        TEST(test_one_that_wants_something_is_not_plain),
         TEST(test_every_version_can_be_had),
         TEST(test_an_older_definition_again_is_a_new_version),
         TEST(test_workspaces_share_definitions_and_nothing_else),

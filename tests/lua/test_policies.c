@@ -522,6 +522,16 @@ static void test_bounds_of_a_workspace_and_a_queue(void **state)
     rig_submit(h, NULL); /* 23 bytes each */
     assert_null(rig_try_submit(h, NULL, &err));
     harness_assert_err(err, ERR_QUOTA_EXCEEDED);
+    settings(h, "default", "bytesMax", "80");
+    harness_do(h, "HSET %s stored 40", harness_key(h, "use:default")); /* what it stored counts with it */
+    assert_null(rig_try_submit(h, NULL, &err));
+    harness_assert_err(err, ERR_QUOTA_EXCEEDED);
+    harness_do(h, "HDEL %s stored", harness_key(h, "use:default"));
+    harness_assert_err(sync_ws_delete(h, &(struct script_ws_delete_args){.ws = S("default")}, NULL), ERR_OK);
+    harness_assert_err(sync_ws_delete(h, &(struct script_ws_delete_args){.ws = S("small")}, NULL), ERR_OK);
+    for (int i = 0; i < 3; i++) /* nothing of the settings is left in force */
+        rig_submit(h, &(struct rig_run){.ws = i ? "small" : NULL});
+    rig_submit(h, NULL);
     audit_check(h);
 }
 
