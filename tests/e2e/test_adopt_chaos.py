@@ -62,11 +62,11 @@ def end_somehow(r, process):
     end(process, how)
 
 
-def lose_the_tail(r, redis):
+def lose_the_tail(r, stack):
     """Redis dies and comes back without the last moments."""
-    redis.kill9()
-    redis.cut_aof(max(0, redis.aof_size() - r.randrange(20000)))
-    redis.restart()
+    stack.redis.kill9()
+    stack.redis.cut_aof(max(0, stack.redis.aof_size() - r.randrange(20000)))
+    stack.restart_redis()
 
 
 def check(api, run_id, where):
@@ -96,7 +96,7 @@ def test_ended_again_and_again(stack, kills, redis_dies):
         wait_until(lambda: time.monotonic() >= moment, 1, "an unlucky moment")
         end_somehow(r, first.process)
         if redis_dies:
-            lose_the_tail(r, stack.redis)
+            lose_the_tail(r, stack)
         first = runner(stack, ERRAND_STATS_MS="200")
     again = sum(check(api, i, seed) for i in ids)
     print("executed again", again, "times of", kills * len(ids))

@@ -191,7 +191,7 @@ def test_a_redis_that_restarts_gets_the_users_again(stack, api):
     with_storage(stack)
     run_id = begun(stack, api, sleeping(stack))
     before = users(stack.redis)
-    stack.redis.restart()
+    stack.restart_redis()
     wait_until(lambda: users(stack.redis) == before, 15, "the user is there again")
     written = int(stack.redis.command("GET", f"{stack.shard()}data:default:artifacts:n"))
     wait_until(lambda: int(stack.redis.command("GET", f"{stack.shard()}data:default:artifacts:n")) > written, 15, "the agent goes on")
@@ -446,7 +446,7 @@ end("success", result=[ask("PING"), login(), ask("SET", os.environ["ERRAND_STORA
 """))
     wait_until(lambda: any("ready" in e["data"] for e in api.get(f"/v1/runs/{run_id}/events").json()["events"]), 10, "it runs")
     first.process.kill9()
-    stack.redis.restart()
+    stack.restart_redis()
     second = with_storage(stack, **steady)
     wait_until(lambda: "attempt adopted" in open(second.process.log, encoding="utf-8").read(), 10, "it is adopted")
     with open(go, "w", encoding="ascii"):

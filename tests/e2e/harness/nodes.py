@@ -1,4 +1,5 @@
 """API and runner nodes of a test, and the stack they form with its Redis."""
+import glob
 import os
 import re
 import secrets
@@ -241,6 +242,20 @@ class Stack:
                 out.append(f"--- {name}\n" + b"\n".join(kept[-lines:]).decode("utf-8", "replace"))
         return "\n".join(out)
 
+    def restart_redis(self):
+        """Redis ends and starts again; back when the API nodes that live can serve."""
+        self.redis.restart()
+        wait_until(lambda: all(a.ready() for a in self.apis if a.process.alive()), 20, "the API nodes reach Redis again")
+
+    def remove_cgroups(self):
+        """What runners that were killed left of control groups: the next one of their node would remove it, but there is none."""
+        for parent in glob.glob(f"/sys/fs/cgroup/**/errand-*{os.path.basename(self.folder)}*/", recursive=True):
+            for folder, _, _ in os.walk(parent, topdown=False):
+                try:
+                    os.rmdir(folder)
+                except OSError:  # it has processes, or another did this
+                    pass
+
     def stop(self):
         """Ends all that was started, API nodes last, and says what was wrong with that: a node's bad status, a sanitizer's complaint, processes left behind."""
         faults = []
@@ -259,4 +274,5 @@ class Stack:
             wait_until(lambda: not self.leftovers(), 5)
         except AssertionError:
             faults.append(f"processes left behind: {self.leftovers()}")
+        self.remove_cgroups()
         return faults
