@@ -167,7 +167,7 @@ static bool make_in(struct cgroup *g, size_t i, const char *name, const struct j
     return cgroup_limit(h, dir, limits);
 }
 
-/* Being moved into a group of version 1 costs a grace period of the kernel's (5 to 10 ms where nobody else is moving), being born into one of version 2 nothing: without limits only version 2 is used. */
+/* Being born into a group of version 2 costs nothing, being moved into one of version 1 a little: without limits only version 2 is used. */
 struct cgroup *cgroup_make(struct cgroups *c, struct str run_id, int64_t attempt, const struct job_limits *limits,
                            const char **ret_why)
 {

@@ -16,7 +16,10 @@ bool groups_open(const char *const *dirs, size_t n, struct groups *ret_groups)
     for (size_t i = 0; i < n; i++) {
         struct statfs fs;
         int dir = open(dirs[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        int procs = dir < 0 ? -1 : openat(dir, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+        /* Version 1 has both, and moves a thread that writes its own 0 to "tasks" without waiting for anybody. */
+        int procs = dir < 0 ? -1 : openat(dir, "tasks", O_WRONLY | O_CLOEXEC);
+        if (procs < 0 && dir >= 0)
+            procs = openat(dir, "cgroup.procs", O_WRONLY | O_CLOEXEC);
         if (procs < 0)
             return false;
         g->procs[g->count++] = procs;
@@ -32,7 +35,7 @@ bool groups_open(const char *const *dirs, size_t n, struct groups *ret_groups)
     return true;
 }
 
-/* Moving a process costs a grace period of the kernel's, several milliseconds; being born into a group does not. */
+/* Moving a process costs a grace period of the kernel's, several milliseconds to tens of them; being born into a group does not, and neither does moving a single thread (groups_open). */
 pid_t groups_fork(const struct groups *g, size_t *ret_entered)
 {
     *ret_entered = 0;

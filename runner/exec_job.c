@@ -2,17 +2,21 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 #include "common/crypto.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "runner/exec_spawn.h"
 #include "runner/proc_tree.h"
 
 enum {
@@ -20,7 +24,7 @@ enum {
         262144, /* more than a socket holds: libuv reads on in the same turn after a read that filled its buffer, and nothing would leave meanwhile */
     CONTROL_LINE = 1024,
     EOF_WAIT_MS = 2000,
-    PIPES = 4,
+    PIPES = EXEC_STDIO,
     DRAIN_TIMES = 256,
     CONTROL = 3,
     ADOPT_AGAIN_MS = 50, /* it may not have noticed yet that it was left */
@@ -33,7 +37,10 @@ struct exec_job {
     struct loop *loop;
     const struct job_events *events;
     void *ctx;
-    uv_process_t process;
+    uv_poll_t child; /* readable when errand-exec has ended */
+    int pidfd;
+    pid_t tree; /* errand-exec's process id; 0: it is not our child */
+    bool watched;
     uv_pipe_t pipes[PIPES]; /* stdin, stdout, stderr, control */
     uv_shutdown_t stdin_shutdown;
     size_t input_waiting; /* bytes that it has not read yet */
@@ -85,6 +92,16 @@ static void close_handle(uv_handle_t *h)
         uv_close(h, on_closed);
 }
 
+static void close_child(struct exec_job *job)
+{
+    if (job->watched)
+        close_handle((uv_handle_t *)&job->child);
+    job->watched = false;
+    if (job->pidfd >= 0)
+        close(job->pidfd);
+    job->pidfd = -1;
+}
+
 static void on_alloc(uv_handle_t *h, size_t size, uv_buf_t *buf);
 static void on_output(uv_stream_t *s, ssize_t n, const uv_buf_t *buf);
 
@@ -116,8 +133,7 @@ static void close_all(struct exec_job *job)
     loop_timer_stop(&job->again);
     for (int i = 0; i < PIPES; i++)
         close_handle((uv_handle_t *)&job->pipes[i]);
-    if (!job->adopted)
-        close_handle((uv_handle_t *)&job->process);
+    close_child(job);
 }
 
 static void end_if_over(struct exec_job *job)
@@ -140,16 +156,25 @@ static void on_eof_wait(void *ctx)
     end_if_over(job);
 }
 
-static void on_exit_exec(uv_process_t *p, int64_t status, int signal)
+static void on_exit_exec(uv_poll_t *h, int why, int events)
 {
-    struct exec_job *job = p->data;
+    (void)why;
+    (void)events;
+    struct exec_job *job = h->data;
+    int status;
+    pid_t pid = waitpid(job->tree, &status, WNOHANG);
+    if (pid == 0 || (pid < 0 && errno == EINTR))
+        return;
+    uv_poll_stop(h);
     job->exited = true;
-    if (signal || status) {
+    if (pid < 0 || status != 0) {
         /* errand-exec itself was killed: what it held it could not end any more. The subreaper above it is gone, so nothing better is known. */
-        LOG_WARN("errand-exec ended badly", LOG_I("status", status), LOG_I("signal", signal));
+        int signal = pid > 0 && WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+        LOG_WARN("errand-exec ended badly", LOG_I("status", pid > 0 && !signal ? WEXITSTATUS(status) : 0),
+                 LOG_I("signal", signal));
         if (!job->how.code && !job->how.message) {
             job->how.signaled = true;
-            job->how.code = signal ? signal : 9;
+            job->how.code = signal ? signal : SIGKILL;
         }
     }
     loop_timer_set(&job->eof_wait, EOF_WAIT_MS);
@@ -425,7 +450,8 @@ static struct exec_job *job_new(struct loop *l, const struct job_events *events,
     job->ctx = ctx;
     job->stop_grace_ms = -1;
     job->seen_us = clock_mono_us();
-    job->process.data = job;
+    job->child.data = job;
+    job->pidfd = -1;
     loop_timer_init(&job->eof_wait, l, on_eof_wait, job);
     loop_timer_init(&job->again, l, on_adopt_again, job);
     for (int i = 0; i < PIPES; i++) {
@@ -436,12 +462,13 @@ static struct exec_job *job_new(struct loop *l, const struct job_events *events,
     return job;
 }
 
-/* Standard input and output as real pipes (libuv would make sockets, which /dev/stdin and its like can't open). ret_child: the agent's ends, to be closed after the start. */
-static int open_pipes(struct exec_job *job, int ret_child[CONTROL])
+/* Standard input and output as real pipes (sockets are nothing that /dev/stdin and its like can open). ret_child: errand-exec's ends, to be closed after the start. */
+static int open_pipes(struct exec_job *job, int ret_child[PIPES])
 {
-    for (int i = 0; i < CONTROL; i++) {
-        uv_file ends[2]; /* to read from, to write to */
-        int status = uv_pipe(ends, i != 0 ? UV_NONBLOCK_PIPE : 0, i == 0 ? UV_NONBLOCK_PIPE : 0);
+    for (int i = 0; i < PIPES; i++) {
+        int ends[2]; /* to read from, to write to; of the control socket either */
+        int status = i == CONTROL ? uv_socketpair(SOCK_STREAM, 0, ends, UV_NONBLOCK_PIPE, 0)
+                                  : uv_pipe(ends, i != 0 ? UV_NONBLOCK_PIPE : 0, i == 0 ? UV_NONBLOCK_PIPE : 0);
         if (status < 0)
             return status;
         ret_child[i] = ends[i == 0 ? 0 : 1];
@@ -454,55 +481,33 @@ static int open_pipes(struct exec_job *job, int ret_child[CONTROL])
     return 0;
 }
 
-static int spawn(struct exec_job *job, const struct exec_plan *plan)
+/* Told when errand-exec has ended; it stays a zombie, with its number, until then. */
+static int watch(struct exec_job *job)
 {
-    char grace[24], fds[24];
-    /* Cores: 1 and not 0, which keeps the kernel from handing a dump, with the agent's secrets, to the machine's crash handler (core_pattern "|…"), as 0 does not; for a file it is too small. */
-    const char *args[800] = {
-        plan->exec_path, "--grace-ms", grace,        "--workdir", plan->workdir, "--private", plan->private,
-        "--rlimit-core", "1",          "--keep-fds", fds};
-    size_t n = 11;
-    PRE(plan->fd_count <= EXEC_FDS_MAX);
-    snprintf(grace, sizeof grace, "%lld", (long long)plan->grace_ms);
-    snprintf(fds, sizeof fds, "%zu", plan->fd_count);
-    char adopt_ms[24];
-    snprintf(adopt_ms, sizeof adopt_ms, "%lld", (long long)plan->adopt_ms);
-    if (job->keeps) {
-        const char *const words[] = {"--adopt", plan->adopt_path, "--adopt-ms", adopt_ms};
-        memcpy(args + n, words, sizeof words);
-        n += ARRAY_LEN(words);
-    }
-    for (size_t i = 0; plan->options && plan->options[i] && n < 60; i++)
-        args[n++] = plan->options[i];
-    args[n++] = "--";
-    for (size_t i = 0; plan->command[i] && n < ARRAY_LEN(args) - 1; i++)
-        args[n++] = plan->command[i];
-    int child[CONTROL] = {-1, -1, -1};
-    int status = open_pipes(job, child);
-    uv_stdio_container_t stdio[PIPES + EXEC_FDS_MAX];
-    for (int i = 0; i < CONTROL; i++) {
-        stdio[i].flags = UV_INHERIT_FD;
-        stdio[i].data.fd = child[i];
-    }
-    stdio[CONTROL].flags = UV_CREATE_PIPE | UV_READABLE_PIPE | UV_WRITABLE_PIPE;
-    stdio[CONTROL].data.stream = (uv_stream_t *)&job->pipes[CONTROL];
-    for (size_t i = 0; i < plan->fd_count; i++) {
-        stdio[PIPES + i].flags = UV_INHERIT_FD;
-        stdio[PIPES + i].data.fd = plan->fds[i];
-    }
-    uv_process_options_t o = {
-        .exit_cb = on_exit_exec,
-        .file = plan->exec_path,
-        .args = (char **)(uintptr_t)args,
-        .env = (char **)(uintptr_t)plan->env,
-        .stdio_count = PIPES + (int)plan->fd_count,
-        .stdio = stdio,
-    };
+    job->pidfd = pidfd_open(job->tree, 0);
+    int status = job->pidfd < 0 ? -errno : uv_poll_init(loop_uv(job->loop), &job->child, job->pidfd);
     if (status == 0) {
         job->open++;
-        status = uv_spawn(loop_uv(job->loop), &job->process, &o);
+        job->watched = true;
+        status = uv_poll_start(&job->child, UV_READABLE, on_exit_exec);
     }
-    for (int i = 0; i < CONTROL; i++)
+    if (status == 0)
+        return 0;
+    kill(job->tree, SIGKILL);
+    while (waitpid(job->tree, NULL, 0) < 0 && errno == EINTR)
+        ;
+    return status;
+}
+
+static int spawn(struct exec_job *job, const struct exec_plan *plan)
+{
+    int child[PIPES] = {-1, -1, -1, -1};
+    int status = open_pipes(job, child);
+    if (status == 0) {
+        job->tree = exec_spawn(plan, job->keeps, child);
+        status = job->tree < 0 ? (int)job->tree : watch(job);
+    }
+    for (int i = 0; i < PIPES; i++)
         if (child[i] >= 0)
             close(child[i]);
     return status;
@@ -529,8 +534,7 @@ struct exec_job *exec_job_start(struct loop *l, const struct exec_plan *plan, co
         loop_timer_stop(&job->eof_wait);
         for (int i = 0; i < PIPES; i++)
             close_handle((uv_handle_t *)&job->pipes[i]);
-        if (job->process.loop) /* libuv knows it, though it failed */
-            close_handle((uv_handle_t *)&job->process);
+        close_child(job);
         return NULL;
     }
     job->waiting_eof = 3;
@@ -679,7 +683,7 @@ struct exec_job *exec_job_adopt(struct loop *l, struct str handle, int64_t out_a
 
 int64_t exec_job_tree(const struct exec_job *job)
 {
-    return uv_process_get_pid(&job->process);
+    return job->tree;
 }
 
 int64_t exec_job_pid(const struct exec_job *job)
@@ -693,7 +697,7 @@ void exec_job_measure(struct exec_job *job, struct cgroup *group, struct job_sta
     int64_t now_us = clock_mono_us();
     *ret = (struct job_stats){.cpu_percent = -1, .memory_bytes = -1, .network_rx_bytes = -1, .network_tx_bytes = -1};
     cgroup_stats(group, ret);
-    if ((ret->cpu_percent >= 0 && ret->memory_bytes >= 0) || job->exited || !proc_tree_usage(job->process.pid, &u))
+    if ((ret->cpu_percent >= 0 && ret->memory_bytes >= 0) || job->exited || !proc_tree_usage(job->tree, &u))
         return;
     if (ret->memory_bytes < 0)
         ret->memory_bytes = u.memory_bytes;

@@ -86,6 +86,7 @@ static int run(struct process *p)
     p->worker.stopped = on_stopped;
     uv_loop_t *uv = loop_uv(p->worker.loop);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGCHLD, SIG_DFL); /* inherited as ignored, it would hide how errand-exec ended */
     uv_signal_init(uv, &p->term);
     uv_signal_init(uv, &p->interrupt);
     p->term.data = p->interrupt.data = p;

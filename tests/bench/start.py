@@ -1,6 +1,6 @@
 """`./dev bench start`: what a start costs with each executor that runs commands here, and what runs in flight cost their runner. On an idle machine: the figures of a busy one say nothing.
 
-- start-EXECUTOR: microseconds from a claim to runtime_started, one run after the other, as the runner itself took them (its debug log); beside it the same with limits (control groups of version 1 cost a grace period of the kernel's).
+- start-EXECUTOR: microseconds from a claim to runtime_started, one run after the other, as the runner itself took them (its debug log); beside it the same with limits (more control groups to enter).
 - start-rate-EXECUTOR: no-op runs a second of one runner, from the first submit to the last end.
 """
 import json
