@@ -71,6 +71,8 @@ struct redis {
     void *ctx;
     void *note;
     void *kept;
+    void (*release)(void *ctx); /* NULL: nothing is held */
+    void *release_ctx;
 
     redisContext *hc;  /* NULL in WAITING and RESOLVING */
     struct strbuf out; /* commands, of which out_sent bytes are sent */
@@ -237,6 +239,7 @@ void redis_command_timeout(struct redis *r, int64_t timeout_ms, size_t argc, con
                            void *ctx)
 {
     PRE(!r->freed && argc > 0 && r->kind != REDIS_SUBSCRIBE);
+    redis_release(r);
     struct request *q = request_new(r, timeout_ms, fn, ctx);
     if (r->state != UP)
         refuse(r, q, ERR_REDIS_UNAVAILABLE);
@@ -244,6 +247,21 @@ void redis_command_timeout(struct redis *r, int64_t timeout_ms, size_t argc, con
         refuse(r, q, ERR_OVERLOADED);
     else
         request_send(r, q, argc, argv);
+}
+
+void redis_hold(struct redis *r, void (*release)(void *ctx), void *ctx)
+{
+    PRE(!r->freed && !r->release);
+    r->release = release;
+    r->release_ctx = ctx;
+}
+
+void redis_release(struct redis *r)
+{
+    void (*release)(void *ctx) = r->release;
+    r->release = NULL;
+    if (release)
+        release(r->release_ctx);
 }
 
 void redis_command(struct redis *r, size_t argc, const struct str *argv, redis_reply_fn fn, void *ctx)
@@ -400,6 +418,7 @@ static void lose(struct redis *r, const char *why)
                  LOG_Z("why", why));
     }
     r->state = WAITING;
+    redis_release(r); /* to be refused */
     r->blocked = false;
     if (r->poll) {
         uv_poll_stop(r->poll);
@@ -460,6 +479,7 @@ static void sent(struct redis *r, size_t n)
 static void on_flush(void *ctx)
 {
     struct redis *r = ctx;
+    redis_release(r);
     size_t left = r->out.len - r->out_sent;
     if (r->state < GREETING || r->blocked || left == 0)
         return;
@@ -805,6 +825,7 @@ void redis_free(struct redis *r)
     if (!r)
         return;
     PRE(!r->freed);
+    redis_release(r); /* it is answered as what was sent is */
     r->freed = true;
     r->attempts = 1; /* no warning: this end is wanted */
     if (r->state == UP)
@@ -850,5 +871,5 @@ void *redis_kept(struct redis *r, size_t size)
 
 size_t redis_pending(const struct redis *r)
 {
-    return r->pending;
+    return r->pending + (r->release ? 1 : 0);
 }

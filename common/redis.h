@@ -45,6 +45,7 @@ bool redis_is_up(const struct redis *r);
 const char *redis_run_id(const struct redis *r);
 /* Raised at each connection made: tells "the same connection still" from "another". */
 uint64_t redis_generation(const struct redis *r);
+/* Requests without an answer, what is held counting as one. */
 size_t redis_pending(const struct redis *r);
 /* A pointer that its user keeps with the connection; NULL at first. */
 void redis_set_note(struct redis *r, void *note);
@@ -59,6 +60,12 @@ void redis_command_timeout(struct redis *r, int64_t timeout_ms, size_t argc, con
                            void *ctx);
 /* Sends what was asked so far now, not at the end of the turn: where this turn has long work to do, and Redis may work meanwhile. Calls nobody back. */
 void redis_flush(struct redis *r);
+
+/* Something is kept back, to be joined with what may come behind it: release is called, once, before anything else is sent over this connection, when the turn's output leaves, and at the connection's end; it sends what
+ * was kept. One at a time: nobody may hold while another does. */
+void redis_hold(struct redis *r, void (*release)(void *ctx), void *ctx);
+/* Has it sent now. Does nothing where nothing is kept. */
+void redis_release(struct redis *r);
 
 /* Subscriptions, on a REDIS_SUBSCRIBE connection. One subscription per channel and connection is shared by nobody: the caller keeps one struct per channel. After a reconnect everything is subscribed again. */
 struct redis_sub;

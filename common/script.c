@@ -8,11 +8,17 @@
 #include "common/strbuf.h"
 
 enum { SCRIPT_FORM_MS = 5000 }; /* what could not be called as a function is called as a script for so long */
+/* Of a group: so many that what they share is shared well, so few that no other waits for long. */
+enum { GROUP_CALLS = 16, GROUP_BYTES = 65536 };
 
-/* What a connection knows of the functions in its Redis. */
+struct call;
+
+/* What a connection knows of the functions in its Redis, and the calls that wait for others to come along. */
 struct forms {
     bool told;                      /* in the log, that Redis does not take them */
     int64_t script_ms[SCRIPTS_MAX]; /* monotonic: until then this one is called as a script */
+    struct call *held[GROUP_CALLS]; /* of one script, with one key */
+    size_t held_count, held_bytes;
 };
 
 /* One call: its arguments are kept until it is answered, because what Redis does not know is loaded, and then asked for once more. */
@@ -24,6 +30,7 @@ struct call {
     void *ctx;
     size_t argc;
     struct str *argv; /* points into the same allocation */
+    size_t bytes;     /* of the arguments */
     bool as_script;   /* EVALSHA */
     bool loaded;      /* for this form */
 };
@@ -138,11 +145,9 @@ static bool call_again(struct call *c, const redisReply *reply)
     return false;
 }
 
-static void on_reply(void *ctx, enum err err, const redisReply *reply)
+/* Takes one call's reply. */
+static void answered(struct call *c, enum err err, const redisReply *reply)
 {
-    struct call *c = ctx;
-    if (reply && reply->type == REDIS_REPLY_ERROR && call_again(c, reply))
-        return;
     if (!err && (!reply || reply->type != REDIS_REPLY_ARRAY || reply->elements == 0))
         err = ERR_INTERNAL;
     if (err) {
@@ -154,11 +159,18 @@ static void on_reply(void *ctx, enum err err, const redisReply *reply)
     enum err code = err_from_code(redis_str(redis_at(reply, 0)));
     if (code == ERR_INTERNAL)
         LOG_ERROR("script gave an unknown code", LOG_Z("script", c->script->name),
-                  LOG_S("code", redis_str(redis_at(reply, 0))));
+                  LOG_S("code", redis_str(redis_at(reply, 0))), LOG_S("reply", redis_str(redis_at(reply, 1))));
     if (c->guard && code != ERR_INTERNAL && reply->elements > 2)
         c->guard->told(c->guard->ctx, code == ERR_RATE_LIMITED, redis_int(redis_at(reply, reply->elements - 2), 0),
                        redis_int(redis_at(reply, reply->elements - 1), 0));
     call_done(c, code, code == ERR_INTERNAL ? NULL : reply);
+}
+
+static void on_reply(void *ctx, enum err err, const redisReply *reply)
+{
+    struct call *c = ctx;
+    if (!(reply && reply->type == REDIS_REPLY_ERROR && call_again(c, reply)))
+        answered(c, err, reply);
 }
 
 static void call_send(struct call *c)
@@ -175,7 +187,88 @@ static void call_send(struct call *c)
     redis_command(c->redis, c->argc, c->argv, on_reply, c);
 }
 
-enum { HEAD_FIXED = 3, HEAD_MAX = 5, GUARD_ARGS = 3 };
+enum { HEAD_FIXED = 3, HEAD = 4, HEAD_MAX = 5, GUARD_ARGS = 3 };
+
+/* ---- several calls as one ---- */
+
+struct group {
+    size_t n;
+    struct call *calls[GROUP_CALLS];
+};
+
+/* Whether the reply says that nothing of it was executed: that Redis does not know the function, or refuses it as a whole. */
+static bool never_began(const redisReply *reply)
+{
+    struct str why = redis_str(reply);
+    return reply && reply->type == REDIS_REPLY_ERROR && !memmem(why.ptr, why.len, "@user_function", 14) &&
+           (str_starts(why, STR("ERR Function not found")) || str_starts(why, STR("OOM")) ||
+            str_starts(why, STR("NOPERM")) || str_starts(why, STR("ERR unknown command")));
+}
+
+static void on_group_reply(void *ctx, enum err err, const redisReply *reply)
+{
+    struct group *g = ctx;
+    bool again = never_began(reply), whole = !err && reply && reply->elements == g->n;
+    for (size_t i = 0; i < g->n; i++) {
+        if (again) /* each knows what to do then */
+            call_send(g->calls[i]);
+        else
+            answered(g->calls[i], err, whole ? redis_at(reply, i) : reply);
+    }
+    free(g);
+}
+
+/* FCALL function 1 key, then of each call the number of its arguments, and these. */
+static void group_send(struct call *const *calls, size_t n)
+{
+    size_t argc = HEAD;
+    for (size_t i = 0; i < n; i++)
+        argc += 1 + calls[i]->argc - HEAD;
+    struct group *g = malloc(sizeof *g);
+    struct str *argv = malloc(argc * sizeof *argv);
+    char counts[GROUP_CALLS][24];
+    PRE(g && argv);
+    g->n = n;
+    memcpy(argv, calls[0]->argv, HEAD * sizeof *argv);
+    argv[0] = STR("FCALL");
+    argv[1] = str_of(calls[0]->script->group_function);
+    size_t at = HEAD;
+    for (size_t i = 0; i < n; i++) {
+        size_t own = calls[i]->argc - HEAD;
+        g->calls[i] = calls[i];
+        argv[at++] = (struct str){counts[i], (size_t)snprintf(counts[i], sizeof counts[i], "%zu", own)};
+        memcpy(argv + at, calls[i]->argv + HEAD, own * sizeof *argv);
+        at += own;
+    }
+    redis_command(calls[0]->redis, argc, argv, on_group_reply, g);
+    free(argv);
+}
+
+static void on_release(void *ctx)
+{
+    struct forms *forms = ctx;
+    size_t n = forms->held_count;
+    struct call *calls[GROUP_CALLS];
+    memcpy(calls, forms->held, n * sizeof *calls);
+    forms->held_count = forms->held_bytes = 0;
+    if (n == 1)
+        call_send(calls[0]);
+    else
+        group_send(calls, n);
+}
+
+/* Sends it with those that come behind it in this turn. */
+static void hold(struct forms *forms, struct call *c)
+{
+    const struct call *first = forms->held_count ? forms->held[0] : NULL;
+    if (first && (first->script != c->script || !str_eq(first->argv[HEAD_FIXED], c->argv[HEAD_FIXED]) ||
+                  forms->held_bytes + c->bytes > GROUP_BYTES || forms->held_count == GROUP_CALLS))
+        redis_release(c->redis);
+    if (!forms->held_count)
+        redis_hold(c->redis, on_release, forms);
+    forms->held[forms->held_count++] = c;
+    forms->held_bytes += c->bytes;
+}
 
 /* FCALL function 1 key args…, or FCALL function 2 key guard's-key args… limit per burst, copied into one allocation (but its first two words, which are its form's). NULL when memory is out. */
 static struct call *call_new(const struct script *s, const struct script_guard *g, struct str key, size_t argc,
@@ -184,7 +277,7 @@ static struct call *call_new(const struct script *s, const struct script_guard *
     const struct str head[HEAD_MAX] = {STR_NONE, STR_NONE, g ? STR("2") : STR("1"), key, g ? g->key : STR_NONE};
     char digits[GUARD_ARGS][24];
     struct str tail[GUARD_ARGS];
-    size_t heads = g ? HEAD_MAX : HEAD_MAX - 1, tails = g ? GUARD_ARGS : 0, total = heads + argc + tails, bytes = 0;
+    size_t heads = g ? HEAD_MAX : HEAD, tails = g ? GUARD_ARGS : 0, total = heads + argc + tails, bytes = 0;
     const int64_t numbers[GUARD_ARGS] = {g ? g->limit : 0, g ? g->per_ms : 0, g ? g->burst : 0};
     for (size_t i = 0; i < tails; i++) {
         int len = snprintf(digits[i], sizeof digits[i], "%lld", (long long)numbers[i]);
@@ -195,7 +288,7 @@ static struct call *call_new(const struct script *s, const struct script_guard *
     struct call *c = malloc(sizeof *c + total * sizeof(struct str) + bytes);
     if (!c)
         return NULL;
-    *c = (struct call){.script = s, .guard = g, .argc = total, .argv = (struct str *)(void *)(c + 1)};
+    *c = (struct call){.script = s, .guard = g, .bytes = bytes, .argc = total, .argv = (struct str *)(void *)(c + 1)};
     char *at = (char *)(c->argv + total);
     for (size_t i = 0; i < total; i++) {
         struct str from = i < heads ? head[i] : i < heads + argc ? argv[i - heads] : tail[i - heads - argc];
@@ -222,9 +315,12 @@ void script_call(struct redis *r, const struct script *s, struct str key, size_t
     c->fn = fn;
     c->ctx = ctx;
     PRE(s->index < SCRIPTS_MAX);
-    const struct forms *forms = redis_kept(r, sizeof *forms);
+    struct forms *forms = redis_kept(r, sizeof *forms);
     c->as_script = forms && forms->script_ms[s->index] > 0 && forms->script_ms[s->index] > clock_mono_ms();
-    call_send(c);
+    if (forms && s->group_function && !guard && !c->as_script && redis_is_up(r))
+        hold(forms, c);
+    else
+        call_send(c);
 }
 
 void script_guard_next(struct redis *r, struct script_guard *g)

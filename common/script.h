@@ -1,6 +1,8 @@
 /* Calls Lua scripts, as functions of Redis (FCALL): what their includes make is made once, when Redis loads a library. The typed wrappers generated from the headers of the files in lua/ (build/lua/scripts.h) are the only
  * callers of script_call. "Function not found": loaded (FUNCTION LOAD) and tried once more. Where Redis does not take a library (it is full, or the user may not: a runner's, for who can load functions can replace those that
- * others call), the same text is called as a script (EVALSHA, and SCRIPT LOAD at NOSCRIPT), which costs more and does the same. Scripts reply {code, …}: a code other than "ok" becomes the enum err of that name. */
+ * others call), the same text is called as a script (EVALSHA, and SCRIPT LOAD at NOSCRIPT), which costs more and does the same.
+ * Calls of one script that may be grouped (GROUP in its header), and leave in the same turn with nothing between them, go as one command: order, replies and codes are as if each went alone, what all of them read and count
+ * is read and counted once. Scripts reply {code, …}: a code other than "ok" becomes the enum err of that name. */
 #ifndef ERRAND_COMMON_SCRIPT_H
 #define ERRAND_COMMON_SCRIPT_H
 
@@ -11,6 +13,7 @@ struct script {
     const char *name;
     const char *function;         /* errand_NAME_HASH, of the library too; HASH: what the text's SHA-1 begins with */
     const char *guarded_function; /* for a call that carries a guard */
+    const char *group_function;   /* for several calls in one; NULL: each goes alone */
     const char *text;
     size_t text_len;
     const char *begin, *end, *registrations;

@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- finish: ends an attempt whose processes are gone: to `success`, `error`, `stopped`, or back for a retry. Closes the epoch with its closing or terminal event. Idempotent: the runner repeats it until it is answered.
 -- A stored stop overrides a success; a stored claim (remote) decides status, result and error where the caller's outcome is not worse.
+-- GROUP
 -- INCLUDE keys time run lane gate stream hook close
 -- ARGV
 --   inc         str

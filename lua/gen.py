@@ -9,6 +9,7 @@ A script's header is its interface:
     -- name: what it does
     -- READONLY                               (optional)
     -- GUARD                                  (optional: it may carry a key's rate limit, see include/guard.lua)
+    -- GROUP                                  (optional: several calls that are on their way together may be one, see below)
     -- INCLUDE keys time close                (files of lua/include/)
     -- ARGV
     --   field  type  prose                   types: str, int, num (an int, but text in Lua: what is only passed on need not be read and written anew), list, table(column type, …); str?, int?, list?: left out where it is empty, 0 or without items, so that few arguments are sent
@@ -27,6 +28,10 @@ what only a call can know, is set by its lines behind `-- EACH CALL`, up to an e
     -- EACH CALL
     now_ms = …
 
+A script that may be grouped has a second function, whose ARGV is that of several calls, one behind the other, each behind its number of words. It executes them in this order and returns an array of their replies; one that fails
+is {'internal', why} there, and the others are as if it had come alone. What an include does once at the end of all of them, or of the one call, stands behind `-- AT END`, and what the second one and each further one
+begin with behind `-- EACH FURTHER` (`-- EACH CALL` is executed once). What is put off to the end is seen by nobody else, because a script is one step; the calls of one group have to see it.
+
 The same text is a script, too, for where Redis refuses the library: its first and its last line differ (struct script in common/script.h).
 """
 import argparse
@@ -40,7 +45,7 @@ SCALARS = ("str", "int", "num")  # num: an int that the script only passes on, s
 # What no field may be called: keywords of C, where it is a member, and for an argument what scripts need under that name, for there it is a local.
 C_WORDS = set("""auto break case char const continue default do double else enum extern float for goto if inline int long register restrict return short signed sizeof static struct switch
     typedef union unsigned void volatile while""".split())
-LUA_WORDS = set("""and end elseif false function in local nil not or repeat then true until P k call main guarded KEYS ARGV redis cjson cmsgpack string table math tonumber tostring type ipairs pairs next select unpack
+LUA_WORDS = set("""and end elseif false function in local nil not or repeat then true until P k call main one group argv_0 guarded KEYS ARGV redis cjson cmsgpack string table math tonumber tostring type ipairs pairs next select unpack
     error assert pcall""".split())
 
 
@@ -62,7 +67,7 @@ class Script:
         self.path = path
         self.name = os.path.splitext(os.path.basename(path))[0]
         self.index = 0  # in scripts_all
-        self.flags, self.read_only, self.guarded, self.includes = "", False, False, []
+        self.flags, self.read_only, self.guarded, self.grouped, self.includes = "", False, False, False, []
         self.argv, self.reply, self.errors = [], [], []
         self.body = ""
         self.prose = ""
@@ -87,6 +92,8 @@ class Script:
                 self.read_only = True
             elif word == "GUARD":
                 self.guarded = True
+            elif word == "GROUP":
+                self.grouped = True
             elif word == "INCLUDE":
                 self.includes += [(name, number) for name in line.split()[1:]]
             elif word in ("ARGV", "REPLY"):
@@ -140,15 +147,16 @@ class Script:
     # ---- Lua ----
 
     def locals(self):
-        """The arguments as locals. Fixed ones first index directly; behind the first list or table a cursor walks."""
+        """The arguments as locals. Fixed ones first index directly; behind the first list or table a cursor walks. Of a grouped script they begin behind ARGV[argv_0]."""
         out = []
+        base = "argv_0 + " if self.grouped else ""
         fields = [f for f in self.argv if not f.optional]
         rare = self.rare()
         while fields and fields[0].kind in SCALARS:
             field = fields.pop(0)
-            out.append(f"local {field.name} = {value(field.kind, len(out) + 1)}")
+            out.append(f"local {field.name} = {value(field.kind, f'{base}{len(out) + 1}')}")
         if fields or rare:
-            first = len(out) + 1
+            first = f"{base}{len(out) + 1}"
             out += [f"local {', '.join(f.name for f in fields)}"] if fields else []
             out += [f"local {field.name} = {EMPTY[field.kind]}" for field, _ in rare]
             out.append(f"do local argv_at, argv_n = {first}")
@@ -218,35 +226,48 @@ class Script:
 
     def expand(self, folder):
         """The text as a script. Its first line and its last one are a script's own; what lies between is the library's, too."""
-        parts, each = ["local P, call"], ["P, call = KEYS[1], redis.call"]
+        parts, each, further, last = ["local P, call"], ["P, call = KEYS[1], redis.call"], [], []
         for include, number in self.includes_once():
             path = os.path.join(folder, include + ".lua")
             if not os.path.exists(path):
                 self.fault(number, f"INCLUDE {include}: there is no {path}")
             with open(path, encoding="utf-8") as f:
                 text = f.read().rstrip("\n") + "\n"
-            each += [lines.rstrip("\n") for lines in EACH_CALL.findall(text)]
-            parts.append(f"-- include {include}\n" + EACH_CALL.sub("", text).rstrip("\n"))
-        parts += ["local function main(KEYS, ARGV)", "-- each call", *each, *self.locals(), f"-- {self.name}", self.body.strip("\n"), "end"]
+            for lines, pattern in ((each, EACH_CALL), (further, EACH_FURTHER), (last, AT_END)):
+                lines += [found.rstrip("\n") for found in pattern.findall(text)]
+                text = pattern.sub("", text)
+            parts.append(f"-- include {include}\n" + text.rstrip("\n"))
+        each = ["-- each call", *each]
+        own = [*self.locals(), f"-- {self.name}", self.body.strip("\n")]
+        if self.grouped:
+            parts += ["local function one(ARGV, argv_0)", *own, "end", "local function main(KEYS, ARGV)", *each, "local reply = one(ARGV, 0)", *last, "return reply", "end"]
+        elif last:
+            parts += ["local function one(ARGV)", *own, "end", "local function main(KEYS, ARGV)", *each, "local reply = one(ARGV)", *last, "return reply", "end"]
+        else:
+            parts += ["local function main(KEYS, ARGV)", *each, *own, "end"]
         if self.guarded:
             with open(os.path.join(folder, "guard.lua"), encoding="utf-8") as f:
                 parts += ["local function guarded(KEYS, ARGV)", "call = redis.call", f.read().rstrip("\n"), "end"]
-        parts.append(f"return {self.callback()}(KEYS, ARGV)")
-        text = lean("\n".join(parts) + "\n").replace("redis.call(", "call(")
-        return (self.flags or f"-- {self.name}") + "\n" + text
+        begin = f"return {self.callback()}(KEYS, ARGV)\n"
+        text = lean("\n".join(parts) + "\n" + begin).removesuffix(begin)
+        if self.grouped:
+            text += "\n".join(["local function group(KEYS, ARGV)", *each, "local replies, n, at = {}, 0, 1", "while ARGV[at] do", "if n > 0 then", *further, "end", "local done, reply = pcall(one, ARGV, at)", "n = n + 1",
+                              "replies[n] = done and reply or {'internal', type(reply) == 'table' and reply.err or reply}", "at = at + 1 + ARGV[at]", "end", *last, "return replies", "end", ""])
+        text += begin
+        return (self.flags or f"-- {self.name}") + "\n" + text.replace("redis.call(", "call(")
 
     def callback(self):
         return "guarded" if self.guarded else "main"
 
     def registrations(self, function):
         """The library's last line. One that only reads has a second function for calls that carry a guard, for that one writes."""
-        def register(name, flags):
+        def register(name, flags, callback=self.callback()):
             flags = ", ".join(f"'{flag}'" for flag in flags)
-            return f"redis.register_function{{function_name = '{name}', callback = {self.callback()}, flags = {{{flags}}}}}"
+            return f"redis.register_function{{function_name = '{name}', callback = {callback}, flags = {{{flags}}}}}"
 
         own = re.findall(r"[\w-]+", self.flags.partition("flags=")[2])
         if not self.read_only:
-            return register(function, own)
+            return register(function, own) + ("; " + register(function + "_n", own, "group") if self.grouped else "")
         return register(function, ["no-writes"]) + ("; " + register(function + "_g", own) if self.guarded else "")
 
     # ---- C ----
@@ -301,7 +322,7 @@ class Script:
         out = [f"static const char text_{n}[] ="]
         out += ["    " + c_string(line + "\n") for line in lines]
         out[-1] += ";"
-        out += [f"static const struct script script_{n} = {{", f'    .name = "{n}",', f'    .function = "{function}",', f'    .guarded_function = "{guarded}",', f"    .text = text_{n},", f"    .text_len = sizeof text_{n} - 1,",
+        out += [f"static const struct script script_{n} = {{", f'    .name = "{n}",', f'    .function = "{function}",', f'    .guarded_function = "{guarded}",', *([f'    .group_function = "{function}_n",'] if self.grouped else []), f"    .text = text_{n},", f"    .text_len = sizeof text_{n} - 1,",
                 f"    .begin = {c_string(first)},", f"    .end = {c_string(last)},", f"    .registrations = {c_string(self.registrations(function))},",
                 f'    .sha1 = "{hashlib.sha1(text.encode()).hexdigest()}",', f"    .index = {self.index},", f"    .read_only = {'true' if self.read_only else 'false'},",
                 f"    .guarded = {'true' if self.guarded else 'false'},", "};"]
@@ -406,6 +427,8 @@ class Script:
 # ---- What a script does not need is left out: Redis holds each library in memory, compiled and as a text ----
 
 EACH_CALL = re.compile(r"^-- EACH CALL\n((?:.+\n)+)", re.M)
+EACH_FURTHER = re.compile(r"^-- EACH FURTHER\n((?:.+\n)+)", re.M)
+AT_END = re.compile(r"^-- AT END\n((?:.+\n)+)", re.M)
 KEY_NAME = re.compile(r"^  (\w+) = (?:function\(([\w, ]*)\) return (.*) end|(P .*)),(?: --.*)?$", re.M)
 TOP_LOCAL = re.compile(r"^local function (\w+)\((?!.* end$).*\n(?:(?!end$).*\n)*end\n|^local (\w+) = \{.*\}(?: --.*)?\n|^local (\w+) = \{ *\n(?:(?!\}$).*\n)*\}\n", re.M)
 

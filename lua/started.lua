@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
 -- started: `provisioning` → `running`, with the attempt's first event. Repeating it (a lost reply, a Redis that lost its last second) is harmless. A run that is stopping stays so.
+-- GROUP
 -- INCLUDE keys time run stream
 -- ARGV
 --   inc        str

@@ -20,6 +20,9 @@ local INLINE_MAX = 64 -- a longer input or environment has a key of its own: wit
 -- EACH CALL
 work = 0
 
+-- EACH FURTHER
+work = 0
+
 -- Some fields of a run as a table, missing ones by DEFAULTS or as ''; nil when there is no such run. Redis looks for each field from the record's beginning on (0.3 µs for one that is not there): ask for few.
 local function run_get(id, fields)
   local values = redis.call('HMGET', k.run(id), 'status', unpack(fields))
