@@ -37,19 +37,25 @@ static struct str attempt_claim(const redisReply *flat, int64_t n)
     return record_field(flat, field);
 }
 
-/* The word at the place `at`, from 0; empty where there are fewer. */
-static struct str word_at(struct str words, int at)
+/* What begins with the word at the place `at`, from 0; empty where there are fewer. */
+static struct str rest_at(struct str words, int at)
 {
-    for (;;) {
+    for (; at > 0; at--) {
         const char *space = words.len ? memchr(words.ptr, ' ', words.len) : NULL;
-        size_t len = space ? (size_t)(space - words.ptr) : words.len;
-        if (at-- == 0)
-            return (struct str){words.ptr, len};
         if (!space)
             return STR_NONE;
-        words.ptr += len + 1;
-        words.len -= len + 1;
+        words.len -= (size_t)(space + 1 - words.ptr);
+        words.ptr = space + 1;
     }
+    return words;
+}
+
+/* The word at that place. */
+static struct str word_at(struct str words, int at)
+{
+    struct str rest = rest_at(words, at);
+    const char *space = rest.len ? memchr(rest.ptr, ' ', rest.len) : NULL;
+    return (struct str){rest.ptr, space ? (size_t)(space - rest.ptr) : rest.len};
 }
 
 static int64_t number_at(struct str words, int at)
@@ -105,7 +111,7 @@ static void write_attempt(struct json_writer *w, const redisReply *flat, int64_t
 {
     json_object_begin(w);
     json_kv_int(w, "n", n);
-    json_kv_str(w, "runner", attempt_field(flat, n, "runner"));
+    json_kv_str(w, "runner", rest_at(attempt_claim(flat, n), 4));
     struct str executor = record_field(flat, "executor"); /* its definition's, as that of all its attempts */
     json_kv_str(w, "executor", executor.len ? executor : STR("process"));
     struct str end = attempt_field(flat, n, "end"), later = attempt_field(flat, n, "started");

@@ -46,6 +46,7 @@ enum run_field {
     F_LAST_SEQ,
     F_LAST_T,
     F_EXTRA,
+    F_MORE,
     F_CLAIM_STATUS,
     F_HOOK_URL,
     F_ASKED,

@@ -96,6 +96,9 @@ static void expect_waiting(struct audit *a, const struct run *run, const char *p
     audit_expect_that(a, path, in_lane == is_set(run, F_LANE_ID), "has half a place in a lane");
     audit_expect_that(a, path, queued ? in_lane != parked : !in_lane && !parked,
                       "has a place in a lane or a gate's line and does not wait there, or the other way round");
+    bool more = number_of(run->f[F_ATTEMPT]) > 0 || number_of(run->f[F_EPOCH]) > 0 || is_set(run, F_GATES) ||
+                is_set(run, F_DEPS) || is_set(run, F_HOOK_URL);
+    audit_expect_that(a, path, !queued || !more || is_set(run, F_MORE), "does not say that there is more to its claim");
     audit_expect_that(a, path, run->class == CLASS_SCHEDULED ? delayed != depends : !delayed && !depends,
                       "has a due time or dependencies and is not scheduled, or the other way round");
     if (in_lane)

@@ -37,6 +37,7 @@ static const char *const FIELD_NAMES[F_COUNT] = {
     [F_LAST_SEQ] = "lastSeq",
     [F_LAST_T] = "lastT",
     [F_EXTRA] = "extra",
+    [F_MORE] = "more",
     [F_CLAIM_STATUS] = "claimStatus",
     [F_HOOK_URL] = "hookUrl",
     [F_ASKED] = "asked",
@@ -74,6 +75,8 @@ void audit_run_read(const redisReply *r, const char *id, struct run *ret_run)
     for (size_t i = 0; i < F_COUNT; i++)
         ret_run->f[i] = reply_item(r, i);
     ret_run->class = audit_class_of(ret_run->f[F_STATUS]);
+    if (ret_run->class == CLASS_ACTIVE || ret_run->class == CLASS_ENDED)
+        ret_run->f[F_LANE] = ret_run->f[F_LANE_ID] = ""; /* the place that it was taken from stays in its record */
     /* As DEFAULTS of lua/include/run.lua. */
     if (!*ret_run->f[F_PRIORITY])
         ret_run->f[F_PRIORITY] = "normal";

@@ -42,7 +42,7 @@ redis.call('ZREM', k.held(old), run)
 redis.call('ZADD', k.held(inc), fmt(epoch), run)
 local about = redis.call('HMGET', k.run(run), 'a' .. n, af(n, 'started'), 'started')
 local _, first, claimed = attempt_claim(about[1])
-redis.call('HSET', k.run(run), 'inc', inc, 'a' .. n, table.concat({fmt(epoch), fmt(first), fmt(claimed), '0'}, ' '), af(n, 'runner'), me[2] or '')
+redis.call('HSET', k.run(run), 'inc', inc, 'a' .. n, table.concat({fmt(epoch), fmt(first), fmt(claimed), '0', me[2] or ''}, ' '))
 run_policy(r, {'json', 'timeoutMs', 'stallMs', 'graceMs'})
 local before = tail(run)
 local newest = redis.call('XREVRANGE', k.events(run), '+', '-', 'COUNT', 1)[1]

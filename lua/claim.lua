@@ -8,7 +8,7 @@
 --   rid       str   Redis server's run id as the caller's connection sees it (the fence's restart gap)
 --   queues    list
 -- REPLY
---   runs      table(run str, ws str, agent str, attempt int, epoch int, first_seq int, last_t_ms int, event_count int, event_bytes int, timeout_ms int, stall_ms int, grace_ms int, slots int, source str, executor str, def str, input str, env str, traceparent str, dependencies str)
+--   runs      rows(run str, ws str, agent str, attempt int, epoch int, first_seq int, last_t_ms int, event_count int, event_bytes int, timeout_ms int, stall_ms int, grace_ms int, slots int, source str, executor str, def str, input str, env str, traceparent str, dependencies str)
 --   more      int   1 when runs are left that it could serve
 --   now_ms    int   Redis time
 --   saving    int   1: the slots that are left are kept for a run that needs more of them
@@ -96,8 +96,6 @@ local function lane_next(line, place, lane, want)
   end
   local entry = lane.heads[lane.next]
   lane.next, lane.last = lane.next + 1, entry[1]
-  lane.taken = lane.taken or {}
-  lane.taken[#lane.taken + 1] = entry[1]
   return entry[2][2]
 end
 
@@ -111,9 +109,10 @@ local function line_close(line)
   for _, place in ipairs(places) do
     local turns = {}
     for _, lane in ipairs(place.lanes or {}) do
-      if lane.taken then
+      if lane.last then
         local key = k.lane(queue, req, place.ws, lane.name)
-        redis.call('XDEL', key, unpack(lane.taken))
+        local ms, n = string.match(lane.last, '^(%d+)%-(%d+)$')
+        redis.call('XTRIM', key, 'MINID', ms .. '-' .. fmt(n + 1)) -- what is taken are its first entries
         if redis.call('XLEN', key) == 0 then
           lane_gone(queue, req, place.ws, lane.name)
         elseif #place.lanes > 1 then
@@ -157,13 +156,13 @@ local function pop(line, want)
   local lane = foremost(place.lanes)
   local id = lane and lane_next(line, place, lane, want)
   if not id then
-    if not lane or not lane.taken then
+    if not lane or not lane.last then
       redis.call('ZREM', k.lanes(line.queue, line.req), place.name)
     end
-    if lane and lane.taken then
+    if lane and lane.last then
       lane.gone = true
     end
-    place.gone = not lane or not lane.taken or not foremost(place.lanes)
+    place.gone = not lane or not lane.last or not foremost(place.lanes)
     return false
   end
   if not place.again then
@@ -191,52 +190,64 @@ local function policy_of(digest)
   return policy
 end
 
-local now_text, claim_text = fmt(now_ms), fmt(claim_no)
+local now_text, claim_text, rid_text = fmt(now_ms), fmt(claim_no), rid_short(rid)
+local claimed_by = ' ' .. now_text .. ' ' .. claim_text .. ' ' .. (runner[3] or '')
+local runs, NOTHING = {}, {} -- the rows of the answer, their cells one behind the other
 local held, waited = {}, {} -- epoch and run of each run taken; how many of each workspace
 
 -- A new attempt with its epoch: `queued` to `provisioning`. What counts runs is told at the end (claim_close).
 local function attempt_begin(id, line, ws)
-  local v = redis.call('HMGET', k.run(id), 'status', 'agent', 'def', 'rid', 'attempt', 'epoch', 'input', 'env', 'traceparent', 'timeoutMs', 'stallMs', 'gates', 'deps', 'hookUrl')
+  local key = k.run(id)
+  local v = redis.call('HMGET', key, 'status', 'agent', 'def', 'rid', 'input', 'more')
   if v[1] ~= 'queued' then
     return nil
   end
-  local run = {id = id, ws = ws, status = 'queued', def = v[3], rid = v[4] or '', attempt = v[5] or '0', epoch = v[6] or '0', input = v[7] or '', env = v[8] or ''}
-  check_edge(run, 'provisioning')
-  local n, epoch, first = run.attempt + 1, math.max(run.epoch + 1, now_ms), 1
-  local before = NO_TAIL
-  if v[6] then -- else nothing was said of it yet: it has no stream, and gets one when it is started
-    before = tail(id)
-    redis.call('HDEL', k.run(id), 'waitingFor', 'asked')
+  local rare = v[6] and redis.call('HMGET', key, 'attempt', 'epoch', 'env', 'traceparent', 'timeoutMs', 'stallMs', 'gates', 'deps', 'hookUrl') or NOTHING
+  local n, epoch, epoch_text, first, first_text, before = '1', now_ms, now_text, 1, '1', NO_TAIL
+  if v[6] or v[4] ~= rid_text then
+    local run = {id = id, ws = ws, attempt = rare[1] or '0', rid = v[4] or '', gates = rare[7] or ''}
+    if rare[2] then -- else nothing was said of it yet: it has no stream, and gets one when it is started
+      before = tail(id)
+      redis.call('HDEL', key, 'waitingFor', 'asked')
+      epoch = math.max(rare[2] + 1, now_ms)
+      epoch_text = fmt(epoch)
+    end
+    n = fmt(run.attempt + 1)
+    if n ~= '1' or run.rid ~= rid_text then
+      run.createdUs = redis.call('HGET', key, 'createdUs')
+      first = seq_after(run, before.last, rid)
+      redis.call('HSET', key, 'rid', rid_text)
+    else
+      first = before.last + 1
+    end
+    first_text = fmt(first)
+    local old = n - KEPT_ATTEMPTS
+    if old > 0 then
+      redis.call('HDEL', key, 'a' .. old, af(old, 'started'), af(old, 'tok'), af(old, 'handle'), af(old, 'stats'), af(old, 'secrets'), af(old, 'end'), af(old, 'error'))
+    end
+    gates_started(run)
   end
-  if n > 1 or run.rid ~= rid_short(rid) then
-    run.createdUs = redis.call('HGET', k.run(id), 'createdUs')
-    first = seq_after(run, before.last, rid)
-  else
-    first = before.last + 1
+  local policy = policy_of(v[3])
+  if policy.extra or rare[7] or rare[9] then
+    redis.call('HSET', key, 'extra', '1')
   end
-  local epoch_text = epoch == now_ms and now_text or fmt(epoch)
-  redis.call('HSET', k.run(id), 'status', 'provisioning', 'attempt', n, 'epoch', epoch_text, 'inc', inc, 'rid', rid_short(rid), 'lane', '', 'laneId', '',
-    'a' .. n, table.concat({epoch_text, first == 1 and '1' or fmt(first), now_text, claim_text}, ' '), af(n, 'runner'), runner[3] or '')
-  local old = n - KEPT_ATTEMPTS
-  if old > 0 then
-    redis.call('HDEL', k.run(id), 'a' .. old, af(old, 'runner'), af(old, 'started'), af(old, 'tok'), af(old, 'handle'), af(old, 'stats'), af(old, 'secrets'), af(old, 'end'), af(old, 'error'))
-  end
+  redis.call('HSET', key, 'status', 'provisioning', 'attempt', n, 'epoch', epoch_text, 'inc', inc, 'a' .. n, epoch_text .. ' ' .. first_text .. claimed_by)
   held[#held + 1] = epoch_text
   held[#held + 1] = id
   line.begun = (line.begun or 0) + 1
   waited[ws] = (waited[ws] or 0) + 1
-  if v[12] then
-    run.gates = v[12]
-    gates_started(run)
+  local input, env = v[5] or redis.call('GET', k.input(id)) or '', ''
+  if v[6] then
+    env = rare[3] or redis.call('GET', k.env(id)) or ''
   end
-  local policy = policy_of(run.def)
-  if policy.extra or v[12] or v[14] then
-    redis.call('HSET', k.run(id), 'extra', '1')
-  end
-  local json, input, env = policy[1] or '', run_input(run)
-  local dependencies = v[13] and dependencies_of(v[13]) or ''
-  return {id, ws, v[2] or '', n, epoch, first, before.t, before.c, before.z, v[10] or policy[2] or '', tonumber(v[11] or policy[3] or '') or 0, policy[4] or '', line.slots,
-    policy[5] or DEFAULTS.source, policy[6] or DEFAULTS.executor, json, input, env, v[9] or '', dependencies}, #json + #input + #env + #dependencies
+  local json, dependencies = policy[1] or '', rare[8] and dependencies_of(rare[8]) or ''
+  local at = #runs
+  runs[at + 1], runs[at + 2], runs[at + 3], runs[at + 4], runs[at + 5], runs[at + 6] = id, ws, v[2] or '', n, epoch_text, first_text
+  runs[at + 7], runs[at + 8], runs[at + 9] = before.t, before.c, before.z
+  runs[at + 10], runs[at + 11], runs[at + 12], runs[at + 13] = rare[5] or policy[2] or '', rare[6] or policy[3] or 0, policy[4] or '', line.slots
+  runs[at + 14], runs[at + 15], runs[at + 16] = policy[5] or DEFAULTS.source, policy[6] or DEFAULTS.executor, json
+  runs[at + 17], runs[at + 18], runs[at + 19], runs[at + 20] = input, env, rare[4] or '', dependencies
+  return #json + #input + #env + #dependencies
 end
 
 -- Queues where something waits and that are not paused.
@@ -290,7 +301,7 @@ local function claim_close()
 end
 
 -- One runner at a time takes nothing else until a large run fits; else small ones would never leave it room. The bell that woke it may have rung for one of those: another runner is to hear it.
-local function keep_slots(runs)
+local function keep_slots()
   claim_close()
   for _, line in ipairs(lines) do
     if line.slots <= max and redis.call('EXISTS', k.lanes(line.queue, line.req)) == 1 then
@@ -305,13 +316,13 @@ for i, line in ipairs(lines) do
   if line.slots > 1 and redis.call('GET', k.hold(line.queue, line.req)) == inc then
     if line.slots > max and redis.call('EXISTS', k.lanes(line.queue, line.req)) == 1 then
       redis.call('PEXPIRE', k.hold(line.queue, line.req), HOLD_MS) -- it ends early only with its runner
-      return keep_slots({})
+      return keep_slots()
     end
     turn = i - 1
   end
 end
-local runs, free, idle, bytes = {}, max, 0, 0
-while free > 0 and #runs < MAX_CLAIM and bytes < MAX_BYTES and idle < #lines do
+local taken, free, idle, bytes = 0, max, 0, 0
+while free > 0 and taken < MAX_CLAIM and bytes < MAX_BYTES and idle < #lines do
   local line = lines[turn % #lines + 1]
   turn = turn + 1
   idle = idle + 1
@@ -320,18 +331,18 @@ while free > 0 and #runs < MAX_CLAIM and bytes < MAX_BYTES and idle < #lines do
     line_close(line) -- so that what is looked at now is what is left
   end
   if not fits and redis.call('EXISTS', k.lanes(line.queue, line.req)) == 1 and redis.call('SET', k.hold(line.queue, line.req), inc, 'NX', 'PX', HOLD_MS) then
-    return keep_slots(runs)
+    return keep_slots()
   end
-  local id, ws, row, carried = nil, nil, nil, 0
+  local id, ws, carried = nil, nil, nil
   if fits then
-    id, ws = pop(line, math.ceil(math.min(MAX_CLAIM - #runs, math.floor(free / line.slots)) / #lines))
+    id, ws = pop(line, math.ceil(math.min(MAX_CLAIM - taken, math.floor(free / line.slots)) / #lines))
     line.empty = id == nil
   end
   if id then
-    row, carried = attempt_begin(id, line, ws)
+    carried = attempt_begin(id, line, ws)
   end
-  if row then
-    runs[#runs + 1] = row
+  if carried then
+    taken = taken + 1
     free = free - line.slots
     bytes = bytes + carried
     if line.slots > 1 then

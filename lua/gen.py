@@ -19,7 +19,7 @@ A script's header is its interface:
 
 Every script has one key, the shard's prefix (P). In ARGV a list is its count and its items, a table its count and its cells row by row. Those that may be left out stand behind all others, behind
 a word with a letter for each that is there. A script returns {'ok', reply fields…}, {'code'}, or
-{'code', reply fields…}; a list as an array of strings, a table as an array of arrays.
+{'code', reply fields…}; a list as an array of strings, a table as an array of arrays, rows (a table otherwise) as one array of all cells, row by row, which costs Redis less.
 
 Includes are executed once, when the library is loaded (where Redis gives them no redis.call, nor Lua's own functions), the rest at each call. So what an include keeps at its top level outlives the call. What must not, and
 what only a call can know, is set by its lines behind `-- EACH CALL`, up to an empty line, at the beginning of each call:
@@ -54,8 +54,9 @@ class Fault(Exception):
 
 
 class Field:
-    def __init__(self, name, kind, columns, optional=False):
+    def __init__(self, name, kind, columns, optional=False, flat=False):
         self.name, self.kind, self.columns, self.optional = name, kind, columns, optional  # columns: [(name, type)] of a table
+        self.flat = flat  # a table whose rows are not arrays of their own
 
     def element(self, script):
         """The C type of one item of a list or table."""
@@ -116,12 +117,15 @@ class Script:
         self.body = "\n".join(lines[at:])
 
     def field(self, text, number, in_reply):
-        found = re.match(r"(\w+)\s+(table\(([^)]*)\)|\w+)(\?)?", text)
+        found = re.match(r"(\w+)\s+((?:table|rows)\(([^)]*)\)|\w+)(\?)?", text)
         if not found:
             self.fault(number, f"a field is `name type prose`, not {text!r}")
         name, kind, columns = found.group(1), found.group(2), []
+        flat = False
         if found.group(3) is not None:
-            kind = "table"
+            flat, kind = kind.startswith("rows"), "table"
+            if flat and not in_reply:
+                self.fault(number, f"{name!r}: only a reply has rows; an argument is a table")
             for column in found.group(3).split(","):
                 words = column.split()
                 if len(words) != 2 or words[1] not in SCALARS + (("flat",) if in_reply else ()):
@@ -142,7 +146,7 @@ class Script:
             self.fault(number, f"only an argument that is a str, an int or a list may be left out, not {name!r}")
         if not in_reply and not optional and any(f.optional for f in self.argv):
             self.fault(number, f"{name!r} stands behind an argument that may be left out")
-        return Field(name, kind, columns, optional)
+        return Field(name, kind, columns, optional, flat)
 
     # ---- Lua ----
 
@@ -348,14 +352,17 @@ class Script:
             else:
                 items = "of_" + field.name  # no name of a header can hide a local of the function
                 frees.append(f"    free({items});")
-                out += [f"    {field.element(n)} *{items} = whole ? read_array({at}, sizeof *{items}, &out.{field.name}_len) : NULL;",
+                out += [f"    {field.element(n)} *{items} = whole ? read_array({at}, sizeof *{items}, {len(field.columns) if field.flat else 1}, &out.{field.name}_len) : NULL;",
                         f"    out.{field.name} = {items};", f"    whole = whole && {items};",
-                        f"    for (size_t i = 0; whole && i < out.{field.name}_len; i++) {{", f"        const redisReply *row = redis_at({at}, i);"]
+                        f"    for (size_t i = 0; whole && i < out.{field.name}_len; i++) {{"]
+                if not field.flat:
+                    out.append(f"        const redisReply *row = redis_at({at}, i);")
                 if field.kind == "list":
                     out.append(f"        whole = read_str(row, &{items}[i]);")
                 else:
                     for c, (name, kind) in enumerate(field.columns):
-                        out.append(f"        whole = whole && read_{kind}(redis_at(row, {c}), &{items}[i].{name});")
+                        cell = f"redis_at({at}, i * {len(field.columns)} + {c})" if field.flat else f"redis_at(row, {c})"
+                        out.append(f"        whole = whole && read_{kind}({cell}, &{items}[i].{name});")
                 out.append("    }")
         out += ["    if (!err && !whole) {", f'        LOG_ERROR("script reply has a wrong shape", LOG_Z("script", "{n}"));', "        err = ERR_INTERNAL;", "    }",
                 "    if (fn)", "        fn(user, err, whole ? &out : NULL);", *frees, "}"]
@@ -581,12 +588,13 @@ static inline bool read_flat(const redisReply *r, const redisReply **ret)
     return r && r->type == REDIS_REPLY_ARRAY && r->elements % 2 == 0;
 }
 
-static inline void *read_array(const redisReply *r, size_t size, size_t *ret_len)
+/* Room for the items of an array, each of which stands in that many elements. */
+static inline void *read_array(const redisReply *r, size_t size, size_t elements, size_t *ret_len)
 {
-    if (!r || r->type != REDIS_REPLY_ARRAY)
+    if (!r || r->type != REDIS_REPLY_ARRAY || r->elements % elements != 0)
         return NULL;
-    *ret_len = r->elements;
-    return calloc(r->elements + 1, size);
+    *ret_len = r->elements / elements;
+    return calloc(*ret_len + 1, size);
 }
 '''
 

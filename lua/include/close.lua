@@ -171,6 +171,14 @@ local function run_end(run, o, rid, retention_ms)
   gates_leave(run)
 end
 
+-- What the record says as well of a run that waits for another attempt: that there was one, for its claim.
+local function run_tried(run)
+  local fields = run.closed
+  fields[#fields + 1] = 'more'
+  fields[#fields + 1] = '1'
+  return fields
+end
+
 -- Closes an attempt that another one follows, with the stream_error that announces it, and makes the run wait: delay_ms, or in a lane. That is `again`, before all others, only for what was lost: losses are few,
 -- but failures may be as many as their agent likes.
 local function run_again(run, err, seq, t, delay_ms, rid, lane)
@@ -182,8 +190,8 @@ local function run_again(run, err, seq, t, delay_ms, rid, lane)
   t = math.max(t > 0 and t or now_ms, before.t)
   local data = '{"willRetry":true,"attempt":' .. run.attempt .. ',"error":' .. err .. '}'
   event_add(run.id, run.epoch .. '-' .. SEQ_CLOSED, fmt(seq), fmt(t), 'stream_error', data, before)
-  redis.call('HDEL', k.run(run.id), unpack(CLAIM_FIELDS))
-  run_move(run, to, run.closed)
+  redis.call('HDEL', k.run(run.id), 'lane', 'laneId', unpack(CLAIM_FIELDS))
+  run_move(run, to, run_tried(run))
   if delay_ms > 0 then
     gates_leave(run) -- others may go while it waits
     delay_add(run, now_ms + delay_ms)
@@ -201,7 +209,7 @@ local function run_back(run)
     redis.call('XSETID', k.events(run.id), run.epoch .. '-' .. SEQ_CLOSED)
   end
   redis.call('HDEL', k.run(run.id), unpack(CLAIM_FIELDS))
-  run_move(run, 'queued', run.closed)
+  run_move(run, 'queued', run_tried(run))
   lane_add(run, 'again')
 end
 

@@ -97,7 +97,7 @@ local function run_move(run, to, fields)
   run.status = to
 end
 
--- What stands in a record of attempt n, in few fields, because each costs wherever the record is read: `aN`, from its claim: `EPOCH FIRST_SEQ CLAIMED_MS CLAIM_NO`, and aN:runner; from its start aN:tok (SHA-256 of its token),
+-- What stands in a record of attempt n, in few fields, because each costs wherever the record is read: `aN`, from its claim: `EPOCH FIRST_SEQ CLAIMED_MS CLAIM_NO RUNNER`; from its start aN:tok (SHA-256 of its token),
 -- aN:handle, and aN:started (ms) where that is not the run's own first start; from its end `aN:end`: `STATUS BY ENDED_MS EXIT_CODE` (EXIT_CODE may be missing), and aN:error. aN:stats and aN:secrets come in between.
 local function af(n, field)
   return 'a' .. n .. ':' .. field
@@ -105,7 +105,7 @@ end
 
 -- Of `aN`: epoch, first seq, time and number of the claim; zeros where there is none.
 local function attempt_claim(text)
-  local epoch, first, claimed, claim_no = string.match(text or '', '^(%d+) (%d+) (%d+) (%d+)$')
+  local epoch, first, claimed, claim_no = string.match(text or '', '^(%d+) (%d+) (%d+) (%d+) ')
   return tonumber(epoch or 0), tonumber(first or 0), tonumber(claimed or 0), tonumber(claim_no or 0)
 end
 

@@ -270,6 +270,7 @@ local function run_submit(o)
   set('timeoutMs', o.timeout_ms, 0)
   set('maxAttempts', o.max_attempts, 0)
   set('stallMs', o.stall_ms, 0)
+  local more = o.timeout_ms > 0 or o.stall_ms > 0 or #gates > 0 or #o.depends > 0 -- what a claim looks for only where this says so
   if req_text ~= '' then
     set('reqText', req_text)
   end
@@ -304,11 +305,15 @@ local function run_submit(o)
   end
   for i = 1, #o.fields, 2 do
     local name, value = o.fields[i], o.fields[i + 1]
+    more = more or name == 'env' or name == 'traceparent' or name == 'hookUrl'
     if #value > INLINE_MAX and (name == 'input' or name == 'env') then
       redis.call('SET', name == 'input' and k.input(o.run) or k.env(o.run), value)
     else
       set(name, value)
     end
+  end
+  if more then
+    set('more', '1')
   end
   local straight = status == 'queued' and #gates == 0 and not failed -- into its lane, with all that its record says
   if straight then

@@ -198,6 +198,8 @@ class Server:
             raise SystemExit(f"bench: {name} answered {reply}")
         out = {}
         for field, value in zip(self.scripts[name].reply, reply[1:]):
+            if field.flat:
+                value = [value[i:i + len(field.columns)] for i in range(0, len(value), len(field.columns))]
             out[field.name] = [dict(zip([c for c, _ in field.columns], row)) for row in value] if field.kind == "table" else value
         return out
 

@@ -120,7 +120,7 @@ static void test_epochs_rise_whatever_the_clock_does(void **state)
     struct harness *h = *state;
     rig_register(h, "r1");
     const char *run = rig_submit(h, NULL);
-    harness_do(h, "HSET %s epoch 9000000000000", harness_key(h, "run:%s", run)); /* far ahead: Redis' clock went back */
+    harness_do(h, "HSET %s epoch 9000000000000 more 1", harness_key(h, "run:%s", run)); /* far ahead: Redis' clock went back */
     assert_int_equal(rig_claim(h, "r1", 1, 1)->runs[0].epoch, 9000000000001);
 }
 

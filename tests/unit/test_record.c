@@ -202,16 +202,14 @@ static void test_attempts_tell_what_is_known_of_each(void **state)
     submitted("running");
     field("attempt", "3");
     field("started", "1767322985000");
-    field("a1", "4 1 1767322984000 1");
-    attempt_field(1, "runner", "inc-1");
+    field("a1", "4 1 1767322984000 1 inc-1");
     attempt_field(1, "tok", "00");
     attempt_field(1, "end", "error finish 1767322986000 0");
     attempt_field(1, "error", "{\"class\":\"timeout\"}");
     attempt_field(1, "stats", "{\"cpuMs\":1}");
     attempt_field(1, "handle", "{\"pid\":7}");
     /* Attempt 2 was handed back before it wrote anything: nothing is left of it. */
-    field("a3", "9 4 1767322987000 2");
-    attempt_field(3, "runner", "inc-2");
+    field("a3", "9 4 1767322987000 2 inc-2");
     const struct json *attempts = json_get(parsed(RECORD_WHOLE), "attempts");
     assert_int_equal(attempts->count, 2);
     const struct json *first = attempts->child, *third = first->next;

@@ -123,8 +123,8 @@ def summary_of(run_id):
     attempts = []
     for n in range(1, number(h, "attempt") + 1):
         # What is in these fields: lua/include/run.lua, at af().
-        claim, end, begun = h.get(f"a{n}", "").split(), h.get(f"a{n}:end", "").split(), f"a{n}:tok" in h
-        a = {name: h.get(f"a{n}:{name}", "") for name in ("handle", "runner")}
+        claim, end, begun = h.get(f"a{n}", "").split(" ", 4), h.get(f"a{n}:end", "").split(), f"a{n}:tok" in h
+        a = {"handle": h.get(f"a{n}:handle", ""), "runner": claim[4] if claim else ""}
         a.update(n=n, status=end[0] if end else "running" if begun else "provisioning" if claim else "", by=end[1] if end else "", claimed=int(claim[2]) if claim else 0,
                  started=number(h, f"a{n}:started") or (number(h, "started") if begun else 0), ended=int(end[2]) if end else 0)
         a["pid"] = int(json.loads(a["handle"]).get("pid", 0)) if a["handle"] else 0
