@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- adopt: a runner takes over an attempt that its predecessor, a process which is gone, left running. The attempt goes on as it is, under its epoch; nothing of the predecessor is accepted any more.
--- INCLUDE keys time run stream deps
+-- INCLUDE keys time later run stream deps
 -- ARGV
 --   inc       str
 --   run       str

@@ -1,6 +1,6 @@
 -- adoptable: what earlier incarnations of a runner of this name execute, where they let a successor take it over (adopts).
 -- READONLY
--- INCLUDE keys run
+-- INCLUDE keys later run
 -- ARGV
 --   name   str
 --   inc    str   the successor's own

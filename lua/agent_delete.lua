@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- agent_delete: forgets an agent; its runs keep the definition they were submitted with.
--- INCLUDE keys time run lane gate def
+-- INCLUDE keys time later run lane gate def
 -- ARGV
 --   ws    str
 --   name  str

@@ -1,5 +1,5 @@
 -- agent_put: stores a definition as an agent's newest version; the same definition as the newest changes nothing.
--- INCLUDE keys time run lane gate def agent
+-- INCLUDE keys time later run lane gate def agent
 -- ARGV
 --   ws         str
 --   name       str

@@ -1,5 +1,5 @@
 -- agent_rollback: stores an earlier version's definition as an agent's newest version; when it is the newest one's already, nothing changes.
--- INCLUDE keys time run lane gate def agent
+-- INCLUDE keys time later run lane gate def agent
 -- ARGV
 --   ws           str
 --   name         str

@@ -1,5 +1,5 @@
 -- append: the API ingress' batch of a `remote` attempt. Checks in the contract's order; stores all or nothing; a runtime_terminal is kept as the claim, not stored.
--- INCLUDE keys time run stream
+-- INCLUDE keys time later run stream
 -- ARGV
 --   run          str
 --   attempt      int   the token's attempt

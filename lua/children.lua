@@ -1,6 +1,6 @@
 -- children: a page of a run's tree in pre-order, children by creation. The walk's position is a path: the runs from the tree's root downwards whose children are being visited, each with the last child seen.
 -- READONLY
--- INCLUDE keys run stream summary
+-- INCLUDE keys later run stream summary
 -- ARGV
 --   ws      str
 --   root    str   the run to begin with, its own record first; '' to go on from path

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- claim: takes up to max waiting runs that this runner can serve; each gets a new attempt and epoch, `queued` → `provisioning`. Rings the bell again when more waits.
--- INCLUDE keys time run lane gate stream served deps
+-- INCLUDE keys time later run lane gate stream served deps
 -- ARGV
 --   inc       str
 --   claim_no  int   this claim's number; one at or below what a heartbeat settled is refused (its answer would be lost)

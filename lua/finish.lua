@@ -2,7 +2,7 @@
 -- finish: ends an attempt whose processes are gone: to `success`, `error`, `stopped`, or back for a retry. Closes the epoch with its closing or terminal event. Idempotent: the runner repeats it until it is answered.
 -- A stored stop overrides a success; a stored claim (remote) decides status, result and error where the caller's outcome is not worse.
 -- GROUP
--- INCLUDE keys time run lane gate stream hook close
+-- INCLUDE keys time later run lane gate stream hook close
 -- ARGV
 --   inc         str
 --   run         str
@@ -38,7 +38,7 @@ if CLASS[r.status] ~= 'active' or r.attempt ~= attempt or r.epoch ~= epoch or r.
   end
   return {'fenced'}
 end
-local state = redis.call('HGET', k.runner(inc), 'state')
+local state = known(k.runner(inc), 'state')[1]
 if not state or state == 'dead' then
   return {'fenced'}
 end

@@ -29,8 +29,8 @@ what only a call can know, is set by its lines behind `-- EACH CALL`, up to an e
     now_ms = …
 
 A script that may be grouped has a second function, whose ARGV is that of several calls, one behind the other, each behind its number of words. It executes them in this order and returns an array of their replies; one that fails
-is {'internal', why} there, and the others are as if it had come alone. What an include does once at the end of all of them, or of the one call, stands behind `-- AT END`, and what the second one and each further one
-begin with behind `-- EACH FURTHER` (`-- EACH CALL` is executed once). What is put off to the end is seen by nobody else, because a script is one step; the calls of one group have to see it.
+is {'internal', why} there, and the others are as if it had come alone. `-- EACH CALL` is executed once for all of them, then what stands behind `-- EACH GROUP`; before the second and each further one `-- EACH FURTHER`; at
+the end `-- END OF GROUP`. So a group may read once what all of its calls read, and write at its end what each of them counts (include/later.lua).
 
 The same text is a script, too, for where Redis refuses the library: its first and its last line differ (struct script in common/script.h).
 """
@@ -230,34 +230,31 @@ class Script:
 
     def expand(self, folder):
         """The text as a script. Its first line and its last one are a script's own; what lies between is the library's, too."""
-        parts, each, further, last = ["local P, call"], ["P, call = KEYS[1], redis.call"], [], []
+        parts, each, begin, further, last = ["local P, call"], ["P, call = KEYS[1], redis.call"], [], [], []
         for include, number in self.includes_once():
             path = os.path.join(folder, include + ".lua")
             if not os.path.exists(path):
                 self.fault(number, f"INCLUDE {include}: there is no {path}")
             with open(path, encoding="utf-8") as f:
                 text = f.read().rstrip("\n") + "\n"
-            for lines, pattern in ((each, EACH_CALL), (further, EACH_FURTHER), (last, AT_END)):
-                lines += [found.rstrip("\n") for found in pattern.findall(text)]
-                text = pattern.sub("", text)
+            for lines, pattern in ((each, "EACH CALL"), (begin, "EACH GROUP"), (further, "EACH FURTHER"), (last, "END OF GROUP")):
+                lines += [found.rstrip("\n") for found in section(pattern).findall(text)]
+                text = section(pattern).sub("", text)
             parts.append(f"-- include {include}\n" + text.rstrip("\n"))
         each = ["-- each call", *each]
         own = [*self.locals(), f"-- {self.name}", self.body.strip("\n")]
         if self.grouped:
-            parts += ["local function one(ARGV, argv_0)", *own, "end", "local function main(KEYS, ARGV)", *each, "local reply = one(ARGV, 0)", *last, "return reply", "end"]
-        elif last:
-            parts += ["local function one(ARGV)", *own, "end", "local function main(KEYS, ARGV)", *each, "local reply = one(ARGV)", *last, "return reply", "end"]
+            parts += ["local function one(ARGV, argv_0)", *own, "end", "local function main(KEYS, ARGV)", *each, "return one(ARGV, 0)", "end"]
         else:
             parts += ["local function main(KEYS, ARGV)", *each, *own, "end"]
         if self.guarded:
             with open(os.path.join(folder, "guard.lua"), encoding="utf-8") as f:
                 parts += ["local function guarded(KEYS, ARGV)", "call = redis.call", f.read().rstrip("\n"), "end"]
-        begin = f"return {self.callback()}(KEYS, ARGV)\n"
-        text = lean("\n".join(parts) + "\n" + begin).removesuffix(begin)
         if self.grouped:
-            text += "\n".join(["local function group(KEYS, ARGV)", *each, "local replies, n, at = {}, 0, 1", "while ARGV[at] do", "if n > 0 then", *further, "end", "local done, reply = pcall(one, ARGV, at)", "n = n + 1",
-                              "replies[n] = done and reply or {'internal', type(reply) == 'table' and reply.err or reply}", "at = at + 1 + ARGV[at]", "end", *last, "return replies", "end", ""])
-        text += begin
+            parts += ["local function group(KEYS, ARGV)", *each, *begin, "local replies, n, at = {}, 0, 1", "while ARGV[at] do", "if n > 0 then", *further, "end", "local done, reply = pcall(one, ARGV, at)", "n = n + 1",
+                      "replies[n] = done and reply or {'internal', type(reply) == 'table' and reply.err or reply}", "at = at + 1 + ARGV[at]", "end", *last, "return replies", "end"]
+        parts.append(f"return {self.callback()}(KEYS, ARGV)")
+        text = lean("\n".join([*parts, "group"])).removesuffix("group")  # named by the library's registrations only
         return (self.flags or f"-- {self.name}") + "\n" + text.replace("redis.call(", "call(")
 
     def callback(self):
@@ -433,9 +430,12 @@ class Script:
 
 # ---- What a script does not need is left out: Redis holds each library in memory, compiled and as a text ----
 
-EACH_CALL = re.compile(r"^-- EACH CALL\n((?:.+\n)+)", re.M)
-EACH_FURTHER = re.compile(r"^-- EACH FURTHER\n((?:.+\n)+)", re.M)
-AT_END = re.compile(r"^-- AT END\n((?:.+\n)+)", re.M)
+
+def section(name):
+    """What stands behind `-- name`, up to an empty line."""
+    return re.compile(rf"^-- {name}\n((?:.+\n)+)", re.M)
+
+
 KEY_NAME = re.compile(r"^  (\w+) = (?:function\(([\w, ]*)\) return (.*) end|(P .*)),(?: --.*)?$", re.M)
 TOP_LOCAL = re.compile(r"^local function (\w+)\((?!.* end$).*\n(?:(?!end$).*\n)*end\n|^local (\w+) = \{.*\}(?: --.*)?\n|^local (\w+) = \{ *\n(?:(?!\}$).*\n)*\}\n", re.M)
 

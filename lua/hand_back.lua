@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- hand_back: a draining runner returns a run whose processes are gone; it goes to the front again. Neither a failure nor a loss; the epoch closes without an event. A run that was stopping is stopped instead; one that asked for atMostOnce and has been executed ends as lost.
--- INCLUDE keys time run lane gate stream hook close
+-- INCLUDE keys time later run lane gate stream hook close
 -- ARGV
 --   inc     str
 --   run     str

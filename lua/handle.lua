@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- handle: stores what a provisioned attempt is known by outside (pid, container id, …), or its newest resource statistics, in the run's record.
--- INCLUDE keys run
+-- INCLUDE keys later run
 -- ARGV
 --   run     str
 --   epoch   int

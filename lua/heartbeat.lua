@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- heartbeat: renews a runner's lease and reconciles what it holds with what Redis says. Held here but not by the runner, and claimed at or before the answered number: the claim's reply was lost, or the attempt was; it is closed and the run goes to the front again.
--- INCLUDE keys time run lane gate stream hook close
+-- INCLUDE keys time later run lane gate stream hook close
 -- ARGV
 --   inc          str
 --   lease_ms     int

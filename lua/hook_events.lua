@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- hook_events: what was found in a run's events becomes deliveries, and the position moves on, in one step: so two nodes that look through the same run tell each event once.
--- INCLUDE keys time run hook
+-- INCLUDE keys time later run hook
 -- ARGV
 --   run     str
 --   from    str   the position that was read from, `EPOCH-SEQ`

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- hook_follow: runs whose events are to be looked through for what webhooks want: those whose turn it is. Their next turn comes a while later, or when somebody moved them on.
--- INCLUDE keys time run hook
+-- INCLUDE keys time later run hook
 -- ARGV
 --   max       int
 --   pause_ms  int

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- hook_take: leases deliveries that are due, and gives what is to be said; removes those that were over for long enough. A node that dies leaves its lease to end, and another takes them.
--- INCLUDE keys time run stream summary hook
+-- INCLUDE keys time later run stream summary hook
 -- ARGV
 --   max         int   most deliveries
 --   lease_ms    int   longer than one attempt may take

@@ -1,5 +1,5 @@
 -- input: takes one line for the standard input of a run that has not ended, and tells its runner. Lines have ascending numbers and are kept until the run ends: another attempt gets all of them again, in the same order.
--- INCLUDE keys time run
+-- INCLUDE keys time later run
 -- ARGV
 --   ws        str
 --   run       str

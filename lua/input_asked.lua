@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- input_asked: an attempt's agent asked for input when it had been given the lines up to `given`. The run shows that it waits until it has more.
--- INCLUDE keys run
+-- INCLUDE keys later run
 -- ARGV
 --   run    str
 --   epoch  int

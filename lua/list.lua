@@ -1,7 +1,7 @@
 -- list: a page of a workspace's runs, newest first; examines at most `examine` of them.
 -- READONLY
 -- GUARD
--- INCLUDE keys run stream summary narrow
+-- INCLUDE keys later run stream summary narrow
 -- ARGV
 --   ws         str
 --   dead       int   1: of the dead letters only

@@ -1,5 +1,5 @@
 -- logs: replaces an attempt's log tail, if the attempt still holds the run.
--- INCLUDE keys run
+-- INCLUDE keys later run
 -- ARGV
 --   run    str
 --   epoch  int

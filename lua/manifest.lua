@@ -1,6 +1,6 @@
 -- manifest: what a remote runtime needs to do its job, for a runner token.
 -- READONLY
--- INCLUDE keys run stream deps
+-- INCLUDE keys later run stream deps
 -- ARGV
 --   run        str
 --   attempt    int

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- promote: what time has come for. Tells dependents of ended runs; moves delayed runs that are due on, `scheduled` → `queued`; ends runs that did not start in time; lets in who waits at a rate gate. Any node, at any time.
--- INCLUDE keys time run lane gate def stream hook close stop replace
+-- INCLUDE keys time later run lane gate def stream hook close stop replace
 -- ARGV
 --   max          int  most runs of each kind to look at
 --   rid          str

@@ -2,7 +2,7 @@
 -- reap: marks runners dead whose lease is over, takes back their runs in bounded steps, removes them when nothing is left; continues stops of large trees. Any node, each second.
 -- A runner whose process is gone has no subscription to its control channel any more: its lease is shortened to SUSPECT_MS (one that only reconnects sends a heartbeat before that). It is never shortened while nobody is reaped.
 -- After an outage (its own last tick is more than 3 s old, or ahead of now; or Redis restarted, however quickly: then all subscriptions are gone) nobody is reaped for one lease, and deadlines are capped at now + one lease.
--- INCLUDE keys time run lane gate stream hook close stop
+-- INCLUDE keys time later run lane gate stream hook close stop
 -- ARGV
 --   lease_ms     int
 --   max          int   most runs to take back

@@ -1,7 +1,7 @@
 -- run_about: whose a run is, for keys that are narrowed to agents or queues: neither ever changes.
 -- READONLY
 -- GUARD
--- INCLUDE keys run
+-- INCLUDE keys later run
 -- ARGV
 --   ws       str
 --   run      str

@@ -1,5 +1,5 @@
 -- schedule_trigger: one run of a schedule at once, beside its ticks; its overlap holds. Of a paused one too.
--- INCLUDE keys time run lane gate def stream hook close stop replace narrow submit schedule schedule_run
+-- INCLUDE keys time later run lane gate def stream hook close stop replace narrow submit schedule schedule_run
 -- ARGV
 --   ws           str
 --   name         str

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- secret_get: the sealed values that an attempt is to be started with, of the run's own workspace; notes which versions they are. Only for who holds the attempt. Asked again it may find newer ones.
--- INCLUDE keys run
+-- INCLUDE keys later run
 -- ARGV
 --   inc      str
 --   run      str

@@ -1,6 +1,6 @@
 -- secret_used: the sealed values that an attempt was started with, for the token of its runtime.
 -- READONLY
--- INCLUDE keys run
+-- INCLUDE keys later run
 -- ARGV
 --   run        str
 --   attempt    int

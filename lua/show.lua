@@ -1,6 +1,6 @@
 -- show: a run's record with its live counters, and where a reader at `after` begins to read.
 -- READONLY
--- INCLUDE keys run stream
+-- INCLUDE keys later run stream
 -- ARGV
 --   ws          str
 --   run         str

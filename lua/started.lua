@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- started: `provisioning` → `running`, with the attempt's first event. Repeating it (a lost reply, a Redis that lost its last second) is harmless. A run that is stopping stays so.
 -- GROUP
--- INCLUDE keys time run stream
+-- INCLUDE keys time later run stream
 -- ARGV
 --   inc        str
 --   run        str
@@ -41,7 +41,7 @@ if r.started == '' then
   if r.startBy ~= '' then
     redis.call('ZREM', k.expiry, run)
   end
-  if redis.call('HEXISTS', k.hooks(r.ws), '*') == 1 then -- webhooks want some of its events: from here on it is looked through
+  if #hooks_of(r.ws) > 0 and redis.call('HEXISTS', k.hooks(r.ws), '*') == 1 then -- webhooks want some of its events: from here on it is looked through
     fields[#fields + 1] = 'follow'
     fields[#fields + 1] = '0-0'
     redis.call('ZADD', k.follow, now_text, run)

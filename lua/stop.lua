@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- stop: stores the intent for a run and its descendants (also of one that has ended) and tells their runners. Queued and scheduled ones end here. Trees beyond max are continued by reap.
--- INCLUDE keys time run lane gate stream hook close stop
+-- INCLUDE keys time later run lane gate stream hook close stop
 -- ARGV
 --   ws           str
 --   run          str

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- storage_begin: an attempt is about to get a Redis user of its own. Noted before the user is made, so that whatever happens somebody removes it.
--- INCLUDE keys time run
+-- INCLUDE keys time later run
 -- ARGV
 --   inc      str
 --   run      str

@@ -1,6 +1,6 @@
 -- storage_stale: attempts that are over and whose Redis users were not removed, oldest first.
 -- READONLY
--- INCLUDE keys run
+-- INCLUDE keys later run
 -- ARGV
 --   max     int   at most
 --   from    int   where to begin: 0, or what `next` said

@@ -1,6 +1,6 @@
 -- storage_ws: whose storage a runner token opens: that of the run's workspace, while its attempt goes on.
 -- READONLY
--- INCLUDE keys run
+-- INCLUDE keys later run
 -- ARGV
 --   run        str
 --   attempt    int

@@ -1,7 +1,7 @@
 -- submit: accepts a run, or answers an Idempotency-Key's first run again. The run is then `queued` (in its lane, with a bell, or in the line of a gate that has no room) or `scheduled` (in the delayed set, or waiting for runs it depends on).
 -- GUARD
 -- GROUP
--- INCLUDE keys time run lane gate def stream hook close stop replace narrow submit
+-- INCLUDE keys time later run lane gate def stream hook close stop replace narrow submit
 -- ARGV
 --   run          str   new run id
 --   ws           str   workspace

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- sweep: removes ended runs whose retention is over; or only their events (member `e:ID`) or result (`r:ID`), where those are kept for a shorter time. And bundles that nobody has named for a day.
--- INCLUDE keys time run stream def remove bundle
+-- INCLUDE keys time later run stream def remove bundle
 -- ARGV
 --   max    int
 -- REPLY

@@ -1,5 +1,5 @@
 -- tick: runs a schedule's tick and moves the schedule on. Only once, whoever asks and whatever the callers' clocks say: nothing happens unless the tick is still the next one, and has come.
--- INCLUDE keys time run lane gate def stream hook close stop replace narrow submit schedule schedule_run
+-- INCLUDE keys time later run lane gate def stream hook close stop replace narrow submit schedule schedule_run
 -- ARGV
 --   ws        str
 --   name      str

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- watch: tells runs that have waited for 10 s in lanes which no living runner serves (its queue, or what they require): a notification, and waitingFor in the record. Any node, each second; does its work once a second however many call, and where there is much to look at a part of it, the next part a second later.
--- INCLUDE keys time run lane stream served
+-- INCLUDE keys time later run lane stream served
 -- ARGV
 --   max  int   most runs to tell
 --   rid  str

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- ws_delete: forgets a workspace's settings; its runs stay. Repeating it changes nothing.
--- INCLUDE keys time run lane gate workspace
+-- INCLUDE keys time later run lane gate workspace
 -- ARGV
 --   ws   str
 -- REPLY

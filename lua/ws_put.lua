@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- ws_put: replaces a workspace's settings; a changed concurrency counts at once, also for what waits. It works while Redis is full: a shorter retention may be what helps.
--- INCLUDE keys time run lane gate workspace
+-- INCLUDE keys time later run lane gate workspace
 -- ARGV
 --   ws             str
 --   concurrency    int   0 for none

@@ -39,11 +39,12 @@ local function attempt_close(run, status, by, err, exit_code)
     fields[3], fields[4] = af(n, 'error'), err
   end
   run.closed = fields
-  redis.call('ZREM', k.held(run.inc), run.id)
+  gone_later(k.held(run.inc), run.id)
 end
 
 -- The run is one of those that a count keeps: older ones go.
 local function keep_newest(run, key, n)
+  later_write()
   redis.call('ZADD', key, now_us, run.id)
   local over = redis.call('ZCARD', key) - n
   if over > 0 then
@@ -65,7 +66,7 @@ local function run_retain(run, o, retention_ms, theirs)
     return text and tonumber(text)
   end
   local whole, events, result = number(1) or retention_ms, number(2), number(3)
-  redis.call('ZADD', k.retain, now_ms + whole, run.id)
+  entry_later(k.retain, now_ms + whole, run.id)
   if events and events < whole then
     redis.call('ZADD', k.retain, now_ms + events, 'e:' .. run.id)
   end
@@ -86,11 +87,9 @@ end
 local function run_throughput(run, status)
   local minute = math.floor(now_ms / 60000)
   local key = k.tput(run.queue, minute)
-  if redis.call('HINCRBY', key, status, 1) == 1 then
-    redis.call('PEXPIRE', key, TPUT_MS)
-  end
+  count_later(key, status, 1, TPUT_MS)
   if run.started ~= '' then
-    redis.call('HINCRBY', key, 'ms', now_ms - run.started)
+    count_later(key, 'ms', now_ms - run.started)
   end
 end
 
@@ -104,7 +103,7 @@ end
 
 -- Ends a run for good: runtime_terminal behind everything, record, retention. o: status, error, result, truncated, seq, t (0: the script decides), and as stored_before wants them count and bytes.
 local function run_end(run, o, rid, retention_ms)
-  local status, key, hooks = o.status, k.run(run.id), redis.call('HGETALL', k.hooks(run.ws)) -- who has no webhooks pays this one look
+  local status, key, hooks = o.status, k.run(run.id), hooks_of(run.ws) -- who has no webhooks pays this one look
   if status ~= 'success' or (o.seq or 0) == 0 or run.started == '' or run.gates ~= '' or run.hookUrl ~= '' or #hooks > 0 then
     run_rest(run)
   end
@@ -142,8 +141,9 @@ local function run_end(run, o, rid, retention_ms)
     say('deadLetter', '1')
     redis.call('ZADD', k.dead(run.ws), run.createdUs, run.id)
   end
-  local ws = redis.call('HMGET', k.use(run.ws), unpack(RETAINED))
-  redis.call('HSET', k.use(run.ws), 'bytes', (ws[5] or 0) + size + extra)
+  local ws = known(k.use(run.ws), unpack(RETAINED))
+  ws[5] = (ws[5] or 0) + size + extra
+  set_later(k.use(run.ws), 'bytes', ws[5])
   if run_retain(run, o, retention_ms, ws) then
     say('kept', '1')
   end

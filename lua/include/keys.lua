@@ -99,11 +99,13 @@ local function fmt(n)
   return string.format('%.0f', n)
 end
 
--- Adds to a counter that is a field of a hash; one that comes to nothing is removed.
+-- Adds to a counter that is a field of a hash, and returns it; one that comes to nothing is removed.
 local function add_count(key, field, by)
-  if redis.call('HINCRBY', key, field, by) <= 0 then
+  local now = redis.call('HINCRBY', key, field, by)
+  if now <= 0 then
     redis.call('HDEL', key, field)
   end
+  return now
 end
 
 local function split(text)

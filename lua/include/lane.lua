@@ -5,17 +5,31 @@ local STRIDE = {high = 1, normal = 4, low = 16}
 local WS_STRIDE = 100
 local BELL_MAX, BELL_MS = 64, 60000
 local due_told -- true in promote, whose caller hears of the next due time by its reply
+local rings -- of a group: how many runs came to each queue; it rings for all of them at once
 -- EACH CALL
-due_told = false
+due_told, rings = false, nil
 
-local function bell_ring(queue)
+-- EACH GROUP
+rings = {}
+
+-- n: runs that came (one, if it is not said). It rings once for each, but not without end: who is woken takes as many as it has room for.
+local function bell_ring(queue, n)
   local rung = redis.call('LLEN', k.bell(queue))
-  if rung < BELL_MAX then
-    redis.call('LPUSH', k.bell(queue), '1')
+  local words = {}
+  for i = 1, math.min(n or 1, BELL_MAX - rung) do
+    words[i] = '1'
+  end
+  if words[1] then
+    redis.call('LPUSH', k.bell(queue), unpack(words))
   end
   if rung == 0 then
     redis.call('PEXPIRE', k.bell(queue), BELL_MS) -- of a queue that nobody listens to none is left
   end
+end
+
+-- END OF GROUP
+for queue, n in pairs(rings) do
+  bell_ring(queue, n)
 end
 
 local function weight_of(ws)
@@ -46,7 +60,11 @@ local function lane_put(run, prio)
     lane_open(run, prio)
     entry = redis.call('XADD', key, '*', 'r', run.id)
   end
-  bell_ring(run.queue)
+  if rings then
+    rings[run.queue] = (rings[run.queue] or 0) + 1
+  else
+    bell_ring(run.queue, 1)
+  end
   return entry
 end
 

@@ -73,10 +73,10 @@ local function run_count(run, from, to)
     return
   end
   if before then
-    add_count(k.class(before), run.queue, -1)
+    count_later(k.class(before), run.queue, -1)
   end
   if after then
-    add_count(k.class(after), run.queue, 1)
+    count_later(k.class(after), run.queue, 1)
   end
   local waiting = (WAITS[to] or 0) - (WAITS[from] or 0)
   if waiting ~= 0 then

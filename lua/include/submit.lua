@@ -4,7 +4,7 @@ local REQS_MAX, GRAPH_MAX, ANCESTORS_MAX = 256, 256, 64
 -- The definition: inline, by digest (a rerun), or the named agent's newest. nil: there is none, or (the code behind it) not the bundle that it names.
 local function submit_definition(o)
   if o.def_digest == '' then
-    local head = redis.call('HMGET', k.agent(o.ws, o.agent), 'latest', 'digest', 'plain')
+    local head = known(k.agent(o.ws, o.agent), 'latest', 'digest', 'plain')
     if not head[1] then
       return nil
     end
@@ -146,20 +146,21 @@ end
 
 -- Whether there is room for one more run: a code, or nil and what the workspace uses: runs that wait, bytes, and its bound on what is executed.
 local function submit_room(o, queue, req, bytes)
-  local settings = redis.call('HMGET', k.queue(queue), 'draining', 'maxWaiting')
+  local settings = known(k.queue(queue), 'draining', 'maxWaiting')
   if settings[1] then
     return 'queue_draining'
   end
-  local use = redis.call('HMGET', k.use(o.ws), 'waiting', 'bytes', 'w', 'queueMax', 'bytesMax', 'stored')
-  local ws_waiting, ws_bytes = tonumber(use[1] or '0'), tonumber(use[2] or '0')
-  if ws_waiting >= math.min(o.queue_max, tonumber(use[4] or '') or o.queue_max) then
-    return 'queue_full'
-  end
   if settings[2] then
+    later_write()
     local waiting = tonumber(redis.call('HGET', k.queued, queue) or '0') + tonumber(redis.call('HGET', k.scheduled, queue) or '0')
     if waiting >= tonumber(settings[2]) then
       return 'queue_full'
     end
+  end
+  local use = known(k.use(o.ws), 'waiting', 'bytes', 'w', 'queueMax', 'bytesMax', 'stored')
+  local ws_waiting, ws_bytes = tonumber(use[1] or '0'), tonumber(use[2] or '0')
+  if ws_waiting >= math.min(o.queue_max, tonumber(use[4] or '') or o.queue_max) then
+    return 'queue_full'
   end
   if use[5] and ws_bytes + tonumber(use[6] or '0') + bytes > tonumber(use[5]) then
     return 'quota_exceeded'
@@ -167,7 +168,7 @@ local function submit_room(o, queue, req, bytes)
   if req ~= '-' and redis.call('HEXISTS', k.reqs, req) == 0 and redis.call('HLEN', k.reqs) > REQS_MAX then
     return 'limit_exceeded'
   end
-  return nil, ws_waiting, ws_bytes, use[3]
+  return nil, use, use[3]
 end
 
 -- o: the arguments of submit by name. Returns a reply: {'ok', run, status, replayed, '', ''}, or an error's code; then nothing was written. schema_unchecked says the definition's digest and its inputSchema: the
@@ -229,8 +230,8 @@ local function run_submit(o)
   if not listed(o.queues_in or '', queue) then
     return {'forbidden'}
   end
-  local ws_waiting, ws_bytes, ws_limit
-  code, ws_waiting, ws_bytes, ws_limit = submit_room(o, queue, req, bytes)
+  local use, ws_limit
+  code, use, ws_limit = submit_room(o, queue, req, bytes)
   if code then
     return {code}
   end
@@ -321,14 +322,20 @@ local function run_submit(o)
     set('laneId', lane_put({id = o.run, ws = o.ws, queue = queue, req = req}, o.priority))
   end
   redis.call('HSET', k.run(o.run), unpack(f))
-  redis.call('HSET', k.use(o.ws), 'waiting', ws_waiting + 1, 'bytes', fmt(ws_bytes + bytes))
-  redis.call('HINCRBY', k.class(status), queue, '1')
+  use[1], use[2] = (use[1] or 0) + 1, (use[2] or 0) + bytes
+  if later then
+    set_later(k.use(o.ws), 'waiting', use[1])
+    set_later(k.use(o.ws), 'bytes', use[2])
+  else
+    redis.call('HSET', k.use(o.ws), 'waiting', use[1], 'bytes', use[2])
+  end
+  count_later(k.class(status), queue, 1)
   if req ~= '-' then
     req_ref(req, req_text)
   end
-  redis.call('ZADD', k.idx(o.ws, ''), created, o.run)
+  entry_later(k.idx(o.ws, ''), created, o.run)
   if o.agent ~= '' then
-    redis.call('ZADD', k.idx(o.ws, o.agent), created, o.run)
+    entry_later(k.idx(o.ws, o.agent), created, o.run)
   end
   if o.parent ~= '' then
     redis.call('ZADD', k.children(o.parent), created, o.run)
@@ -340,6 +347,9 @@ local function run_submit(o)
   end
   if start_by ~= '' then
     redis.call('ZADD', k.expiry, start_by, o.run)
+  end
+  if not straight then -- what follows may count as well
+    later_write()
   end
   for _, dep in ipairs(open) do
     redis.call('HSET', k.run(dep), 'dependents', '1', 'extra', '1')
@@ -356,6 +366,9 @@ local function run_submit(o)
       replace_others(run, o.rid, o.retention_ms)
     end
     run_admit(run)
+  end
+  if not straight then
+    later_write()
   end
   if o.idem_key ~= '' then
     redis.call('SET', k.idem(o.ws, o.idem_key), o.idem_digest .. ' ' .. o.run .. ' ' .. status, 'PX', 86400000)

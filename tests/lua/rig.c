@@ -13,7 +13,7 @@ static const char *or_else(const char *s, const char *otherwise)
     return s ? s : otherwise;
 }
 
-const char *rig_try_submit(struct harness *h, const struct rig_run *o, enum err *ret_err)
+struct harness_call *rig_begin_submit(struct harness *h, const struct rig_run *o)
 {
     static const struct rig_run none;
     o = o ? o : &none;
@@ -79,9 +79,27 @@ const char *rig_try_submit(struct harness *h, const struct rig_run *o, enum err 
                                       .queue_max = o->queue_max ? o->queue_max : 1000000,
                                       .rid = S(RID),
                                       .redrive = S(or_else(o->redrive, ""))};
-    const struct script_submit_reply *reply;
-    *ret_err = sync_submit(h, &args, &reply);
+    struct harness_call *call = harness_call_new(h, "submit");
+    script_call_submit(h->redis, h->prefix, &args, sync_on_submit, call);
+    assert_false(call->done); /* never from inside the call */
+    return call;
+}
+
+const void *rig_answer(struct harness_call *call)
+{
+    return call->done ? call->reply : harness_call_wait(call);
+}
+
+const char *rig_submitted(struct harness *h, struct harness_call *call, enum err *ret_err)
+{
+    const struct script_submit_reply *reply = rig_answer(call);
+    *ret_err = call->err;
     return *ret_err ? NULL : harness_printf(h, "%.*s", STR_ARG(reply->run));
+}
+
+const char *rig_try_submit(struct harness *h, const struct rig_run *o, enum err *ret_err)
+{
+    return rig_submitted(h, rig_begin_submit(h, o), ret_err);
 }
 
 const char *rig_submit(struct harness *h, const struct rig_run *o)
@@ -117,7 +135,7 @@ const struct script_claim_reply *rig_claim(struct harness *h, const char *inc, i
     return reply;
 }
 
-enum err rig_started(struct harness *h, const char *inc, const struct script_claim_runs *row)
+struct harness_call *rig_begin_started(struct harness *h, const char *inc, const struct script_claim_runs *row)
 {
     struct strbuf line;
     strbuf_init(&line, 4096);
@@ -132,9 +150,18 @@ enum err rig_started(struct harness *h, const char *inc, const struct script_cla
                                        .bytes = row->event_bytes + (int64_t)line.len,
                                        .token_sha = S("sha"),
                                        .handle = S("{\"pid\":\"1\"}")};
-    enum err err = sync_started(h, &args, NULL);
+    struct harness_call *call = harness_call_new(h, "started");
+    script_call_started(h->redis, h->prefix, &args, sync_on_started, call);
+    assert_false(call->done); /* never from inside the call */
     strbuf_done(&line);
-    return err;
+    return call;
+}
+
+enum err rig_started(struct harness *h, const char *inc, const struct script_claim_runs *row)
+{
+    struct harness_call *call = rig_begin_started(h, inc, row);
+    rig_answer(call);
+    return call->err;
 }
 
 bool rig_append(struct harness *h, const struct script_claim_runs *row, int64_t seq)
@@ -149,8 +176,8 @@ bool rig_append(struct harness *h, const struct script_claim_runs *row, int64_t 
     return r->type == REDIS_REPLY_STRING || r->type == REDIS_REPLY_STATUS;
 }
 
-enum err rig_finish(struct harness *h, const char *inc, const struct script_claim_runs *row, const char *outcome,
-                    int64_t retry_ms, const struct script_finish_reply **ret_reply)
+struct harness_call *rig_begin_finish(struct harness *h, const char *inc, const struct script_claim_runs *row,
+                                      const char *outcome, int64_t retry_ms)
 {
     bool error = strcmp(outcome, "error") == 0;
     struct script_finish_args args = {
@@ -165,7 +192,20 @@ enum err rig_finish(struct harness *h, const char *inc, const struct script_clai
         .retry = error ? S(harness_printf(h, "%lld", (long long)retry_ms)) : S(""),
         .rid = S(RID),
         .retention_ms = RETAIN};
-    return sync_finish(h, &args, ret_reply);
+    struct harness_call *call = harness_call_new(h, "finish");
+    script_call_finish(h->redis, h->prefix, &args, sync_on_finish, call);
+    assert_false(call->done); /* never from inside the call */
+    return call;
+}
+
+enum err rig_finish(struct harness *h, const char *inc, const struct script_claim_runs *row, const char *outcome,
+                    int64_t retry_ms, const struct script_finish_reply **ret_reply)
+{
+    struct harness_call *call = rig_begin_finish(h, inc, row, outcome, retry_ms);
+    const void *reply = rig_answer(call);
+    if (ret_reply)
+        *ret_reply = reply;
+    return call->err;
 }
 
 const struct script_claim_runs *rig_execute(struct harness *h, const char *inc, int64_t number)

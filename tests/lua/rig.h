@@ -26,6 +26,11 @@ struct rig_run {
 };
 /* Submits an inline definition (or a named agent) with what o says; NULL for the defaults. The id; on an error NULL and *ret_err. */
 const char *rig_try_submit(struct harness *h, const struct rig_run *o, enum err *ret_err);
+/* The same in two steps: what is begun before the first wait goes to Redis together. */
+struct harness_call *rig_begin_submit(struct harness *h, const struct rig_run *o);
+/* Waits for its answer, if it is not there yet; the reply, or NULL. */
+const void *rig_answer(struct harness_call *call);
+const char *rig_submitted(struct harness *h, struct harness_call *call, enum err *ret_err);
 const char *rig_submit(struct harness *h, const struct rig_run *o);
 /* Registers an incarnation of that name (its id is the name). */
 void rig_register(struct harness *h, const char *inc);
@@ -40,6 +45,10 @@ bool rig_append(struct harness *h, const struct script_claim_runs *row, int64_t 
 enum err rig_finish(struct harness *h, const char *inc, const struct script_claim_runs *row, const char *outcome,
                     int64_t retry_ms, const struct script_finish_reply **ret_reply);
 /* Claims one run, starts it. */
+/* The first steps of these two: wait with rig_answer. */
+struct harness_call *rig_begin_started(struct harness *h, const char *inc, const struct script_claim_runs *row);
+struct harness_call *rig_begin_finish(struct harness *h, const char *inc, const struct script_claim_runs *row,
+                                      const char *outcome, int64_t retry_ms);
 const struct script_claim_runs *rig_execute(struct harness *h, const char *inc, int64_t number);
 enum err rig_heartbeat(struct harness *h, const char *inc, int64_t answered,
                        const struct script_claim_runs *const *held, size_t n,
