@@ -124,7 +124,7 @@ enum run_class audit_class_of(const char *status);
 void audit_run_send(struct audit *a, const char *id, size_t fields);
 /* Its words, for a transaction; returns how many. */
 int audit_run_words(struct audit *a, const char *id, size_t fields, const char **ret_argv);
-void audit_run_read(const redisReply *r, const char *id, struct run *ret_run);
+void audit_run_read(struct audit *a, const redisReply *r, const char *id, struct run *ret_run);
 /* What is kept of a run that was read: its class, and a digest of its workspace, agent and creation. An index that agrees with it needs no second look at
  * the run; that is most of what there is. agent: NULL for any. */
 uint64_t audit_run_mark(enum run_class class, const char *ws, const char *agent, const char *created_us);

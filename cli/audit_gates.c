@@ -90,7 +90,7 @@ static void expect_line(struct audit *a, const char *path, const char *const *pa
     struct run run;
     struct gate g;
     size_t at;
-    audit_run_read(audit_reply(a), first, &run);
+    audit_run_read(a, audit_reply(a), first, &run);
     if (!find_gate(a, &run, name, &g, &at))
         return; /* told by the walk */
     int64_t now = limit_in_force(a, ws, name);

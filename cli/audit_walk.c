@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "cli/audit_engine.h"
@@ -8,7 +9,7 @@ static const char *const FIELD_NAMES[F_COUNT] = {
     [F_STATUS] = "status",
     [F_WS] = "ws",
     [F_AGENT] = "agent",
-    [F_CREATED_US] = "createdUs",
+    [F_CREATED_US] = "made",
     [F_PARENT] = "parent",
     [F_COMPLETED] = "completed",
     [F_DEAD_LETTER] = "deadLetter",
@@ -69,7 +70,28 @@ void audit_run_send(struct audit *a, const char *id, size_t fields)
     audit_send(a, audit_run_words(a, id, fields, argv), argv);
 }
 
-void audit_run_read(const redisReply *r, const char *id, struct run *ret_run)
+/* `made` is CREATED_US BYTES VERSION RID; `size` takes the place of its bytes at the run's end. */
+static void take_made(struct audit *a, const char **f)
+{
+    const char *made = f[F_CREATED_US];
+    size_t created = strcspn(made, " "), size = made[created] ? strcspn(made + created + 1, " ") : 0;
+    f[F_CREATED_US] = audit_text(a, "%.*s", (int)created, made);
+    if (!*f[F_SIZE] && size > 0)
+        f[F_SIZE] = audit_text(a, "%.*s", (int)size, made + created + 1);
+}
+
+/* A queued run that waits at no gate: as its record leaves out what lane_id and lane_remove of lua/include/lane.lua know. */
+static void complete_lane(struct audit *a, const char **f)
+{
+    size_t len = strlen(f[F_CREATED_US]);
+    if (!*f[F_LANE])
+        f[F_LANE] = f[F_PRIORITY];
+    if (!*f[F_LANE_ID] && len > 3)
+        f[F_LANE_ID] =
+            audit_text(a, "%.*s-%" PRId64, (int)len - 3, f[F_CREATED_US], number_of(f[F_CREATED_US] + len - 3));
+}
+
+void audit_run_read(struct audit *a, const redisReply *r, const char *id, struct run *ret_run)
 {
     ret_run->id = id;
     for (size_t i = 0; i < F_COUNT; i++)
@@ -77,11 +99,16 @@ void audit_run_read(const redisReply *r, const char *id, struct run *ret_run)
     ret_run->class = audit_class_of(ret_run->f[F_STATUS]);
     if (ret_run->class == CLASS_ACTIVE || ret_run->class == CLASS_ENDED)
         ret_run->f[F_LANE] = ret_run->f[F_LANE_ID] = ""; /* the place that it was taken from stays in its record */
+    take_made(a, ret_run->f);
     /* As DEFAULTS of lua/include/run.lua. */
+    if (!*ret_run->f[F_QUEUE])
+        ret_run->f[F_QUEUE] = "default";
     if (!*ret_run->f[F_PRIORITY])
         ret_run->f[F_PRIORITY] = "normal";
     if (!*ret_run->f[F_REQ])
         ret_run->f[F_REQ] = "-";
+    if (ret_run->class == CLASS_QUEUED && !*ret_run->f[F_WAIT_GATE])
+        complete_lane(a, ret_run->f);
 }
 
 uint64_t audit_run_mark(enum run_class class, const char *ws, const char *agent, const char *created_us)
@@ -210,7 +237,7 @@ static void doubt_member(struct audit *a, const struct walk *w, const struct mem
     bool gone = there->type == REDIS_REPLY_NIL || (there->type == REDIS_REPLY_INTEGER && there->integer == 0) ||
                 (there->type == REDIS_REPLY_ARRAY && there->elements == 0);
     struct run run;
-    audit_run_read(both->element[1], m->id, &run);
+    audit_run_read(a, both->element[1], m->id, &run);
     const char *what = gone ? NULL : verdict_on(a, w, &now, &run);
     if (what)
         audit_found(a, w->path, audit_text(a, "has %s, which %s", m->name, what));
@@ -223,7 +250,7 @@ static void judge_members(struct audit *a, const struct walk *w, const struct me
     for (size_t i = 0; i < n; i++)
         audit_run_send(a, members[i].id, w->fields);
     for (size_t i = 0; i < n; i++)
-        audit_run_read(audit_reply(a), members[i].id, &runs[i]);
+        audit_run_read(a, audit_reply(a), members[i].id, &runs[i]);
     for (size_t i = 0; i < n; i++) {
         if (verdict_on(a, w, &members[i], &runs[i]))
             doubt_member(a, w, &members[i]);

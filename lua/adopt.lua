@@ -31,7 +31,7 @@ local me = redis.call('HMGET', k.runner(inc), 'state', 'name')
 if me[1] ~= 'live' then
   return {'incarnation_dead'}
 end
-local r = run_get(run, {'ws', 'agent', 'def', 'epoch', 'inc', 'attempt', 'createdUs', 'rid', 'timeoutMs', 'stallMs', 'source', 'slots', 'stopAt', 'input', 'env'})
+local r = run_get(run, {'ws', 'agent', 'def', 'epoch', 'inc', 'attempt', 'made', 'rid', 'timeoutMs', 'stallMs', 'source', 'slots', 'stopAt', 'input', 'env'})
 local n = r and r.attempt
 if not r or r.inc ~= old or tonumber(r.epoch) ~= epoch or TERMINAL[r.status] or redis.call('HEXISTS', k.run(run), af(n, 'tok')) == 0 or
   redis.call('HEXISTS', k.run(run), af(n, 'end')) == 1 or tonumber(redis.call('ZSCORE', k.held(old), run) or '-1') ~= epoch then

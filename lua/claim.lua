@@ -191,6 +191,7 @@ local function policy_of(digest)
 end
 
 local now_text, claim_text, rid_text = fmt(now_ms), fmt(claim_no), rid_short(rid)
+local rid_there = ' ' .. rid_text
 local claimed_by = ' ' .. now_text .. ' ' .. claim_text .. ' ' .. (runner[3] or '')
 local runs, NOTHING = {}, {} -- the rows of the answer, their cells one behind the other
 local held, waited = {}, {} -- epoch and run of each run taken; how many of each workspace
@@ -198,14 +199,14 @@ local held, waited = {}, {} -- epoch and run of each run taken; how many of each
 -- A new attempt with its epoch: `queued` to `provisioning`. What counts runs is told at the end (claim_close).
 local function attempt_begin(id, line, ws)
   local key = k.run(id)
-  local v = redis.call('HMGET', key, 'status', 'agent', 'def', 'rid', 'input', 'more')
+  local v = redis.call('HMGET', key, 'status', 'agent', 'def', 'made', 'input', 'more')
   if v[1] ~= 'queued' then
     return nil
   end
   local rare = v[6] and redis.call('HMGET', key, 'attempt', 'epoch', 'env', 'traceparent', 'timeoutMs', 'stallMs', 'gates', 'deps', 'hookUrl') or NOTHING
   local n, epoch, epoch_text, first, first_text, before = '1', now_ms, now_text, 1, '1', NO_TAIL
-  if v[6] or v[4] ~= rid_text then
-    local run = {id = id, ws = ws, attempt = rare[1] or '0', rid = v[4] or '', gates = rare[7] or ''}
+  if v[6] or string.sub(v[4], -#rid_there) ~= rid_there then
+    local run = run_get(id, {'ws', 'attempt', 'gates', 'made', 'rid'})
     if rare[2] then -- else nothing was said of it yet: it has no stream, and gets one when it is started
       before = tail(id)
       redis.call('HDEL', key, 'waitingFor', 'asked')
@@ -214,7 +215,6 @@ local function attempt_begin(id, line, ws)
     end
     n = fmt(run.attempt + 1)
     if n ~= '1' or run.rid ~= rid_text then
-      run.createdUs = redis.call('HGET', key, 'createdUs')
       first = seq_after(run, before.last, rid)
       redis.call('HSET', key, 'rid', rid_text)
     else

@@ -10,6 +10,7 @@ A script's header is its interface:
     -- READONLY                               (optional)
     -- GUARD                                  (optional: it may carry a key's rate limit, see include/guard.lua)
     -- GROUP                                  (optional: several calls that are on their way together may be one, see below)
+    -- TABLE o                                (optional: the arguments are fields of this table, which is kept from call to call, so that nothing need be set for what is left out. A script changes nothing in it)
     -- INCLUDE keys time close                (files of lua/include/)
     -- ARGV
     --   field  type  prose                   types: str, int, num (an int, but text in Lua: what is only passed on need not be read and written anew), list, table(column type, …); str?, int?, list?: left out where it is empty, 0 or without items, so that few arguments are sent
@@ -29,8 +30,8 @@ what only a call can know, is set by its lines behind `-- EACH CALL`, up to an e
     now_ms = …
 
 A script that may be grouped has a second function, whose ARGV is that of several calls, one behind the other, each behind its number of words. It executes them in this order and returns an array of their replies; one that fails
-is {'internal', why} there, and the others are as if it had come alone. `-- EACH CALL` is executed once for all of them, then what stands behind `-- EACH GROUP`; before the second and each further one `-- EACH FURTHER`; at
-the end `-- END OF GROUP`. So a group may read once what all of its calls read, and write at its end what each of them counts (include/later.lua).
+is {'internal', why} there, and the others are as if it had come alone. `-- EACH CALL` is executed once for all of them, then what stands behind `-- EACH GROUP`; before the second and each further one `-- EACH FURTHER`; behind
+the last one `-- END OF GROUP`; and behind the last one as well as behind one that came alone `-- AT END`. So a group may read once what all of its calls read, and write at its end what each of them counts (include/later.lua).
 
 The same text is a script, too, for where Redis refuses the library: its first and its last line differ (struct script in common/script.h).
 """
@@ -69,6 +70,7 @@ class Script:
         self.name = os.path.splitext(os.path.basename(path))[0]
         self.index = 0  # in scripts_all
         self.flags, self.read_only, self.guarded, self.grouped, self.includes = "", False, False, False, []
+        self.table = ""
         self.argv, self.reply, self.errors = [], [], []
         self.body = ""
         self.prose = ""
@@ -93,6 +95,8 @@ class Script:
                 self.read_only = True
             elif word == "GUARD":
                 self.guarded = True
+            elif word == "TABLE":
+                self.table = line.split()[1]
             elif word == "GROUP":
                 self.grouped = True
             elif word == "INCLUDE":
@@ -158,16 +162,19 @@ class Script:
         rare = self.rare()
         while fields and fields[0].kind in SCALARS:
             field = fields.pop(0)
-            out.append(f"local {field.name} = {value(field.kind, f'{base}{len(out) + 1}')}")
+            out.append(f"{'' if self.table else 'local '}{self.at(field)} = {value(field.kind, f'{base}{len(out) + 1}')}")
         if fields or rare:
             first = f"{base}{len(out) + 1}"
-            out += [f"local {', '.join(f.name for f in fields)}"] if fields else []
-            out += [f"local {field.name} = {EMPTY[field.kind]}" for field, _ in rare]
+            if not self.table:
+                out += [f"local {', '.join(f.name for f in fields)}"] if fields else []
+                out += [f"local {field.name} = {EMPTY[field.kind]}" for field, _ in rare]
+            elif rare:  # what the last call was given
+                out += [f"if {self.table}.given then {self.table}.given = nil", *(f"  {self.at(field)} = {EMPTY[field.kind]}" for field, _ in rare), "end"]
             out.append(f"do local argv_at, argv_n = {first}")
             for field in fields:
                 out.append("  " + self.take(field))
             if rare:
-                out.append("  local given = ARGV[argv_at]; if given ~= '' then argv_at = argv_at + 1")
+                out.append("  local given = ARGV[argv_at]; if given ~= '' then argv_at = argv_at + 1" + (f"; {self.table}.given = true" if self.table else ""))
                 out += [f"    if string.find(given, '{letter}', 1, true) then {self.take(field)} end" for field, letter in rare]
                 out.append("  end")
             out.append("end")
@@ -214,15 +221,18 @@ class Script:
         """The arguments that may be left out, and the letters that say they are there."""
         return list(zip([f for f in self.argv if f.optional], string.ascii_letters))
 
-    @staticmethod
-    def take(field):
+    def at(self, field):
+        return f"{self.table}.{field.name}" if self.table else field.name
+
+    def take(self, field):
+        name = self.at(field)
         if field.kind in SCALARS:
-            return f"{field.name} = {value(field.kind, 'argv_at')}; argv_at = argv_at + 1"
-        begin = f"argv_n = ARGV[argv_at] + 0; {field.name} = {{}}; for i = 1, argv_n do"
-        if field.kind == "list":
-            return f"{begin} {field.name}[i] = ARGV[argv_at + i] end; argv_at = argv_at + argv_n + 1"
-        cells = ", ".join(f"{name} = {value(kind, f'argv_at + {at}')}" for at, (name, kind) in enumerate(field.columns, 1))
-        return f"{begin} {field.name}[i] = {{{cells}}}; argv_at = argv_at + {len(field.columns)} end; argv_at = argv_at + 1"
+            return f"{name} = {value(field.kind, 'argv_at')}; argv_at = argv_at + 1"
+        if field.kind == "list":  # at once, as far as Lua's stack has room in any case
+            return (f"argv_n = ARGV[argv_at] + 0; {name} = {{unpack(ARGV, argv_at + 1, argv_at + (argv_n < 100 and argv_n or 100))}}; "
+                    f"for i = 101, argv_n do {name}[i] = ARGV[argv_at + i] end; argv_at = argv_at + argv_n + 1")
+        cells = ", ".join(f"{column} = {value(kind, f'argv_at + {at}')}" for at, (column, kind) in enumerate(field.columns, 1))
+        return f"argv_n = ARGV[argv_at] + 0; {name} = {{}}; for i = 1, argv_n do {name}[i] = {{{cells}}}; argv_at = argv_at + {len(field.columns)} end; argv_at = argv_at + 1"
 
     def includes_once(self):
         seen = set()
@@ -230,21 +240,25 @@ class Script:
 
     def expand(self, folder):
         """The text as a script. Its first line and its last one are a script's own; what lies between is the library's, too."""
-        parts, each, begin, further, last = ["local P, call"], ["P, call = KEYS[1], redis.call"], [], [], []
+        parts, each, begin, further, last, group_last = ["local P, call"], ["P, call = KEYS[1], redis.call"], [], [], [], []
         for include, number in self.includes_once():
             path = os.path.join(folder, include + ".lua")
             if not os.path.exists(path):
                 self.fault(number, f"INCLUDE {include}: there is no {path}")
             with open(path, encoding="utf-8") as f:
                 text = f.read().rstrip("\n") + "\n"
-            for lines, pattern in ((each, "EACH CALL"), (begin, "EACH GROUP"), (further, "EACH FURTHER"), (last, "END OF GROUP")):
+            for lines, pattern in ((each, "EACH CALL"), (begin, "EACH GROUP"), (further, "EACH FURTHER"), (last, "AT END"), (group_last, "END OF GROUP")):
                 lines += [found.rstrip("\n") for found in section(pattern).findall(text)]
                 text = section(pattern).sub("", text)
             parts.append(f"-- include {include}\n" + text.rstrip("\n"))
+        if self.table:
+            parts.append(f"local {self.table} = {{{', '.join(f'{field.name} = {EMPTY[field.kind]}' for field, _ in self.rare())}}}")
         each = ["-- each call", *each]
         own = [*self.locals(), f"-- {self.name}", self.body.strip("\n")]
         if self.grouped:
-            parts += ["local function one(ARGV, argv_0)", *own, "end", "local function main(KEYS, ARGV)", *each, "return one(ARGV, 0)", "end"]
+            parts += ["local function one(ARGV, argv_0)", *own, "end", "local function main(KEYS, ARGV)", *each, *(["local reply = one(ARGV, 0)", *last, "return reply"] if last else ["return one(ARGV, 0)"]), "end"]
+        elif last:
+            parts += ["local function one(ARGV)", *own, "end", "local function main(KEYS, ARGV)", *each, "local reply = one(ARGV)", *last, "return reply", "end"]
         else:
             parts += ["local function main(KEYS, ARGV)", *each, *own, "end"]
         if self.guarded:
@@ -252,7 +266,7 @@ class Script:
                 parts += ["local function guarded(KEYS, ARGV)", "call = redis.call", f.read().rstrip("\n"), "end"]
         if self.grouped:
             parts += ["local function group(KEYS, ARGV)", *each, *begin, "local replies, n, at = {}, 0, 1", "while ARGV[at] do", "if n > 0 then", *further, "end", "local done, reply = pcall(one, ARGV, at)", "n = n + 1",
-                      "replies[n] = done and reply or {'internal', type(reply) == 'table' and reply.err or reply}", "at = at + 1 + ARGV[at]", "end", *last, "return replies", "end"]
+                      "replies[n] = done and reply or {'internal', type(reply) == 'table' and reply.err or reply}", "at = at + 1 + ARGV[at]", "end", *group_last, *last, "return replies", "end"]
         parts.append(f"return {self.callback()}(KEYS, ARGV)")
         text = lean("\n".join([*parts, "group"])).removesuffix("group")  # named by the library's registrations only
         return (self.flags or f"-- {self.name}") + "\n" + text.replace("redis.call(", "call(")

@@ -16,7 +16,7 @@ local next_ms = -1
 local function again_in(ms)
   next_ms = next_ms < 0 and ms or math.min(next_ms, ms)
 end
-local PROMOTE_FIELDS = {'ws', 'queue', 'req', 'reqText', 'priority', 'gates', 'gated', 'createdUs', 'onLimit', 'depsLeft', 'onDepFail', 'scheduled', 'attempt'}
+local PROMOTE_FIELDS = {'ws', 'queue', 'req', 'reqText', 'priority', 'gates', 'gated', 'made', 'onLimit', 'depsLeft', 'onDepFail', 'scheduled', 'attempt'}
 
 local function enqueue(run)
   run_move(run, 'queued')

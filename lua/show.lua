@@ -14,7 +14,7 @@
 --   start       str   exclusive stream id to read after
 -- ERRORS run_not_found
 
-local r = run_get(run, {'ws', 'def', 'input', 'env', 'maxAttempts', 'timeoutMs', 'attempt', 'lastSeq', 'lastT', 'eventCount', 'eventBytes'})
+local r = run_get(run, {'ws', 'def', 'input', 'env', 'maxAttempts', 'timeoutMs', 'attempt', 'lastSeq', 'lastT', 'eventCount', 'eventBytes', 'made', 'queue'})
 if not r or r.ws ~= ws then
   return {'run_not_found'}
 end

@@ -1,7 +1,8 @@
 -- submit: accepts a run, or answers an Idempotency-Key's first run again. The run is then `queued` (in its lane, with a bell, or in the line of a gate that has no room) or `scheduled` (in the delayed set, or waiting for runs it depends on).
 -- GUARD
+-- TABLE o
 -- GROUP
--- INCLUDE keys time later run lane gate def stream hook close stop replace narrow submit
+-- INCLUDE keys clock later run lane gate def stream hook close stop replace narrow submit
 -- ARGV
 --   run          str   new run id
 --   ws           str   workspace
@@ -41,15 +42,5 @@
 --   schema       str   and its inputSchema
 -- ERRORS schema_unchecked agent_not_found bundle_not_found run_not_found parent_stopped idempotency_mismatch queue_full queue_draining quota_exceeded limit_exceeded concurrency_limit dependency_not_found dependency_cycle not_dead_letter forbidden webhook_not_found
 
-local own_hook, again
-for i = 1, #fields, 2 do
-  own_hook = fields[i] == 'hook' and fields[i + 1] or own_hook
-  again = again or fields[i] == 'rerunOf' or fields[i] == 'hookUrl' -- its source's webhook may be gone by now; it brings its own along
-end
-if own_hook and not again and redis.call('EXISTS', k.hook(ws, own_hook)) == 0 then
-  return {'webhook_not_found'}
-end
-return run_submit({run = run, ws = ws, idem_key = idem_key, idem_digest = idem_digest, agent = agent, def_digest = def_digest, version = version, queue = queue, priority = priority == '' and 'normal' or priority,
-  delay_ms = delay_ms, scheduled_ms = scheduled_ms, timeout_ms = timeout_ms, max_attempts = max_attempts, start_within_ms = start_within_ms, stall_ms = stall_ms, parent = parent,
-  on_limit = on_limit, on_dep_fail = on_dep_fail, queue_max = queue_max, rid = rid, retention_ms = retention_ms, def_fields = def_fields, fields = fields, gates = gates, depends = depends,
-  requires = requires, redrive = redrive, agents_in = agents_in, queues_in = queues_in, schema_checked = schema_checked})
+o.asked = true
+return run_submit(o)

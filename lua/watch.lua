@@ -48,7 +48,7 @@ end
 
 -- The run has no attempt that writes; so this takes an epoch for itself, and the next attempt gets a higher one.
 local function tell(id, queue, text)
-  local run = run_get(id, {'epoch', 'rid', 'attempt', 'createdUs'})
+  local run = run_get(id, {'epoch', 'rid', 'attempt', 'made'})
   if not run or run.status ~= 'queued' then
     return
   end

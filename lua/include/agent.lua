@@ -5,7 +5,7 @@ local PUMPED = 100
 local function agent_store(ws, name, latest, digest, max_versions)
   local key = k.agent(ws, name)
   local version = tonumber(latest or '0') + 1
-  redis.call('HSET', key, 'latest', version, 'digest', digest, 'plain', def_plain(digest) or '', 'v' .. version, digest, 'u' .. version, fmt(now_ms))
+  redis.call('HSET', key, 'latest', version, 'head', version .. ' ' .. digest .. def_plain(digest), 'v' .. version, digest, 'u' .. version, fmt(now_ms))
   local old = version - max_versions
   if old > 0 then
     local gone = redis.call('HGET', key, 'v' .. old)

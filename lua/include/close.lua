@@ -1,5 +1,5 @@
 -- The ends of attempts and of runs. Fields that these functions want of a run (the usual end, a success, comes by with fewer: run_active):
-local CLOSE_FIELDS = {'ws', 'queue', 'req', 'reqText', 'agent', 'def', 'priority', 'createdUs', 'started', 'epoch', 'inc', 'attempt', 'failures', 'losses', 'maxAttempts', 'stopAt', 'rid',
+local CLOSE_FIELDS = {'ws', 'queue', 'req', 'reqText', 'agent', 'def', 'priority', 'made', 'started', 'epoch', 'inc', 'attempt', 'failures', 'losses', 'maxAttempts', 'stopAt', 'rid',
   'claimSeq', 'claimT', 'claimStatus', 'claimResult', 'claimError', 'claimRetry', 'claimWarnings', 'lane', 'laneId', 'due', 'gates', 'gated', 'waitGate', 'deps', 'depsLeft', 'dependents', 'startBy', 'size',
   'hook', 'hookUrl', 'hookSecret', 'asked', 'inputLast'}
 local CLOSE_POLICY = {'maxAttempts', 'atMostOnce', 'backoffType', 'backoffBaseMs', 'backoffCapMs', 'retryOn', 'noRetryOn'}
@@ -12,11 +12,12 @@ local TPUT_MS = 900000
 -- What the end of a success wants of a run that executes: little, where it has nothing of that of which the field `extra` tells (stopAt, claimStatus, gates, dependents, hookUrl, asked, inputLast, or a definition that says how
 -- long it is kept): whoever writes one of these writes `extra` as well, and a claim does for what was there before it.
 local function run_active(id)
-  local v = redis.call('HMGET', k.run(id), 'status', 'ws', 'queue', 'rid', 'size', 'attempt', 'epoch', 'inc', 'started', 'extra')
+  local v = redis.call('HMGET', k.run(id), 'status', 'ws', 'queue', 'rid', 'made', 'attempt', 'epoch', 'inc', 'started', 'extra')
   if not v[1] or v[10] then
     return run_get(id, CLOSE_FIELDS)
   end
-  return {id = id, plain = true, status = v[1], ws = v[2], queue = v[3], rid = v[4] or '', size = v[5] or '', attempt = v[6] or '0', epoch = v[7] or '0', inc = v[8] or '', started = v[9] or '',
+  local _, size, _, rid = made_of(v[5])
+  return {id = id, plain = true, status = v[1], ws = v[2], queue = v[3] or DEFAULTS.queue, rid = v[4] or rid, size = size, attempt = v[6] or '0', epoch = v[7] or '0', inc = v[8] or '', started = v[9] or '',
     stopAt = '', claimStatus = '', gates = '', dependents = '', hookUrl = '', asked = '', inputLast = ''}
 end
 
@@ -293,7 +294,7 @@ end
 
 -- Takes a waiting run out of where it waits: its lane (a gate's line is left with the gates), its due time, its dependencies.
 local function run_leave(run)
-  if run.lane ~= '' then
+  if run.status == 'queued' and run.waitGate == '' then
     lane_remove(run)
   end
   if run.due ~= '' then

@@ -43,15 +43,15 @@ end
 local DEF_FIELDS = {'queue', 'executor', 'source', 'tags', 'needs', 'slots', 'startWithinMs', 'concurrency', 'rate', 'inputSchema'}
 local DEF_PLAIN = {source = 'stdout', slots = '1'}
 
--- `QUEUE EXECUTOR` of a definition of which nothing else matters at submission; nil of any other.
+-- ` QUEUE EXECUTOR` of a definition of which nothing else matters at submission; '' of any other.
 local function def_plain(digest)
   local values = redis.call('HMGET', k.def(digest), unpack(DEF_FIELDS))
   for i = 3, #DEF_FIELDS do
     if values[i] and values[i] ~= '' and values[i] ~= DEF_PLAIN[DEF_FIELDS[i]] then
-      return nil
+      return ''
     end
   end
-  return values[1] and values[2] and values[1] .. ' ' .. values[2]
+  return values[1] and values[2] and ' ' .. values[1] .. ' ' .. values[2] or ''
 end
 
 local function def_ref(digest, fields)

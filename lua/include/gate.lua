@@ -1,7 +1,7 @@
 -- Gates: what a run must hold before it may enter its lane. A concurrency gate (w, a:AGENT, k:KEY, c:API_KEY, s:SCHEDULE) has a number of places, held until the run ends or waits for a retry. A rate gate (ra:AGENT,
 -- rk:KEY) lets one through each interval; a run holds it until it is claimed, so that a pause of the runners saves up no burst. A run takes its gates in the order in which it names them; where one has no place it
 -- is parked there, holding those before. The order is the same for all runs (k c s a w rk ra), so no two wait for each other. Who leaves a gate lets the next one in: nobody polls.
-local ADMIT_FIELDS = {'ws', 'queue', 'req', 'reqText', 'priority', 'gates', 'gated', 'createdUs'}
+local ADMIT_FIELDS = {'ws', 'queue', 'req', 'reqText', 'priority', 'gates', 'gated', 'made'}
 local AHEAD_US = {high = -60000000, normal = 0, low = 60000000} -- a place in the line: low always moves
 local RATE_SLACK_US = 50000 -- how late promote may come without losing rate
 local PUMP = 8 -- most runs let in when one leaves

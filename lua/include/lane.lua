@@ -5,12 +5,8 @@ local STRIDE = {high = 1, normal = 4, low = 16}
 local WS_STRIDE = 100
 local BELL_MAX, BELL_MS = 64, 60000
 local due_told -- true in promote, whose caller hears of the next due time by its reply
-local rings -- of a group: how many runs came to each queue; it rings for all of them at once
 -- EACH CALL
-due_told, rings = false, nil
-
--- EACH GROUP
-rings = {}
+due_told = false
 
 -- n: runs that came (one, if it is not said). It rings once for each, but not without end: who is woken takes as many as it has room for.
 local function bell_ring(queue, n)
@@ -25,11 +21,6 @@ local function bell_ring(queue, n)
   if rung == 0 then
     redis.call('PEXPIRE', k.bell(queue), BELL_MS) -- of a queue that nobody listens to none is left
   end
-end
-
--- END OF GROUP
-for queue, n in pairs(rings) do
-  bell_ring(queue, n)
 end
 
 local function weight_of(ws)
@@ -52,7 +43,7 @@ local function lane_open(run, prio)
   end
 end
 
--- Puts a run (id, ws, queue, req) at the end of its lane, and rings. Returns what its field `laneId` is to be (`lane` being prio).
+-- Puts a run (id, ws, queue, req) at the end of its lane; somebody has to ring. Returns its entry's id.
 local function lane_put(run, prio)
   local key = k.lane(run.queue, run.req, run.ws, prio)
   local entry = redis.call('XADD', key, 'NOMKSTREAM', '*', 'r', run.id)
@@ -60,17 +51,33 @@ local function lane_put(run, prio)
     lane_open(run, prio)
     entry = redis.call('XADD', key, '*', 'r', run.id)
   end
-  if rings then
-    rings[run.queue] = (rings[run.queue] or 0) + 1
-  else
-    bell_ring(run.queue, 1)
-  end
   return entry
 end
 
--- The same for a run that has a record.
+-- The same for a run that has a record; rings.
 local function lane_add(run, prio)
-  redis.call('HSET', k.run(run.id), 'lane', prio, 'laneId', lane_put(run, prio))
+  local entry = lane_put(run, prio)
+  if prio == 'again' then
+    redis.call('HSET', k.run(run.id), 'laneId', entry, 'lane', prio)
+  else
+    redis.call('HSET', k.run(run.id), 'laneId', entry)
+  end
+  bell_ring(run.queue)
+end
+
+-- A record says where its run waits only as far as it is not known otherwise: `lane` where that is not its priority's, `laneId` where the entry's id is not the one that its `createdUs` was made of. For most runs were created with
+-- their entry: MS-SEQ, whose µs are MS * 1000 + SEQ. Returns them, and what laneId must say besides.
+local function lane_created(entry)
+  local ms, seq = string.match(entry, '^(%d+)-(%d+)$')
+  if #seq > 3 then
+    return ms .. '999', entry
+  end
+  return ms .. string.sub('00' .. seq, -3)
+end
+
+-- The entry of a queued run (createdUs, laneId) that waits at no gate.
+local function lane_id(run)
+  return run.laneId ~= '' and run.laneId or string.sub(run.createdUs, 1, -4) .. '-' .. fmt(string.sub(run.createdUs, -3))
 end
 
 -- Forgets a lane that has become empty.
@@ -90,12 +97,16 @@ local function lane_gone(queue, req, ws, prio)
   end
 end
 
--- Takes a queued run (fields queue, req, ws, lane, laneId) out of its lane.
+-- Takes a queued run (fields queue, req, ws, priority, createdUs, lane, laneId) that waits at no gate out of its lane.
 local function lane_remove(run)
-  local key = k.lane(run.queue, run.req, run.ws, run.lane)
-  redis.call('XDEL', key, run.laneId)
-  if redis.call('XLEN', key) == 0 then
-    lane_gone(run.queue, run.req, run.ws, run.lane)
+  local prio, id = run.lane ~= '' and run.lane or run.priority, lane_id(run)
+  local key = k.lane(run.queue, run.req, run.ws, prio)
+  local entry = redis.call('XRANGE', key, id, id)[1]
+  if entry and entry[2][2] == run.id then -- not so for one that got no further than its record
+    redis.call('XDEL', key, id)
+    if redis.call('XLEN', key) == 0 then
+      lane_gone(run.queue, run.req, run.ws, prio)
+    end
   end
   redis.call('HDEL', k.run(run.id), 'lane', 'laneId', 'waitingFor')
 end

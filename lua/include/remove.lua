@@ -28,4 +28,4 @@ local function run_remove(run)
   def_unref(run.def)
   wake(run.id, 'gone')
 end
-local REMOVE_FIELDS = {'ws', 'agent', 'parent', 'def', 'deadLetter', 'kept', 'size', 'eventBytes', 'lastSeq', 'result', 'follow'}
+local REMOVE_FIELDS = {'ws', 'agent', 'parent', 'def', 'deadLetter', 'kept', 'size', 'made', 'eventBytes', 'lastSeq', 'result', 'follow'}

@@ -12,7 +12,7 @@ local CLASS = {scheduled = 'scheduled', queued = 'queued', provisioning = 'activ
 local WAITS = {scheduled = 1, queued = 1}
 local KEPT_ATTEMPTS = 100
 -- Fields that a run has only where they are not this (a queued run is to be small).
-local DEFAULTS = {attempt = '0', failures = '0', losses = '0', epoch = '0', req = '-', source = 'stdout', executor = 'process', priority = 'normal'}
+local DEFAULTS = {attempt = '0', failures = '0', losses = '0', epoch = '0', req = '-', source = 'stdout', executor = 'process', priority = 'normal', queue = 'default'}
 -- How much this call has done, 1 being about what the end of a run costs: steps of scripts that may have much to do at once end by it, so that no call keeps all others waiting for long.
 local work
 local WORK_MAX, WORK_PART = 64, 32
@@ -23,6 +23,13 @@ work = 0
 -- EACH FURTHER
 work = 0
 
+-- What a submission says once stands in one field, for each costs: `made`, `CREATED_US BYTES VERSION RID`. VERSION is its agent's (0 for an inline definition); the field `rid` holds from the first claim on (or since it was said of a
+-- waiting run that nobody serves it), `size` from its end.
+local MADE = {createdUs = true, agentVersion = true, size = true, rid = true}
+local function made_of(text)
+  return string.match(text, '^(%d+) (%d+) (%d+) (.*)$')
+end
+
 -- Some fields of a run as a table, missing ones by DEFAULTS or as ''; nil when there is no such run. Redis looks for each field from the record's beginning on (0.3 µs for one that is not there): ask for few.
 local function run_get(id, fields)
   local values = redis.call('HMGET', k.run(id), 'status', unpack(fields))
@@ -32,6 +39,16 @@ local function run_get(id, fields)
   local run = {id = id, status = values[1]}
   for i, field in ipairs(fields) do
     run[field] = values[i + 1] or DEFAULTS[field] or ''
+  end
+  if run.made and run.made ~= '' then -- asked for, it gives what is in it
+    local created, size, version, rid = made_of(run.made)
+    run.createdUs, run.agentVersion = created, version ~= '0' and version or ''
+    if run.size == '' then
+      run.size = size
+    end
+    if run.rid == '' then
+      run.rid = rid
+    end
   end
   return run
 end
@@ -142,12 +159,17 @@ local function run_input(run)
   return run.input ~= '' and run.input or apart[1] or '', run.env ~= '' and run.env or apart[2] or ''
 end
 
--- Puts what is not in the run hash itself behind its fields: input, env, and what the definition says. run: def, input, env, maxAttempts, timeoutMs.
+-- Puts what is not in the run hash itself, or not by its name, behind its fields: input, env, and what the definition says. run: def, input, env, maxAttempts, timeoutMs; and made and queue, where these are wanted.
 local function run_complete(run, record)
   local input, env = run_input(run)
   local function put(name, value)
     record[#record + 1] = name
     record[#record + 1] = value
+  end
+  if run.made then
+    put('createdUs', run.createdUs)
+    put('agentVersion', run.agentVersion)
+    put('queue', run.queue)
   end
   if run.input == '' then
     put('input', input)

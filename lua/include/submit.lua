@@ -1,24 +1,99 @@
 -- Accepting a run: for the submit of a request and the tick of a schedule.
-local REQS_MAX, GRAPH_MAX, ANCESTORS_MAX = 256, 256, 64
+local REQS_MAX, GRAPH_MAX, ANCESTORS_MAX, HEADS_MAX = 256, 256, 64, 64
 
--- The definition: inline, by digest (a rerun), or the named agent's newest. nil: there is none, or (the code behind it) not the bundle that it names.
-local function submit_definition(o)
-  if o.def_digest == '' then
-    local head = known(k.agent(o.ws, o.agent), 'latest', 'digest', 'plain')
-    if not head[1] then
-      return nil
+local NONE = {}
+
+-- What several submissions of one call read, and what they count, by agent, queue, workspace, digest, key: read once, and written once behind the last of them. Whoever leaves the usual path writes it before (submit_flush), so that all
+-- others see what is so. The tables stay from call to call, empty, because to make them costs as much as a command.
+local agents, queues, waiting, stored, bounds, accepted, queued, refs, bells, index
+local heads, heads_len, ended = {}, 0, false -- definitions by what their agents' `head` says, which is all that is read of such a one; whether the last call came to its end
+-- EACH CALL
+if not ended then
+  agents, queues, waiting, stored, bounds, accepted, queued, refs, bells, index = {}, {}, {}, {}, {}, {}, {}, {}, {}, {}
+end
+ended = false
+
+local function submit_flush()
+  for ws, n in pairs(waiting) do
+    if accepted[ws] then
+      redis.call('HSET', k.use(ws), 'waiting', fmt(n), 'bytes', fmt(stored[ws]))
+      accepted[ws] = nil
     end
-    o.version, o.def_digest = head[1], head[2] or redis.call('HGET', k.agent(o.ws, o.agent), 'v' .. head[1]) -- one that an older version stored
-    local queue, executor = string.match(head[3] or '', '^(%S+) (%S+)$')
-    if queue then
-      return {queue = queue, executor = executor, source = 'stdout', tags = '', needs = '', slots = '', startWithinMs = '', concurrency = '', rate = '', inputSchema = ''}
-    end
-  elseif #o.def_fields == 0 and redis.call('EXISTS', k.def(o.def_digest)) == 0 then
-    return nil
-  elseif o.version == '' then
-    o.version = '0'
+    waiting[ws] = nil
   end
-  local def = {}
+  for queue, n in pairs(queued) do
+    redis.call('HINCRBY', k.queued, queue, fmt(n))
+    queued[queue] = nil
+  end
+  for digest, n in pairs(refs) do
+    redis.call('HINCRBY', k.def(digest), 'refs', fmt(n))
+    refs[digest] = nil
+  end
+  for queue, n in pairs(bells) do
+    bell_ring(queue, n)
+    bells[queue] = nil
+  end
+  for key, members in pairs(index) do
+    redis.call('ZADD', key, unpack(members))
+    index[key] = nil
+  end
+end
+-- EACH GROUP
+later = nil
+
+-- AT END
+submit_flush()
+for name in pairs(agents) do
+  agents[name] = nil
+end
+for queue in pairs(queues) do
+  queues[queue] = nil
+end
+ended = true
+
+local function index_add(key, created, run)
+  local members = index[key]
+  if members then
+    local n = #members
+    members[n + 1], members[n + 2] = created, run
+  else
+    index[key] = {created, run}
+  end
+end
+
+-- The definition: inline, by digest (a rerun), or the named agent's newest, with its digest and its version. nil: there is none, or (the code behind it) not the bundle that it names.
+local function submit_definition_read(o)
+  local digest, version = o.def_digest, o.version
+  if digest == '' then
+    local key, queue, executor = k.agent(o.ws, o.agent), nil, nil
+    local head = redis.call('HGET', key, 'head')
+    if not head then -- there is none, or an older version stored it
+      version = redis.call('HGET', key, 'latest')
+      if not version then
+        return nil
+      end
+      head = version .. ' ' .. redis.call('HGET', key, 'v' .. version)
+    end
+    local known = heads[head]
+    if known then
+      return known
+    end
+    version, digest, queue, executor = string.match(head, '^(%d+) (%S+) ?(%S*) ?(%S*)$')
+    if queue ~= '' then
+      known = {digest = digest, version = version, queue = queue, executor = executor, source = 'stdout', tags = '', needs = '', slots = '', startWithinMs = '', concurrency = '', rate = '', inputSchema = ''}
+      heads_len = heads_len + 1
+      if heads_len > HEADS_MAX then
+        heads, heads_len = {}, 1
+      end
+      heads[head] = known
+      return known
+    end
+  elseif #o.def_fields == 0 and redis.call('EXISTS', k.def(digest)) == 0 then
+    return nil
+  elseif version == '' then
+    version = '0'
+  end
+  local def = {digest = digest, version = version}
   if not def_ready(o.ws, o.def_fields) then
     return nil, 'bundle_not_found'
   end
@@ -27,7 +102,7 @@ local function submit_definition(o)
       def[o.def_fields[i]] = o.def_fields[i + 1]
     end
   else
-    local values = redis.call('HMGET', k.def(o.def_digest), unpack(DEF_FIELDS))
+    local values = redis.call('HMGET', k.def(digest), unpack(DEF_FIELDS))
     for i, name in ipairs(DEF_FIELDS) do
       def[name] = values[i]
     end
@@ -36,6 +111,19 @@ local function submit_definition(o)
     def[name] = def[name] or ''
   end
   return def
+end
+
+local function submit_definition(o)
+  if o.def_digest ~= '' then
+    return submit_definition_read(o)
+  end
+  local name = o.ws .. ':' .. o.agent
+  local def, missing = agents[name], nil
+  if not def then
+    def, missing = submit_definition_read(o)
+    agents[name] = def
+  end
+  return def, missing
 end
 
 -- What a runner must have: its text (sorted words; '' for the plain one) and its short name.
@@ -73,7 +161,7 @@ local function submit_requirement(o, def)
   return text, string.sub(redis.sha1hex(text), 1, 16)
 end
 
--- The runs that this one waits for. Returns an error code, or the unfinished ones and the first that ended without success.
+-- The runs that this one waits for. Returns an error code, or nil, the unfinished ones, the first that ended without success, and all, each once, for each tells once.
 local function submit_dependencies(o)
   local open, failed, ids, known = {}, nil, {}, {}
   for _, id in ipairs(o.depends) do
@@ -82,7 +170,6 @@ local function submit_dependencies(o)
       ids[#ids + 1] = id
     end
   end
-  o.depends = ids -- each tells once
   for _, id in ipairs(ids) do
     local dep = run_get(id, {'ws', 'agent', 'queue'})
     if not dep or dep.ws ~= o.ws or not listed(o.agents_in or '', dep.agent) or not listed(o.queues_in or '', dep.queue) then
@@ -119,11 +206,14 @@ local function submit_dependencies(o)
       end
     end
   end
-  return nil, open, failed
+  return nil, open, failed, ids
 end
 
 -- The gates that the run must pass, in the one order that all runs keep.
 local function submit_gates(o, def, ws_limit)
+  if #o.gates == 0 and def.concurrency == '' and def.rate == '' and not ws_limit then
+    return NONE
+  end
   local words, rates = {}, {}
   for _, word in ipairs(o.gates) do
     local into = string.sub(word, 1, 1) == 'r' and rates or words
@@ -144,31 +234,39 @@ local function submit_gates(o, def, ws_limit)
   return words
 end
 
--- Whether there is room for one more run: a code, or nil and what the workspace uses: runs that wait, bytes, and its bound on what is executed.
+-- Whether there is room for one more run: a code, or nil.
 local function submit_room(o, queue, req, bytes)
-  local settings = known(k.queue(queue), 'draining', 'maxWaiting')
-  if settings[1] then
+  local ws = o.ws
+  local settings = queues[queue]
+  if settings == nil then
+    settings = redis.call('EXISTS', k.queue(queue)) == 1 and redis.call('HMGET', k.queue(queue), 'draining', 'maxWaiting')
+    queues[queue] = settings
+  end
+  if settings and settings[1] then
     return 'queue_draining'
   end
-  if settings[2] then
-    later_write()
-    local waiting = tonumber(redis.call('HGET', k.queued, queue) or '0') + tonumber(redis.call('HGET', k.scheduled, queue) or '0')
-    if waiting >= tonumber(settings[2]) then
+  if settings and settings[2] then
+    submit_flush()
+    if (redis.call('HGET', k.queued, queue) or 0) + (redis.call('HGET', k.scheduled, queue) or 0) >= settings[2] + 0 then
       return 'queue_full'
     end
   end
-  local use = known(k.use(o.ws), 'waiting', 'bytes', 'w', 'queueMax', 'bytesMax', 'stored')
-  local ws_waiting, ws_bytes = tonumber(use[1] or '0'), tonumber(use[2] or '0')
-  if ws_waiting >= math.min(o.queue_max, tonumber(use[4] or '') or o.queue_max) then
+  local n, bound = waiting[ws], bounds[ws]
+  if not n then
+    local use = redis.call('HMGET', k.use(ws), 'waiting', 'bytes', 'bounded')
+    n, bound = (use[1] or 0) + 0, use[3] and redis.call('HMGET', k.use(ws), 'w', 'queueMax', 'bytesMax', 'stored') or NONE
+    waiting[ws], stored[ws], bounds[ws] = n, (use[2] or 0) + 0, bound
+  end
+  if n >= o.queue_max or (bound[2] and n >= bound[2] + 0) then
     return 'queue_full'
   end
-  if use[5] and ws_bytes + tonumber(use[6] or '0') + bytes > tonumber(use[5]) then
+  if bound[3] and stored[ws] + (bound[4] or 0) + bytes > bound[3] + 0 then
     return 'quota_exceeded'
   end
   if req ~= '-' and redis.call('HEXISTS', k.reqs, req) == 0 and redis.call('HLEN', k.reqs) > REQS_MAX then
     return 'limit_exceeded'
   end
-  return nil, use, use[3]
+  return nil
 end
 
 -- o: the arguments of submit by name. Returns a reply: {'ok', run, status, replayed, '', ''}, or an error's code; then nothing was written. schema_unchecked says the definition's digest and its inputSchema: the
@@ -192,8 +290,9 @@ local function run_submit(o)
   if not def then
     return {missing or 'agent_not_found'}
   end
-  if def.inputSchema ~= '' and o.schema_checked ~= o.def_digest then
-    return {'schema_unchecked', '', '', 0, o.def_digest, def.inputSchema}
+  local digest = def.digest
+  if def.inputSchema ~= '' and o.schema_checked ~= digest then
+    return {'schema_unchecked', '', '', 0, digest, def.inputSchema}
   end
   local redrive = o.redrive or '' -- taken out in the same step, so that two redrives give one run
   if redrive ~= '' then
@@ -214,28 +313,38 @@ local function run_submit(o)
       return {'parent_stopped'}
     end
   end
-  local code, open, failed = nil, {}, nil
+  local code, open, failed, depends = nil, NONE, nil, NONE
   if #o.depends > 0 then
-    code, open, failed = submit_dependencies(o)
+    code, open, failed, depends = submit_dependencies(o)
     if code then
       return {code}
     end
   end
-  local bytes = 0
-  for i = 2, #o.fields, 2 do
-    bytes = bytes + #o.fields[i]
+  local f, bytes, own_hook, again = o.fields, 0, nil, not o.asked
+  local more = o.timeout_ms > 0 or o.stall_ms > 0 or #o.depends > 0 -- what a claim looks for only where this says so
+  for i = 1, #f, 2 do
+    local name = f[i]
+    bytes = bytes + #f[i + 1]
+    if name == 'hook' then
+      own_hook = f[i + 1]
+    elseif name == 'rerunOf' or name == 'hookUrl' then
+      again = true -- its source's webhook may be gone by now; it brings its own along
+    end
+    more = more or name == 'env' or name == 'traceparent' or name == 'hookUrl'
+  end
+  if own_hook and not again and redis.call('EXISTS', k.hook(o.ws, own_hook)) == 0 then
+    return {'webhook_not_found'}
   end
   local req_text, req = submit_requirement(o, def)
-  local queue = o.queue ~= '' and o.queue or def.queue
+  local queue, priority = o.queue ~= '' and o.queue or def.queue, o.priority ~= '' and o.priority or DEFAULTS.priority
   if not listed(o.queues_in or '', queue) then
     return {'forbidden'}
   end
-  local use, ws_limit
-  code, use, ws_limit = submit_room(o, queue, req, bytes)
+  code = submit_room(o, queue, req, bytes)
   if code then
     return {code}
   end
-  local gates = submit_gates(o, def, ws_limit)
+  local gates = submit_gates(o, def, bounds[o.ws][1])
   if o.on_limit == 'reject' and #gates > 0 then
     local g = gate_parse(gates[1])
     if redis.call('ZCARD', k.gate(o.ws, g.name)) + redis.call('ZCARD', k.wait(o.ws, g.name)) >= g.limit then
@@ -245,35 +354,70 @@ local function run_submit(o)
 
   -- Nothing is refused from here on.
   local due = 0
-  if o.delay_ms > 0 then
-    due = now_ms + o.delay_ms
-  elseif o.scheduled_ms > now_ms then
-    due = o.scheduled_ms
+  if #gates > 0 or #depends > 0 or o.delay_ms > 0 or o.scheduled_ms > 0 then -- else its entry in the lane tells the time
+    if not now_ms then
+      clock()
+    end
+    due = o.delay_ms > 0 and now_ms + o.delay_ms or o.scheduled_ms > now_ms and o.scheduled_ms or 0
   end
   local status = (due > 0 or #open > 0) and 'scheduled' or 'queued'
-  def_ref(o.def_digest, o.def_fields)
-  local created = fmt(now_us)
-  local f = {'ws', o.ws, 'def', o.def_digest, 'status', status, 'queue', queue, 'createdUs', created, 'rid', rid_short(o.rid), 'size', bytes}
-  local n = #f
-  local function set(name, value, default)
-    if value ~= default then
-      f[n + 1], f[n + 2] = name, value
-      n = n + 2
+  local straight = status == 'queued' and #gates == 0 and not failed -- into its lane, with all that its record says
+  if #o.def_fields > 0 then
+    def_ref(digest, o.def_fields)
+  else
+    refs[digest] = (refs[digest] or 0) + 1
+  end
+  for i = #f - 1, 1, -2 do
+    local name, value = f[i], f[i + 1]
+    if #value > INLINE_MAX and (name == 'input' or name == 'env') then
+      redis.call('SET', name == 'input' and k.input(o.run) or k.env(o.run), value)
+      local n = #f
+      f[i], f[i + 1], f[n - 1], f[n] = f[n - 1], f[n], nil, nil
     end
   end
-  set('agent', o.agent, '')
-  set('agentVersion', o.version, '0')
-  set('priority', o.priority, DEFAULTS.priority)
-  set('parent', o.parent, '')
-  set('req', req, DEFAULTS.req)
-  set('source', def.source, DEFAULTS.source)
-  set('executor', def.executor, DEFAULTS.executor)
-  set('timeoutMs', o.timeout_ms, 0)
-  set('maxAttempts', o.max_attempts, 0)
-  set('stallMs', o.stall_ms, 0)
-  local more = o.timeout_ms > 0 or o.stall_ms > 0 or #gates > 0 or #o.depends > 0 -- what a claim looks for only where this says so
-  if req_text ~= '' then
+  local created, entry
+  local function set(name, value)
+    local n = #f
+    f[n + 1], f[n + 2] = name, value
+  end
+  if straight then
+    created, entry = lane_created(lane_put({id = o.run, ws = o.ws, queue = queue, req = req}, priority))
+    if entry then
+      set('laneId', entry)
+    end
+  else
+    created = fmt(now_us)
+  end
+  if o.agent ~= '' then
+    set('agent', o.agent)
+  end
+  if queue ~= DEFAULTS.queue then
+    set('queue', queue)
+  end
+  if priority ~= DEFAULTS.priority then
+    set('priority', priority)
+  end
+  if o.parent ~= '' then
+    set('parent', o.parent)
+  end
+  if req ~= DEFAULTS.req then
+    set('req', req)
     set('reqText', req_text)
+  end
+  if def.source ~= DEFAULTS.source then
+    set('source', def.source)
+  end
+  if def.executor ~= DEFAULTS.executor then
+    set('executor', def.executor)
+  end
+  if o.timeout_ms ~= 0 then
+    set('timeoutMs', o.timeout_ms)
+  end
+  if o.max_attempts ~= 0 then
+    set('maxAttempts', o.max_attempts)
+  end
+  if o.stall_ms ~= 0 then
+    set('stallMs', o.stall_ms)
   end
   if def.slots ~= '' and def.slots ~= '1' then
     set('slots', def.slots)
@@ -281,19 +425,20 @@ local function run_submit(o)
   if #gates > 0 then
     set('gates', table.concat(gates, ' '))
     set('gated', '0')
+    more = true
   end
   if o.on_limit == 'replace' then
     set('onLimit', o.on_limit)
   end
-  local start_within = o.start_within_ms > 0 and o.start_within_ms or tonumber(def.startWithinMs) or 0
+  local start_within = o.start_within_ms > 0 and o.start_within_ms or def.startWithinMs ~= '' and def.startWithinMs + 0 or 0
   local start_by = ''
   if start_within > 0 then
-    start_by = fmt((due > 0 and due or now_ms) + start_within)
+    start_by = fmt((due > 0 and due or math.floor(created / 1000)) + start_within)
     set('startBy', start_by)
     set('startWithinMs', fmt(start_within))
   end
-  if #o.depends > 0 then
-    set('deps', table.concat(o.depends, ' '))
+  if #depends > 0 then
+    set('deps', table.concat(depends, ' '))
     if o.on_dep_fail ~= '' then
       set('onDepFail', o.on_dep_fail)
     end
@@ -304,38 +449,24 @@ local function run_submit(o)
   if due > 0 then
     set('scheduled', fmt(due))
   end
-  for i = 1, #o.fields, 2 do
-    local name, value = o.fields[i], o.fields[i + 1]
-    more = more or name == 'env' or name == 'traceparent' or name == 'hookUrl'
-    if #value > INLINE_MAX and (name == 'input' or name == 'env') then
-      redis.call('SET', name == 'input' and k.input(o.run) or k.env(o.run), value)
-    else
-      set(name, value)
-    end
-  end
   if more then
     set('more', '1')
   end
-  local straight = status == 'queued' and #gates == 0 and not failed -- into its lane, with all that its record says
-  if straight then
-    set('lane', o.priority)
-    set('laneId', lane_put({id = o.run, ws = o.ws, queue = queue, req = req}, o.priority))
-  end
-  redis.call('HSET', k.run(o.run), unpack(f))
-  use[1], use[2] = (use[1] or 0) + 1, (use[2] or 0) + bytes
-  if later then
-    set_later(k.use(o.ws), 'waiting', use[1])
-    set_later(k.use(o.ws), 'bytes', use[2])
-  else
-    redis.call('HSET', k.use(o.ws), 'waiting', use[1], 'bytes', use[2])
-  end
-  count_later(k.class(status), queue, 1)
+  redis.call('HSET', k.run(o.run), 'ws', o.ws, 'def', digest, 'status', status, 'made', created .. ' ' .. fmt(bytes) .. ' ' .. def.version .. ' ' .. rid_short(o.rid), unpack(f))
+  waiting[o.ws], stored[o.ws], accepted[o.ws] = waiting[o.ws] + 1, stored[o.ws] + bytes, true
   if req ~= '-' then
     req_ref(req, req_text)
   end
-  entry_later(k.idx(o.ws, ''), created, o.run)
+  index_add(k.idx(o.ws, ''), created, o.run)
   if o.agent ~= '' then
-    entry_later(k.idx(o.ws, o.agent), created, o.run)
+    index_add(k.idx(o.ws, o.agent), created, o.run)
+  end
+  if straight then
+    queued[queue] = (queued[queue] or 0) + 1
+    bells[queue] = (bells[queue] or 0) + 1
+  else
+    submit_flush()
+    redis.call('HINCRBY', k.class(status), queue, '1')
   end
   if o.parent ~= '' then
     redis.call('ZADD', k.children(o.parent), created, o.run)
@@ -348,9 +479,6 @@ local function run_submit(o)
   if start_by ~= '' then
     redis.call('ZADD', k.expiry, start_by, o.run)
   end
-  if not straight then -- what follows may count as well
-    later_write()
-  end
   for _, dep in ipairs(open) do
     redis.call('HSET', k.run(dep), 'dependents', '1', 'extra', '1')
     redis.call('SADD', k.dependents(dep), o.run)
@@ -361,14 +489,11 @@ local function run_submit(o)
   elseif #open == 0 and due > 0 then
     delay_add({id = o.run}, due)
   elseif #open == 0 and not straight then
-    local run = {id = o.run, ws = o.ws, queue = queue, req = req, reqText = req_text, priority = o.priority, gates = table.concat(gates, ' '), gated = '0', createdUs = created, onLimit = o.on_limit}
+    local run = {id = o.run, ws = o.ws, queue = queue, req = req, reqText = req_text, priority = priority, gates = table.concat(gates, ' '), gated = '0', createdUs = created, onLimit = o.on_limit}
     if o.on_limit == 'replace' then
       replace_others(run, o.rid, o.retention_ms)
     end
     run_admit(run)
-  end
-  if not straight then
-    later_write()
   end
   if o.idem_key ~= '' then
     redis.call('SET', k.idem(o.ws, o.idem_key), o.idem_digest .. ' ' .. o.run .. ' ' .. status, 'PX', 86400000)

@@ -2,10 +2,13 @@
 local SHOWN = {'ws', 'agent', 'agentVersion', 'status', 'queue', 'priority', 'createdUs', 'scheduled', 'started', 'completed', 'attempt', 'failures', 'maxAttempts', 'error',
   'createdBy', 'sessionId', 'parent', 'labels', 'traceparent', 'stopAt', 'lastSeq', 'eventCount', 'eventBytes', 'resultTruncated', 'droppedTo', 'rerunOf',
   'waitGate', 'waitingFor', 'deps', 'depsLeft', 'reqText', 'slots', 'gates', 'startBy', 'schedule', 'deadLetter', 'redrivenAs', 'resultDropped', 'hook', 'asked', 'inputLast'}
-local FETCHED
+local FETCHED = {'def', 'made'}
 local shown_attempts -- maxAttempts by definition: many runs share one
 -- EACH CALL
-FETCHED, shown_attempts = FETCHED or {'def', unpack(SHOWN)}, {}
+shown_attempts = {}
+for i = 1, #FETCHED == 2 and #SHOWN or 0 do
+  FETCHED[#FETCHED + 1] = not MADE[SHOWN[i]] and SHOWN[i] or nil
+end
 
 -- The fields that are there, as field and value, and the counters: of the record where it has ended, else of the stream. r: from run_get(id, FETCHED).
 local function run_summary(r)

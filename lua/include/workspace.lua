@@ -2,6 +2,16 @@
 local NO_BOUND, LET_IN = 1000000, 100
 local MIRRORED = {'queueMax', 'bytesMax', 'retentionMs', 'eventsRetentionMs', 'resultRetentionMs', 'retentionCount'}
 
+-- Whether a submission has more to look at than the counters: one field tells, so that it asks for few.
+local function ws_bounded(ws)
+  local key = k.use(ws)
+  if redis.call('HEXISTS', key, 'w') + redis.call('HEXISTS', key, 'queueMax') + redis.call('HEXISTS', key, 'bytesMax') > 0 then
+    redis.call('HSET', key, 'bounded', '1')
+  else
+    redis.call('HDEL', key, 'bounded')
+  end
+end
+
 -- What each run's submission and end ask for stands beside the counters as well, so that one call reads all of it.
 local function ws_mirror(ws)
   redis.call('HDEL', k.use(ws), unpack(MIRRORED))
@@ -15,6 +25,7 @@ local function ws_mirror(ws)
   if #mirror > 0 then
     redis.call('HSET', k.use(ws), unpack(mirror))
   end
+  ws_bounded(ws)
 end
 
 -- Puts the bound into force (0: none), and lets in those for whom there is room now. Runs took the number along that held when they were submitted, and only what stands in limits beats it: so where such runs may
@@ -34,6 +45,7 @@ local function ws_bound(ws, concurrency)
     redis.call('HDEL', key, 'w', 'w@')
     redis.call('HDEL', k.use(ws), 'w')
   end
+  ws_bounded(ws)
   if now and now ~= before then
     redis.call('HSET', key, 'w@', fmt(now_ms)) -- since when: who was let in before is not judged by it
   end

@@ -284,15 +284,31 @@ static const char *of_attempt(struct harness *h, const char *run, const char *fi
     return NULL;
 }
 
+/* The same for the field `made`, where the record has no field of that name. */
+static const char *of_made(struct harness *h, const char *run, const char *field)
+{
+    static const char *const parts[] = {"createdUs", "size", "agentVersion", "rid"};
+    const char *key = harness_key(h, "run:%s", run), *made = harness_hget(h, key, "made");
+    for (size_t i = 0; i < ARRAY_LEN(parts) && made; i++) {
+        if (strcmp(field, parts[i]) == 0)
+            return harness_hget(h, key, field) ? NULL : harness_printf(h, "%.*s", (int)strcspn(made, " "), made);
+        made = strchr(made, ' ') ? strchr(made, ' ') + 1 : NULL;
+    }
+    return NULL;
+}
+
 const char *rig_field(struct harness *h, const char *run, const char *field)
 {
     const char *part = of_attempt(h, run, field);
     if (part)
         return part;
-    static const char *const absent[][2] = {/* lua/include/run.lua: DEFAULTS */
-                                            {"attempt", "0"},     {"failures", "0"},      {"losses", "0"},
-                                            {"epoch", "0"},       {"req", "-"},           {"priority", "normal"},
-                                            {"source", "stdout"}, {"executor", "process"}};
+    part = of_made(h, run, field);
+    if (part)
+        return part;
+    static const char *const absent[][2] = {
+        /* lua/include/run.lua: DEFAULTS */
+        {"attempt", "0"},       {"failures", "0"},    {"losses", "0"},         {"epoch", "0"},      {"req", "-"},
+        {"priority", "normal"}, {"source", "stdout"}, {"executor", "process"}, {"queue", "default"}};
     const char *value = harness_hget(h, harness_key(h, "run:%s", run), field);
     for (size_t i = 0; i < ARRAY_LEN(absent) && !value; i++)
         value = strcmp(absent[i][0], field) == 0 ? absent[i][1] : NULL;

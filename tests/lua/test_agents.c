@@ -54,9 +54,8 @@ static void test_an_agent_is_all_of_this(void **state)
     harness_assert_hget(h, key, "latest", "2");
     harness_assert_hget(h, key, "v1", "d1");
     harness_assert_hget(h, key, "v2", "d2");
-    harness_assert_hget(h, key, "digest", "d2");
-    harness_assert_hget(h, key, "plain", "default process");
-    assert_int_equal(harness_int(h, "HLEN %s", key), 8); /* and created, u1, u2 */
+    harness_assert_hget(h, key, "head", "2 d2 default process");
+    assert_int_equal(harness_int(h, "HLEN %s", key), 7); /* and created, u1, u2 */
     assert_in_range(harness_int(h, "HGET %s created", key), before, harness_now_ms(h));
     audit_check(h);
 }
@@ -65,7 +64,7 @@ static void test_one_that_an_older_version_stored(void **state)
 {
     struct harness *h = *state;
     harness_assert_err(put(h, "default", "a", "d1", NULL), ERR_OK);
-    harness_do(h, "HDEL %s digest plain", harness_key(h, "agent:default:a"));
+    harness_do(h, "HDEL %s head", harness_key(h, "agent:default:a"));
     const char *run = rig_submit(h, &(struct rig_run){.agent = "a"});
     assert_string_equal(rig_field(h, run, "def"), "d1");
     assert_string_equal(rig_field(h, run, "agentVersion"), "1");
@@ -90,7 +89,7 @@ static void test_one_that_wants_something_is_not_plain(void **state)
                                              .max_agents = 10,
                                              .max_versions = 10};
         harness_assert_err(sync_agent_put(h, &args, NULL), ERR_OK);
-        harness_assert_hget(h, harness_key(h, "agent:default:%s", name), "plain", "");
+        harness_assert_hget(h, harness_key(h, "agent:default:%s", name), "head", harness_printf(h, "1 %s", name));
     }
 }
 

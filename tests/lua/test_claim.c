@@ -120,7 +120,8 @@ static void test_epochs_rise_whatever_the_clock_does(void **state)
     struct harness *h = *state;
     rig_register(h, "r1");
     const char *run = rig_submit(h, NULL);
-    harness_do(h, "HSET %s epoch 9000000000000 more 1", harness_key(h, "run:%s", run)); /* far ahead: Redis' clock went back */
+    harness_do(h, "HSET %s epoch 9000000000000 more 1",
+               harness_key(h, "run:%s", run)); /* far ahead: Redis' clock went back */
     assert_int_equal(rig_claim(h, "r1", 1, 1)->runs[0].epoch, 9000000000001);
 }
 
@@ -129,7 +130,9 @@ static void test_a_gap_after_redis_restarted(void **state)
     struct harness *h = *state;
     rig_register(h, "r1");
     const char *run = rig_submit(h, NULL);
-    harness_do(h, "HSET %s rid another", harness_key(h, "run:%s", run));
+    const char *made = rig_field(h, run, "createdUs");
+    harness_do(h, "HSET %s made %b", harness_key(h, "run:%s", run), harness_printf(h, "%s 23 0 another", made),
+               strlen(made) + strlen(" 23 0 another"));
     assert_in_range(rig_claim(h, "r1", 1, 1)->runs[0].first_seq, 1000001, 1000001 + 60000000); /* and the time since */
 }
 

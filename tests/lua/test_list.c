@@ -17,8 +17,13 @@ static const struct script_list_reply *list(struct harness *h, struct script_lis
 /* Sets when a run was created, in the record and in both indexes. */
 static void created(struct harness *h, const char *run, int64_t us)
 {
-    const char *score = harness_printf(h, "%lld", (long long)us);
-    harness_do(h, "HSET %s createdUs %s", harness_key(h, "run:%s", run), score);
+    const char *score = harness_printf(h, "%lld", (long long)us), *key = harness_key(h, "run:%s", run);
+    long long with_entry = atoll(rig_field(h, run, "createdUs"));
+    if (!*rig_field(h, run, "laneId"))
+        harness_do(h, "HSET %s laneId %lld-%lld", key, with_entry / 1000, with_entry % 1000);
+    const char *made = harness_hget(h, key, "made");
+    harness_do(h, "HSET %s made %b", key, harness_printf(h, "%s%s", score, strchr(made, ' ')),
+               strlen(score) + strlen(strchr(made, ' ')));
     harness_do(h, "ZADD %s %s %s", harness_key(h, "idx:default"), score, run);
     harness_do(h, "ZADD %s %s %s", harness_key(h, "idx:default:agent:t"), score, run);
 }

@@ -21,7 +21,6 @@ static void test_a_run_that_is_due_waits_in_its_own_lane(void **state)
     const struct script_promote_reply *reply = promote(h, 10);
     assert_true(reply->promoted == 1 && reply->next_ms == -1);
     rig_assert_status(h, run, "queued");
-    assert_string_equal(rig_field(h, run, "lane"), "low");
     assert_int_equal(harness_xlen(h, harness_key(h, "lane:q:-:default:low")), 1);
     assert_int_equal(harness_int(h, "HGET %s q", harness_key(h, "queued")), 1);
     assert_int_equal(harness_int(h, "LLEN %s", harness_key(h, "bell:q")), 1);
@@ -88,7 +87,6 @@ static void test_a_retry_comes_back_with_its_priority(void **state)
     harness_assert_err(rig_finish(h, "r1", row, "error", 60000, NULL), ERR_OK);
     audit_due(h, audit_id(h, row));
     assert_int_equal(promote(h, 10)->promoted, 1);
-    assert_string_equal(rig_field(h, audit_id(h, row), "lane"), "high");
     audit_check(h);
 }
 

@@ -129,7 +129,7 @@ def summary_of(run_id):
                  started=number(h, f"a{n}:started") or (number(h, "started") if begun else 0), ended=int(end[2]) if end else 0)
         a["pid"] = int(json.loads(a["handle"]).get("pid", 0)) if a["handle"] else 0
         attempts.append(a)
-    return {"status": h["status"], "hash": h, "attempts": attempts, "completed": number(h, "completed"), "created": number(h, "createdUs") // 1000, "parent": h.get("parent", ""),
+    return {"status": h["status"], "hash": h, "attempts": attempts, "completed": number(h, "completed"), "created": int(h["made"].split()[0]) // 1000, "parent": h.get("parent", ""),
             "events": number(h, "eventCount"), "error": json.loads(h["error"]) if h.get("error") else None, "failures": number(h, "failures"),
             "result": json.loads(h["result"]) if h.get("result") else None}
 
