@@ -107,7 +107,8 @@ static bool want_tail(struct audit *a, const struct expect *e, const redisReply 
     struct entry last = entry_of(r->element[0]);
     if (last.terminal != ended || ended != (last.epoch == SEQ_CLOSED))
         return false;
-    return !ended || (last.last == number_of(run->f[F_LAST_SEQ]) && last.t == number_of(run->f[F_LAST_T]));
+    long long seq = 0, t = 0; /* `tail`: lua/include/stream.lua */
+    return !ended || (sscanf(run->f[F_TAIL], "%lld %lld", &seq, &t) == 2 && last.last == seq && last.t == t);
 }
 
 void audit_events_expect(struct audit *a, const struct run *run)

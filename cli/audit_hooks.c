@@ -10,6 +10,8 @@ static void expect_hook(struct audit *a, const char *path, const char *const *pa
 static void expect_hooks(struct audit *a, const char *path, const char *const *parts)
 {
     const redisReply *all = ASK(a, "HKEYS", audit_key(a, "%s", path)); /* bounded by LIMIT_WEBHOOKS */
+    EXPECT(a, path, "is not what the ends of its workspace's runs look at", want_text, "1", "HGET",
+           audit_key(a, "use:%s", parts[1]), "hooks");
     for (size_t i = 0; i < all->elements; i++) {
         if (strcmp(reply_item(all, i), "*") != 0)
             EXPECT(a, path, audit_text(a, "names the webhook %s, which is gone", reply_item(all, i)), want_one, NULL,

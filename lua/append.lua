@@ -33,7 +33,7 @@
 -- ERRORS schema_unchecked run_not_found fenced wrong_source run_terminal seq_conflict t_ms_not_monotonic
 
 local SEQ_JUMP, AHEAD_MS = 4294967296, 86400000
-local r = run_get(run, {'ws', 'def', 'epoch', 'inc', 'attempt', 'source', 'stopAt', 'inputLast', 'claimLine', 'claimSeq', 'claimT', 'lastSeq', 'lastT', 'made', 'rid',
+local r = run_get(run, {'ws', 'def', 'epoch', 'inc', 'attempt', 'source', 'stopAt', 'inputLast', 'claimLine', 'claimSeq', 'claimT', 'made', 'rid',
   af(attempt, 'tok'), af(attempt, 'end'), 'a' .. attempt})
 if not r then
   return {'run_not_found'}

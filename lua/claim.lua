@@ -190,9 +190,18 @@ local function policy_of(digest)
   return policy
 end
 
-local now_text, claim_text, rid_text = fmt(now_ms), fmt(claim_no), rid_short(rid)
+local followed = {}
+-- Whether webhooks of a workspace want some of its runs' events: then those that start are looked through (started).
+local function follows(ws)
+  if followed[ws] == nil then
+    followed[ws] = redis.call('HEXISTS', k.hooks(ws), '*') == 1
+  end
+  return followed[ws]
+end
+
+local claim_text, rid_text = fmt(claim_no), rid_short(rid)
 local rid_there = ' ' .. rid_text
-local claimed_by = ' ' .. now_text .. ' ' .. claim_text .. ' ' .. (runner[3] or '')
+local claimed_by = ' ' .. now_text() .. ' ' .. claim_text .. ' ' .. (runner[3] or '')
 local runs, NOTHING = {}, {} -- the rows of the answer, their cells one behind the other
 local held, waited = {}, {} -- epoch and run of each run taken; how many of each workspace
 
@@ -203,8 +212,8 @@ local function attempt_begin(id, line, ws)
   if v[1] ~= 'queued' then
     return nil
   end
-  local rare = v[6] and redis.call('HMGET', key, 'attempt', 'epoch', 'env', 'traceparent', 'timeoutMs', 'stallMs', 'gates', 'deps', 'hookUrl') or NOTHING
-  local n, epoch, epoch_text, first, first_text, before = '1', now_ms, now_text, 1, '1', NO_TAIL
+  local rare = v[6] and redis.call('HMGET', key, 'attempt', 'epoch', 'env', 'traceparent', 'timeoutMs', 'stallMs', 'gates', 'deps', 'hookUrl', 'started') or NOTHING
+  local n, epoch, epoch_text, first, first_text, before = '1', now_ms, now_text(), 1, '1', NO_TAIL
   if v[6] or string.sub(v[4], -#rid_there) ~= rid_there then
     local run = run_get(id, {'ws', 'attempt', 'gates', 'made', 'rid'})
     if rare[2] then -- else nothing was said of it yet: it has no stream, and gets one when it is started
@@ -226,6 +235,9 @@ local function attempt_begin(id, line, ws)
       redis.call('HDEL', key, 'a' .. old, af(old, 'started'), af(old, 'tok'), af(old, 'handle'), af(old, 'stats'), af(old, 'secrets'), af(old, 'end'), af(old, 'error'))
     end
     gates_started(run)
+  end
+  if not rare[10] and follows(ws) then
+    redis.call('HSET', key, 'follow', '0-0')
   end
   local policy = policy_of(v[3])
   if policy.extra or rare[7] or rare[9] then

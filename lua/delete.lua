@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- delete: removes an ended run with everything of it, and cuts its readers.
--- INCLUDE keys later run def remove
+-- INCLUDE keys later run stream def remove
 -- ARGV
 --   ws   str
 --   run  str

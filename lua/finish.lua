@@ -10,8 +10,8 @@
 --   attempt     num
 --   outcome     str   success, error or stopped: what the executor saw
 --   exit_code   str   decimal or ''
---   seq         int   the closing event's seq (stdout source); 0: the script takes the next one
---   t_ms        int   of the closing event; at or behind the last one's
+--   seq         num   the closing event's seq (stdout source); 0: the script takes the next one
+--   t_ms        num   of the closing event; at or behind the last one's
 --   count       int   events that this runner knows to be stored, seq being behind the last of them; 0: the script looks
 --   bytes       int   and their bytes
 --   rid         str
@@ -42,6 +42,6 @@ local state = known(k.runner(inc), 'state')[1]
 if not state or state == 'dead' then
   return {'fenced'}
 end
-local o = {status = outcome, error = error_json, result = result, truncated = truncated, warnings = warnings, seq = seq, t = t_ms, count = count, bytes = bytes, retry = retry}
+local o = {status = outcome, error = error_json, result = result, truncated = truncated, warnings = warnings, seq = seq + 0, t = t_ms + 0, seq_text = seq, t_text = t_ms, count = count, bytes = bytes, retry = retry}
 attempt_end(r, o, 'finish', exit_code, rid, retention_ms)
 return {'ok', r.status, 1}

@@ -52,8 +52,11 @@ for i, queue in ipairs(names) do
   end
   local row = {redis.call('HEXISTS', k.queued, queue) == 1 and oldest_of(queue) or 0, 0, 0, 0, 0}
   for at = minute - minutes, minute do
-    for column, value in ipairs(redis.call('HMGET', k.tput(queue, fmt(at)), 'success', 'error', 'stopped', 'ms')) do
-      row[column + 1] = row[column + 1] + tonumber(value or '0')
+    for column, value in ipairs(redis.call('HMGET', k.tput(queue, fmt(at)), 'success', 'error', 'stopped')) do
+      if value then -- runs times 10^12, and milliseconds: more than a number of Lua's holds
+        row[column + 1] = row[column + 1] + string.sub(value, 1, -13)
+        row[5] = row[5] + string.sub(value, -12)
+      end
     end
   end
   for column = 1, 5 do

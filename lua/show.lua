@@ -14,16 +14,11 @@
 --   start       str   exclusive stream id to read after
 -- ERRORS run_not_found
 
-local r = run_get(run, {'ws', 'def', 'input', 'env', 'maxAttempts', 'timeoutMs', 'attempt', 'lastSeq', 'lastT', 'eventCount', 'eventBytes', 'made', 'queue'})
+local r = run_get(run, {'ws', 'def', 'input', 'env', 'maxAttempts', 'timeoutMs', 'attempt', 'tail', 'made', 'queue'})
 if not r or r.ws ~= ws then
   return {'run_not_found'}
 end
-local now
-if TERMINAL[r.status] then
-  now = {last = r.lastSeq, t = r.lastT, c = r.eventCount, z = r.eventBytes}
-else
-  now = tail(run)
-end
+local now = TERMINAL[r.status] and tail_read(r.tail) or tail(run)
 
 -- Behind which entry a reader that has `after` goes on: in the last attempt whose first seq is at or below after + 1.
 local start = '0-0'

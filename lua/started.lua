@@ -6,6 +6,7 @@
 --   inc        str
 --   run        str
 --   epoch      num
+--   attempt    num
 --   seq        num   the attempt's first seq
 --   t_ms       num
 --   event      str   the canonical runtime_started line
@@ -17,40 +18,37 @@
 --   stop       int   1 when a stop was asked for
 -- ERRORS fenced
 
-local r = run_get(run, {'ws', 'epoch', 'inc', 'attempt', 'started', 'startBy'})
-if not r or CLASS[r.status] ~= 'active' or r.inc ~= inc or r.epoch ~= epoch then
+local key = k.run(run)
+local r = redis.call('HMGET', key, 'status', 'epoch', 'inc', 'attempt', 'started', 'startBy', 'follow', 'a' .. attempt)
+local status = r[1]
+if CLASS[status] ~= 'active' or r[3] ~= inc or r[2] ~= epoch or r[4] ~= attempt then
   return {'fenced'}
 end
-local n = r.attempt
-local stop_asked = r.status == 'stopping' and 1 or 0
-if r.status == 'running' or (stop_asked == 1 and redis.call('HEXISTS', k.run(run), af(n, 'tok')) == 1) then
+local stop_asked = status == 'stopping' and 1 or 0
+if status == 'running' or (stop_asked == 1 and redis.call('HEXISTS', key, af(attempt, 'tok')) == 1) then
   return {'ok', stop_asked} -- told again
 end
-local _, first = attempt_claim(redis.call('HGET', k.run(run), 'a' .. n))
+local _, first = attempt_claim(r[8])
 if tonumber(seq) < first then
   return {'fenced'} -- what is stored reaches further
 end
--- This makes the run's stream, if nothing was said of it before. First of all: where Redis knows a higher id, nothing is written.
-local now_text = fmt(now_ms)
-redis.call('XADD', k.events(run), epoch .. '-' .. seq, 'first', seq, 'last', seq, 't', t_ms, 'n', '1', 'c', count, 'z', bytes, 'b', event)
-local fields = {af(n, 'tok'), token_sha, r.started == '' and 'started' or af(n, 'started'), now_text}
-if handle ~= '' then
-  fields[5], fields[6] = af(n, 'handle'), handle
+if status == 'provisioning' then
+  status = 'running'
 end
-if r.started == '' then
-  if r.startBy ~= '' then
+-- This makes the run's stream, if nothing was said of it before. First of all: where Redis knows a higher id, nothing is written.
+redis.call('XADD', k.events(run), epoch .. '-' .. seq, 'first', seq, 'last', seq, 't', t_ms, 'n', '1', 'c', count, 'z', bytes, 'b', event)
+if not r[5] then
+  if r[6] then
     redis.call('ZREM', k.expiry, run)
   end
-  if #hooks_of(r.ws) > 0 and redis.call('HEXISTS', k.hooks(r.ws), '*') == 1 then -- webhooks want some of its events: from here on it is looked through
-    fields[#fields + 1] = 'follow'
-    fields[#fields + 1] = '0-0'
-    redis.call('ZADD', k.follow, now_text, run)
+  if r[7] then -- webhooks want some of its events (its claim saw it): from here on it is looked through
+    redis.call('ZADD', k.follow, now_text(), run)
   end
 end
-if stop_asked == 0 then
-  run_move(r, 'running', fields)
+if handle == '' then
+  redis.call('HSET', key, 'status', status, 'a' .. attempt .. ':tok', token_sha, r[5] and af(attempt, 'started') or 'started', now_text())
 else
-  redis.call('HSET', k.run(run), unpack(fields))
+  redis.call('HSET', key, 'status', status, 'a' .. attempt .. ':tok', token_sha, r[5] and af(attempt, 'started') or 'started', now_text(), 'a' .. attempt .. ':handle', handle)
 end
 wake(run)
 return {'ok', stop_asked}

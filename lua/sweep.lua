@@ -13,9 +13,10 @@ local BUNDLES_MAX = 4 -- each has up to 128 chunks
 -- A reader is told by a gap up to droppedTo; the record keeps its counts. An empty stream with the same last id takes the place of the one that goes: to trim it would free every entry here and now.
 local function drop_events(run)
   redis.call('UNLINK', k.events(run.id))
-  redis.call('XADD', k.events(run.id), 'MAXLEN', 0, SEQ_CLOSED .. '-' .. run.lastSeq, 'x', '')
-  redis.call('HSET', k.run(run.id), 'droppedTo', run.lastSeq, 'size', fmt(tonumber(run.size) - tonumber(run.eventBytes)))
-  add_count(k.use(run.ws), 'bytes', fmt(-tonumber(run.eventBytes)))
+  local stored = tail_read(run.tail)
+  redis.call('XADD', k.events(run.id), 'MAXLEN', 0, SEQ_CLOSED .. '-' .. fmt(stored.last), 'x', '')
+  redis.call('HSET', k.run(run.id), 'droppedTo', fmt(stored.last))
+  add_count(k.use(run.ws), 'bytes', fmt(-stored.z))
 end
 
 local function drop_result(run)

@@ -61,7 +61,7 @@ local function tell(id, queue, text)
   local epoch, seq = fmt(tonumber(run.epoch) + 1), fmt(seq_after(run, before.last, rid))
   redis.call('HSET', k.run(id), 'epoch', epoch, 'rid', rid_short(rid), 'waitingFor', waiting_for, 'more', '1')
   event_add(id, epoch .. '-' .. seq, seq, fmt(math.max(now_ms, before.t)), 'notification',
-    '{"message":"no living runner serves this: it waits for one","waitingFor":' .. waiting_for .. '}', before)
+    '{"message":"no living runner serves this: it waits for one","waitingFor":' .. waiting_for .. '}', before.c, before.z)
   wake(id)
 end
 

@@ -296,7 +296,7 @@ static void put_started(struct attempt *a, struct str handle)
     char data[128];
     int len =
         snprintf(data, sizeof data, "{\"attempt\":%lld,\"executor\":\"%s\"}", (long long)a->number, a->executor->name);
-    outbox_started(&a->outbox, (struct str){data, (size_t)len}, str_of(a->token_sha), handle);
+    outbox_started(&a->outbox, a->number, (struct str){data, (size_t)len}, str_of(a->token_sha), handle);
 }
 
 static void on_handle_stored(void *ctx, enum err err, const struct script_handle_reply *reply)

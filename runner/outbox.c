@@ -26,6 +26,7 @@ struct batch {
     int64_t count, bytes; /* running totals, this batch included */
     int64_t answered_ms;  /* 0: not yet */
     int64_t out, err;     /* its mark: how much of the output is stored with it; -1: not known */
+    int64_t attempt; /* of runtime_started, as the next ones */
     char token_sha[65];
     size_t handle_len;
     size_t len;  /* of the lines */
@@ -337,6 +338,7 @@ static void send_started(struct outbox *o, const struct batch *b)
         .inc = str_of(o->shard->incarnation.s),
         .run = str_of(o->run_id.s),
         .epoch = o->epoch,
+        .attempt = b->attempt,
         .seq = b->first,
         .t_ms = b->t,
         .event = {b->data, b->len},
@@ -468,7 +470,7 @@ void outbox_mark(struct outbox *o, int64_t out, int64_t err)
     }
 }
 
-void outbox_started(struct outbox *o, struct str data, struct str token_sha, struct str handle)
+void outbox_started(struct outbox *o, int64_t attempt, struct str data, struct str token_sha, struct str handle)
 {
     struct strbuf line;
     PRE(o->open_n == 0 && !o->first); /* runtime_started is the attempt's first event */
@@ -493,6 +495,7 @@ void outbox_started(struct outbox *o, struct str data, struct str token_sha, str
     memcpy(b->data, line.ptr, line.len);
     if (handle.len > 0)
         memcpy(b->data + line.len, handle.ptr, handle.len);
+    b->attempt = attempt;
     memcpy(b->token_sha, token_sha.ptr, 64);
     strbuf_done(&line);
     o->mark_out = o->mark_err = 0; /* there was no output before it */

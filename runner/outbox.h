@@ -50,7 +50,7 @@ void outbox_done(struct outbox *o);
 /* No answer is still to come. */
 bool outbox_quiet(const struct outbox *o);
 /* The attempt's first event, through the `started` script. data: of runtime_started. */
-void outbox_started(struct outbox *o, struct str data, struct str token_sha, struct str handle);
+void outbox_started(struct outbox *o, int64_t attempt, struct str data, struct str token_sha, struct str handle);
 void outbox_add(struct outbox *o, enum event_kind kind, struct str data);
 /* One that is not of the attempt's output: what was marked still holds. */
 void outbox_add_aside(struct outbox *o, enum event_kind kind, struct str data);

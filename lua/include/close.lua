@@ -4,27 +4,26 @@ local CLOSE_FIELDS = {'ws', 'queue', 'req', 'reqText', 'agent', 'def', 'priority
   'hook', 'hookUrl', 'hookSecret', 'asked', 'inputLast'}
 local CLOSE_POLICY = {'maxAttempts', 'atMostOnce', 'backoffType', 'backoffBaseMs', 'backoffCapMs', 'retryOn', 'noRetryOn'}
 local RETAIN_POLICY = {'retainMs', 'retainEventsMs', 'retainResultMs', 'retainCount'}
-local RETAINED = {'retentionMs', 'eventsRetentionMs', 'resultRetentionMs', 'retentionCount', 'bytes'} -- in the same order
 local CLAIM_FIELDS = {'claimLine', 'claimSeq', 'claimT', 'claimStatus', 'claimResult', 'claimError', 'claimRetry', 'claimWarnings'}
 local KEPT_STEP = 10 -- most runs given up by a count when one ends
-local TPUT_MS = 900000
+local TPUT_MS, TPUT_RUN = 900000, 1000000000000
 
 -- What the end of a success wants of a run that executes: little, where it has nothing of that of which the field `extra` tells (stopAt, claimStatus, gates, dependents, hookUrl, asked, inputLast, or a definition that says how
 -- long it is kept): whoever writes one of these writes `extra` as well, and a claim does for what was there before it.
+local PLAIN = {__index = {plain = true, stopAt = '', claimStatus = '', gates = '', dependents = '', hookUrl = '', asked = '', inputLast = ''}}
 local function run_active(id)
   local v = redis.call('HMGET', k.run(id), 'status', 'ws', 'queue', 'rid', 'made', 'attempt', 'epoch', 'inc', 'started', 'extra')
   if not v[1] or v[10] then
     return run_get(id, CLOSE_FIELDS)
   end
   local _, size, _, rid = made_of(v[5])
-  return {id = id, plain = true, status = v[1], ws = v[2], queue = v[3] or DEFAULTS.queue, rid = v[4] or rid, size = size, attempt = v[6] or '0', epoch = v[7] or '0', inc = v[8] or '', started = v[9] or '',
-    stopAt = '', claimStatus = '', gates = '', dependents = '', hookUrl = '', asked = '', inputLast = ''}
+  return setmetatable({id = id, status = v[1], ws = v[2], queue = v[3] or DEFAULTS.queue, rid = v[4] or rid, size = size, attempt = v[6] or '0', epoch = v[7] or '0', inc = v[8] or '', started = v[9] or '', closed = false}, PLAIN)
 end
 
 -- And where it is another end after all, the rest of CLOSE_FIELDS.
 local function run_rest(run)
   if run.plain then
-    run.plain = nil
+    run.plain = false
     for name, value in pairs(run_get(run.id, CLOSE_FIELDS)) do
       run[name] = value
     end
@@ -34,8 +33,7 @@ end
 -- Takes the run off its runner. What its record is to say of the attempt's end goes along with what it says next: fields and values in run.closed.
 local function attempt_close(run, status, by, err, exit_code)
   local n = run.attempt
-  local ended = fmt(now_ms)
-  local fields = {af(n, 'end'), status .. ' ' .. by .. ' ' .. ended .. (exit_code and exit_code ~= '' and ' ' .. exit_code or '')}
+  local fields = {'a' .. n .. ':end', status .. ' ' .. by .. ' ' .. now_text() .. (exit_code and exit_code ~= '' and ' ' .. exit_code or '')}
   if err and err ~= '' then
     fields[3], fields[4] = af(n, 'error'), err
   end
@@ -56,99 +54,101 @@ local function keep_newest(run, key, n)
   end
 end
 
--- How long an ended run is kept: what its agent says, else its workspace (theirs: the values of RETAINED), else the caller. Its result and events may go earlier; a count keeps the newest ones. True where one does.
+-- How long an ended run is kept: what its agent says, else its workspace (theirs: its four numbers, `-` for one that is not there; nil for none at all), else the caller. Its result and events may go earlier; a count
+-- keeps the newest ones. True where one does.
 local function run_retain(run, o, retention_ms, theirs)
-  local own = run.plain and {} or redis.call('HMGET', k.def(run.def), unpack(RETAIN_POLICY))
+  if run.plain and not theirs then
+    entry_later(k.retain, fmt(now_ms + retention_ms), run.id)
+    return false
+  end
+  local own, their = run.plain and {} or redis.call('HMGET', k.def(run.def), unpack(RETAIN_POLICY)), split(theirs or '')
   local function number(i)
-    local text = own[i]
-    if not text or text == '' then
-      text = theirs[i]
-    end
-    return text and tonumber(text)
+    return tonumber(own[i] or '') or tonumber(their[i] or '')
   end
   local whole, events, result = number(1) or retention_ms, number(2), number(3)
-  entry_later(k.retain, now_ms + whole, run.id)
+  entry_later(k.retain, fmt(now_ms + whole), run.id)
   if events and events < whole then
     redis.call('ZADD', k.retain, now_ms + events, 'e:' .. run.id)
   end
   if result and result < whole and (o.result or '') ~= '' then
     redis.call('ZADD', k.retain, now_ms + result, 'r:' .. run.id)
   end
-  local own_count = own[4] and own[4] ~= '' and run.agent ~= ''
-  if own_count then
-    keep_newest(run, k.kept(run.ws, run.agent), tonumber(own[4]))
+  local own_count, their_count = tonumber(own[4] or ''), tonumber(their[4] or '')
+  if own_count and run.agent ~= '' then
+    keep_newest(run, k.kept(run.ws, run.agent), own_count)
   end
-  if theirs[4] then
-    keep_newest(run, k.kept(run.ws, ''), tonumber(theirs[4]))
+  if their_count then
+    keep_newest(run, k.kept(run.ws, ''), their_count)
   end
-  return theirs[4] or own_count
+  return their_count or (own_count and run.agent ~= '')
 end
 
--- What ended in a queue in this minute, for statistics.
+-- What ended in a queue in this minute, for statistics: by status one number, the runs times TPUT_RUN and the sum of their milliseconds.
 local function run_throughput(run, status)
-  local minute = math.floor(now_ms / 60000)
-  local key = k.tput(run.queue, minute)
-  count_later(key, status, 1, TPUT_MS)
-  if run.started ~= '' then
-    count_later(key, 'ms', now_ms - run.started)
-  end
+  local key = k.tput(run.queue, math.floor(now_ms / 60000))
+  local ended = run.started ~= '' and math.max(0, now_ms - run.started) or 0
+  count_later(key, status, TPUT_RUN + ended, TPUT_MS)
 end
 
--- What is stored of a run's events: as its runner says, which wrote them (o.count, o.bytes and, behind them, o.seq); or as the stream does, where nothing was said, and after a restart of Redis, which may have lost some.
-local function stored_before(run, o, rid)
+-- The place of a run's last event (number and text), its time as text, and what counts those before it. So it says its runner, which wrote them (o.count, o.bytes and, behind them, o.seq, as text o.seq_text and o.t_text); or the stream
+-- does, where nothing was said, and after a restart of Redis, which may have lost some.
+local function end_place(run, o, rid)
   if (o.count or 0) > 0 and o.seq > 0 and o.t > 0 and run.rid == rid_short(rid) then
-    return {last = o.seq - 1, t = o.t, c = o.count, z = o.bytes}
+    return o.seq, o.seq_text, o.t_text, o.count, o.bytes
   end
-  return tail(run.id)
+  local before = tail(run.id)
+  local seq = (o.seq or 0) > 0 and math.max(o.seq, before.last + 1) or seq_after(run, before.last, rid)
+  return seq, fmt(seq), fmt(math.max((o.t or 0) > 0 and o.t or now_ms, before.t)), before.c, before.z
+end
+
+local function say(fields, name, value)
+  local n = #fields
+  fields[n + 1], fields[n + 2] = name, value
 end
 
 -- Ends a run for good: runtime_terminal behind everything, record, retention. o: status, error, result, truncated, seq, t (0: the script decides), and as stored_before wants them count and bytes.
 local function run_end(run, o, rid, retention_ms)
-  local status, key, hooks = o.status, k.run(run.id), hooks_of(run.ws) -- who has no webhooks pays this one look
-  if status ~= 'success' or (o.seq or 0) == 0 or run.started == '' or run.gates ~= '' or run.hookUrl ~= '' or #hooks > 0 then
+  local status, key = o.status, k.run(run.id)
+  local use = known(k.use(run.ws), 'bytes', 'retention', 'hooks')
+  if status ~= 'success' or use[3] or (o.seq or 0) == 0 or run.started == '' or run.gates ~= '' or run.hookUrl ~= '' then
     run_rest(run)
   end
   check_edge(run, status)
   work = work + 1
-  local before = stored_before(run, o, rid)
-  local seq = (o.seq or 0) > 0 and math.max(o.seq, before.last + 1) or seq_after(run, before.last, rid)
-  local t = math.max((o.t or 0) > 0 and o.t or now_ms, before.t)
-  local more, data, extra = run.closed or {}, '{"status":"' .. status .. '"', 0 -- more: what the usual end does not say
-  local function say(name, value)
-    more[#more + 1] = name
-    more[#more + 1] = value
-  end
+  local seq, seq_text, t_text, c, z = end_place(run, o, rid)
+  local more, data, extra = run.closed or {}, '', 0 -- more: what the usual end does not say
   if (o.result or '') ~= '' then
-    data = data .. ',"result":' .. o.result
+    data = ',"result":' .. o.result
     extra = #o.result
-    say('result', o.result)
+    say(more, 'result', o.result)
   end
   if o.truncated == 1 then
     data = data .. ',"resultTruncated":true'
-    say('resultTruncated', '1')
+    say(more, 'resultTruncated', '1')
   end
   if (o.error or '') ~= '' then
     data = data .. ',"error":' .. o.error
-    say('error', o.error)
+    say(more, 'error', o.error)
   end
-  data = data .. ',"attempt":' .. (run.attempt == '' and '0' or run.attempt) .. '}'
-  local seq_text, t_text = fmt(seq), fmt(t)
-  local events, size = before.c + 1, before.z + event_add(run.id, SEQ_CLOSED .. '-' .. seq_text, seq_text, t_text, 'runtime_terminal', data, before)
+  data = '{"status":"' .. status .. '"' .. data .. ',"attempt":' .. (run.attempt == '' and '0' or run.attempt) .. '}'
+  local said, size = event_add(run.id, SEQ_CLOSED .. '-' .. seq_text, seq_text, t_text, 'runtime_terminal', data, c, z)
   if status == 'success' and (o.warnings or '') ~= '' then
     extra = extra + #o.warnings
-    say('schemaWarnings', o.warnings)
+    say(more, 'schemaWarnings', o.warnings)
+  end
+  if extra > 0 then
+    say(more, 'size', fmt(run.size + extra))
   end
   if status == 'error' then
-    say('deadLetter', '1')
+    say(more, 'deadLetter', '1')
     redis.call('ZADD', k.dead(run.ws), run.createdUs, run.id)
   end
-  local ws = known(k.use(run.ws), unpack(RETAINED))
-  ws[5] = (ws[5] or 0) + size + extra
-  set_later(k.use(run.ws), 'bytes', ws[5])
-  if run_retain(run, o, retention_ms, ws) then
-    say('kept', '1')
+  use[1] = (use[1] or 0) + size + extra
+  set_later(k.use(run.ws), 'bytes', fmt(use[1]))
+  if run_retain(run, o, retention_ms, use[2]) then
+    say(more, 'kept', '1')
   end
-  redis.call('HSET', key, 'status', status, 'completed', now_ms, 'lastSeq', seq_text, 'lastT', t_text, 'eventCount', events, 'eventBytes', size, 'size', (tonumber(run.size) or 0) + size + extra, unpack(more))
+  redis.call('HSET', key, 'status', status, 'completed', now_text(), 'tail', said, unpack(more))
   run_count(run, run.status, status)
   run.status = status
   if run.asked ~= '' then
@@ -165,8 +165,8 @@ local function run_end(run, o, rid, retention_ms)
     redis.call('HSET', k.depq, run.id, status)
     redis.call('PUBLISH', k.due, '0')
   end
-  if #hooks > 0 or run.hookUrl ~= '' then
-    work = work + 0.3 * hook_run_end(run, status, seq, hooks)
+  if use[3] or run.hookUrl ~= '' then
+    work = work + 0.3 * hook_run_end(run, status, seq, redis.call('HGETALL', k.hooks(run.ws)))
   end
   wake(run.id)
   gates_leave(run)
@@ -190,7 +190,7 @@ local function run_again(run, err, seq, t, delay_ms, rid, lane)
   seq = seq > 0 and math.max(seq, before.last + 1) or seq_after(run, before.last, rid)
   t = math.max(t > 0 and t or now_ms, before.t)
   local data = '{"willRetry":true,"attempt":' .. run.attempt .. ',"error":' .. err .. '}'
-  event_add(run.id, run.epoch .. '-' .. SEQ_CLOSED, fmt(seq), fmt(t), 'stream_error', data, before)
+  event_add(run.id, run.epoch .. '-' .. SEQ_CLOSED, fmt(seq), fmt(t), 'stream_error', data, before.c, before.z)
   redis.call('HDEL', k.run(run.id), 'lane', 'laneId', unpack(CLAIM_FIELDS))
   run_move(run, to, run_tried(run))
   if delay_ms > 0 then

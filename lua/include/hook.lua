@@ -105,6 +105,11 @@ local function hook_filter(ws, hook, filter)
   else
     redis.call('HDEL', key, '*')
   end
+  if redis.call('EXISTS', key) == 1 then
+    redis.call('HSET', k.use(ws), 'hooks', '1') -- where the end of a run looks anyway
+  else
+    redis.call('HDEL', k.use(ws), 'hooks')
+  end
 end
 
 -- A delivery is over: it stays to be read for a while.

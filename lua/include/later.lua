@@ -18,16 +18,6 @@ local function known(key, ...)
   return values
 end
 
--- All webhooks of a workspace, as field and value; of a group only that there are none is known.
-local function hooks_of(ws)
-  local key = k.hooks(ws)
-  local hooks = later and later.known[key] or redis.call('HGETALL', key)
-  if later and #hooks == 0 then
-    later.known[key] = hooks
-  end
-  return hooks
-end
-
 -- add_count, where nothing depends on the number. live_ms: of a hash that lives only so long from its first count on, or from that of a group.
 local function count_later(key, field, by, live_ms)
   if not later then

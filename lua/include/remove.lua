@@ -22,10 +22,11 @@ local function run_remove(run)
     redis.call('ZREM', k.follow, run.id)
   end
   redis.call('ZREM', k.retain, run.id, 'e:' .. run.id, 'r:' .. run.id)
-  if run.size ~= '' then
-    add_count(k.use(run.ws), 'bytes', fmt(-tonumber(run.size)))
+  local bytes = (tonumber(run.size) or 0) + (run.droppedTo == '' and tail_read(run.tail).z or 0)
+  if bytes > 0 then
+    add_count(k.use(run.ws), 'bytes', fmt(-bytes))
   end
   def_unref(run.def)
   wake(run.id, 'gone')
 end
-local REMOVE_FIELDS = {'ws', 'agent', 'parent', 'def', 'deadLetter', 'kept', 'size', 'made', 'eventBytes', 'lastSeq', 'result', 'follow'}
+local REMOVE_FIELDS = {'ws', 'agent', 'parent', 'def', 'deadLetter', 'kept', 'size', 'made', 'tail', 'droppedTo', 'result', 'follow'}

@@ -29,9 +29,17 @@ local function seq_after(run, last, rid)
   return seq
 end
 
--- Writes one event of our own at the given id, behind what `before` says. seq and t are text.
-local function event_add(id, entry_id, seq, t, kind, data, before)
+-- What the entry says of itself that the record of an ended run says of its stream, too, in its field `tail`: last seq, its time, and the totals.
+local function tail_read(text)
+  local last, t, c, z = string.match(text, '^(%d+) (%d+) (%d+) (%d+)$')
+  return {last = tonumber(last or 0), t = tonumber(t or 0), c = tonumber(c or 0), z = tonumber(z or 0)}
+end
+
+-- Writes one event of our own at the given id, behind c events of z bytes. seq and t are text. Returns what tail_read reads, and the bytes of all events.
+local function event_add(id, entry_id, seq, t, kind, data, c, z)
   local line = '{"seq":' .. seq .. ',"tMs":' .. t .. ',"kind":"' .. kind .. '","data":' .. data .. '}'
-  redis.call('XADD', k.events(id), entry_id, 'first', seq, 'last', seq, 't', t, 'n', '1', 'c', before.c + 1, 'z', before.z + #line, 'b', line)
-  return #line
+  z = z + #line
+  local count, bytes = fmt(c + 1), fmt(z)
+  redis.call('XADD', k.events(id), entry_id, 'first', seq, 'last', seq, 't', t, 'n', '1', 'c', count, 'z', bytes, 'b', line)
+  return seq .. ' ' .. t .. ' ' .. count .. ' ' .. bytes, z
 end

@@ -1,12 +1,12 @@
 -- A run as lists and trees show it: the record without input, result and attempts, and its counters.
 local SHOWN = {'ws', 'agent', 'agentVersion', 'status', 'queue', 'priority', 'createdUs', 'scheduled', 'started', 'completed', 'attempt', 'failures', 'maxAttempts', 'error',
-  'createdBy', 'sessionId', 'parent', 'labels', 'traceparent', 'stopAt', 'lastSeq', 'eventCount', 'eventBytes', 'resultTruncated', 'droppedTo', 'rerunOf',
+  'createdBy', 'sessionId', 'parent', 'labels', 'traceparent', 'stopAt', 'resultTruncated', 'droppedTo', 'rerunOf',
   'waitGate', 'waitingFor', 'deps', 'depsLeft', 'reqText', 'slots', 'gates', 'startBy', 'schedule', 'deadLetter', 'redrivenAs', 'resultDropped', 'hook', 'asked', 'inputLast'}
-local FETCHED = {'def', 'made'}
+local FETCHED = {'def', 'made', 'tail'}
 local shown_attempts -- maxAttempts by definition: many runs share one
 -- EACH CALL
 shown_attempts = {}
-for i = 1, #FETCHED == 2 and #SHOWN or 0 do
+for i = 1, #FETCHED == 3 and #SHOWN or 0 do
   FETCHED[#FETCHED + 1] = not MADE[SHOWN[i]] and SHOWN[i] or nil
 end
 
@@ -23,5 +23,5 @@ local function run_summary(r)
       flat[#flat + 1] = r[field]
     end
   end
-  return flat, TERMINAL[r.status] and {last = r.lastSeq, c = r.eventCount, z = r.eventBytes} or tail(r.id)
+  return flat, TERMINAL[r.status] and tail_read(r.tail) or tail(r.id)
 end

@@ -1,6 +1,6 @@
 -- A workspace's settings, and its bound on what is executed at a time: the number of its gate `w`.
 local NO_BOUND, LET_IN = 1000000, 100
-local MIRRORED = {'queueMax', 'bytesMax', 'retentionMs', 'eventsRetentionMs', 'resultRetentionMs', 'retentionCount'}
+local MIRRORED = {'queueMax', 'bytesMax', 'retentionMs', 'eventsRetentionMs', 'resultRetentionMs', 'retentionCount'} -- from the third on in one field: `retention`
 
 -- Whether a submission has more to look at than the counters: one field tells, so that it asks for few.
 local function ws_bounded(ws)
@@ -14,13 +14,17 @@ end
 
 -- What each run's submission and end ask for stands beside the counters as well, so that one call reads all of it.
 local function ws_mirror(ws)
-  redis.call('HDEL', k.use(ws), unpack(MIRRORED))
+  redis.call('HDEL', k.use(ws), 'queueMax', 'bytesMax', 'retention')
   local values, mirror = redis.call('HMGET', k.ws(ws), unpack(MIRRORED)), {}
-  for i, name in ipairs(MIRRORED) do
+  for i = 1, 2 do
     if values[i] then
-      mirror[#mirror + 1] = name
+      mirror[#mirror + 1] = MIRRORED[i]
       mirror[#mirror + 1] = values[i]
     end
+  end
+  if values[3] or values[4] or values[5] or values[6] then
+    mirror[#mirror + 1] = 'retention'
+    mirror[#mirror + 1] = table.concat({values[3] or '-', values[4] or '-', values[5] or '-', values[6] or '-'}, ' ')
   end
   if #mirror > 0 then
     redis.call('HSET', k.use(ws), unpack(mirror))

@@ -143,6 +143,7 @@ struct harness_call *rig_begin_started(struct harness *h, const char *inc, const
     struct script_started_args args = {.inc = S(inc),
                                        .run = row->run,
                                        .epoch = row->epoch,
+                                       .attempt = row->attempt,
                                        .seq = row->first_seq,
                                        .t_ms = row->last_t_ms + 1,
                                        .event = strbuf_str(&line),
@@ -267,7 +268,8 @@ static const char *of_attempt(struct harness *h, const char *run, const char *fi
         const char *name, *of;
         int at;
     } parts[] = {{"epoch", "", 0},      {"first", "", 1},  {"claimed", "", 2},   {"claimNo", "", 3},
-                 {"status", ":end", 0}, {"by", ":end", 1}, {"ended", ":end", 2}, {"exit", ":end", 3}};
+                 {"status", ":end", 0}, {"by", ":end", 1}, {"ended", ":end", 2}, {"exit", ":end", 3},
+                 {"runner", "", 4}};
     const char *colon = strchr(field, ':'), *key = harness_key(h, "run:%s", run);
     for (size_t i = 0; i < ARRAY_LEN(parts) && colon; i++) {
         if (strcmp(colon + 1, parts[i].name) != 0)
@@ -297,9 +299,24 @@ static const char *of_made(struct harness *h, const char *run, const char *field
     return NULL;
 }
 
+/* The same of what an ended run's field `tail` holds (lua/include/stream.lua). */
+static const char *of_tail(struct harness *h, const char *run, const char *field)
+{
+    static const char *const parts[] = {"lastSeq", "lastT", "eventCount", "eventBytes"};
+    const char *value = harness_hget(h, harness_key(h, "run:%s", run), "tail");
+    for (size_t i = 0; i < ARRAY_LEN(parts) && value; i++) {
+        if (strcmp(field, parts[i]) == 0)
+            return harness_printf(h, "%.*s", (int)strcspn(value, " "), value);
+        value = strchr(value, ' ') ? strchr(value, ' ') + 1 : NULL;
+    }
+    return NULL;
+}
+
 const char *rig_field(struct harness *h, const char *run, const char *field)
 {
     const char *part = of_attempt(h, run, field);
+    if (!part)
+        part = of_tail(h, run, field);
     if (part)
         return part;
     part = of_made(h, run, field);

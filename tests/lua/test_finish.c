@@ -66,6 +66,12 @@ static void test_a_success(void **state)
     assert_int_equal(strtoll(audit_event(h, run, -1, "z"), NULL, 10), bytes);
     assert_string_equal(rig_field(h, run, "eventCount"), "2");
     assert_string_equal(rig_field(h, run, "lastSeq"), "2");
+    /* And for statistics: that one ended, and how long it took. */
+    struct script_queue_stats_args asked = {.names = (const struct str[]){S("default")}, .names_len = 1, .minutes = 1};
+    const struct script_queue_stats_reply *stats;
+    harness_assert_err(sync_queue_stats(h, &asked, &stats), ERR_OK);
+    assert_int_equal(stats->stats[0].success, 1);
+    assert_int_equal(stats->stats[0].ms, field_int(h, run, "completed") - field_int(h, run, "started"));
     audit_check(h);
 }
 

@@ -14,6 +14,7 @@ static struct script_started_args args_of(struct harness *h, const struct script
     return (struct script_started_args){.inc = S("r1"),
                                         .run = row->run,
                                         .epoch = row->epoch,
+                                        .attempt = row->attempt,
                                         .seq = row->first_seq,
                                         .t_ms = row->last_t_ms + 7,
                                         .event = S(line),

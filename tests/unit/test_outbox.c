@@ -446,7 +446,7 @@ static void test_started_holds_nothing_up(void **state)
     struct fixture *x = *state;
     const char *sha = "0123456789012345678901234567890123456789012345678901234567890123";
     x->redis.hold = true;
-    outbox_started(&x->outbox, STR("{}"), str_of(sha), STR(""));
+    outbox_started(&x->outbox, 1, STR("{}"), str_of(sha), STR(""));
     UNTIL(x, x->redis.command_count == 1);
     add(x, 1, 10);
     x->redis.hold = false;
