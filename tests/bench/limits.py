@@ -84,11 +84,21 @@ class Call:
         parts = self.pack(run=mark, **changes).split(mark.encode())
         return b"".join(new_id().encode().join(parts) for _ in range(n))
 
+    def groups(self, n, size):
+        """The same in groups: several calls as one command (lua/gen.py)."""
+        mark = uuid.UUID(int=0x123456789abcdef).__str__()
+        words = self.words(run=mark)
+        head, rest = words[:len(self.head)], words[len(self.head):len(words) - len(self.tail)]
+        parts = pack(head[0], head[1] + b"_n", 1, head[3], *([len(rest), *rest] * size)).split(mark.encode())
+        return b"".join(b"".join(part + (new_id().encode() if i < len(parts) - 1 else b"") for i, part in enumerate(parts)) for _ in range(n // size))
+
     def rows(self, reply):
         """A table reply's rows by the names of the header; the first field of the reply."""
         if isinstance(reply, Refused) or reply[0] != b"ok":
             raise Failed(f"{self.script.name} answered {reply}")
-        return [dict(zip([c for c, _ in self.script.reply[0].columns], row)) for row in reply[1]]
+        names = [name for name, _ in self.script.reply[0].columns]
+        rows = [reply[1][i:i + len(names)] for i in range(0, len(reply[1]), len(names))] if self.script.reply[0].flat else reply[1]
+        return [dict(zip(names, row)) for row in rows]
 
 
 def words_of(line):

@@ -9,7 +9,7 @@ from report import figure
 from system import System, Usage, private_bytes, wait_for
 
 SLOTS = 1024
-REDIS_US_A_RUN = 90
+REDIS_A_RUN = 3.75  # times a script of 8 plain commands: 90 us where that takes 24
 
 
 def total(lives, key):
@@ -37,8 +37,8 @@ def bench_noop(quick):
         typical = lives[redis.index(statistics.median_low(redis))]
         figure("noop", statistics.median(rates), "runs/s", 1e6 / statistics.median(walls), "runs/s, its scripts alone", must=">= 0.60", values=rates, p50Us=results[middle]["p50Us"], p99Us=results[middle]["p99Us"], **uses[middle], **load.client_of(results[middle]),
                scriptsUs=steps(typical), **limits.redis_share([{"redisUs": us} for us in redis], uses[middle]), **memory_of(s))
-        figure("noop-redis-cpu", statistics.median(redis), "us of Redis a run", plain["evalsha8Us"], "us, a script of 8 plain commands", must=f"<= {REDIS_US_A_RUN}", judge="value", steps=steps(typical),
-               insideUs=round(total(typical, "scriptUs"), 1), throughNodesUs=statistics.median(use["cpuUs"]["redis"] for use in uses), claimOf=CLAIM, **plain)
+        figure("noop-redis-cpu", statistics.median(use["cpuUs"]["redis"] for use in uses), "us of Redis a run", plain["evalsha8Us"], "us, a script of 8 plain commands", must=f"<= {REDIS_A_RUN}", steps=steps(typical),
+               aloneUs=statistics.median(redis), aloneInsideUs=round(total(typical, "scriptUs"), 1), claimOf=CLAIM, **plain)
         alone.close()
 
 
