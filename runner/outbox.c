@@ -26,7 +26,7 @@ struct batch {
     int64_t count, bytes; /* running totals, this batch included */
     int64_t answered_ms;  /* 0: not yet */
     int64_t out, err;     /* its mark: how much of the output is stored with it; -1: not known */
-    int64_t attempt; /* of runtime_started, as the next ones */
+    int64_t attempt;      /* of runtime_started, as the next ones */
     char token_sha[65];
     size_t handle_len;
     size_t len;  /* of the lines */

@@ -267,9 +267,9 @@ static const char *of_attempt(struct harness *h, const char *run, const char *fi
     static const struct {
         const char *name, *of;
         int at;
-    } parts[] = {{"epoch", "", 0},      {"first", "", 1},  {"claimed", "", 2},   {"claimNo", "", 3},
-                 {"status", ":end", 0}, {"by", ":end", 1}, {"ended", ":end", 2}, {"exit", ":end", 3},
-                 {"runner", "", 4}};
+    } parts[] = {{"epoch", "", 0},     {"first", "", 1},      {"claimed", "", 2},
+                 {"claimNo", "", 3},   {"status", ":end", 0}, {"by", ":end", 1},
+                 {"ended", ":end", 2}, {"exit", ":end", 3},   {"runner", "", 4}};
     const char *colon = strchr(field, ':'), *key = harness_key(h, "run:%s", run);
     for (size_t i = 0; i < ARRAY_LEN(parts) && colon; i++) {
         if (strcmp(colon + 1, parts[i].name) != 0)

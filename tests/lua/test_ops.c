@@ -194,7 +194,8 @@ static void test_the_last_minutes(void **state)
     struct harness *h = *state;
     int64_t now = harness_now_ms(h) / 60000;
     minute(h, now, 1, 0, 0, 10);
-    harness_do(h, "HINCRBY %s success 1%012d", harness_key(h, "tput:a:%lld", (long long)now), 5); /* a second one, as its end says it */
+    harness_do(h, "HINCRBY %s success 1%012d", harness_key(h, "tput:a:%lld", (long long)now),
+               5); /* a second one, as its end says it */
     minute(h, now - 3, 20, 1, 0, 200);
     minute(h, now - 4, 0, 0, 2, 0);
     minute(h, now - 8, 5000, 5000, 5000, 50000); /* too long ago, also when the minute changes meanwhile */
