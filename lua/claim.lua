@@ -225,7 +225,7 @@ local function attempt_begin(id, line, ws)
     n = fmt(run.attempt + 1)
     if n ~= '1' or run.rid ~= rid_text then
       first = seq_after(run, before.last, rid)
-      redis.call('HSET', key, 'rid', rid_text)
+      redis.call('HSET', key, 'rid', rid_text, 'extra', '1')
     else
       first = before.last + 1
     end

@@ -12,12 +12,11 @@ local TPUT_MS, TPUT_RUN = 900000, 1000000000000
 -- long it is kept): whoever writes one of these writes `extra` as well, and a claim does for what was there before it.
 local PLAIN = {__index = {plain = true, stopAt = '', claimStatus = '', gates = '', dependents = '', hookUrl = '', asked = '', inputLast = ''}}
 local function run_active(id)
-  local v = redis.call('HMGET', k.run(id), 'status', 'ws', 'queue', 'rid', 'made', 'attempt', 'epoch', 'inc', 'started', 'extra')
-  if not v[1] or v[10] then
+  local v = redis.call('HMGET', k.run(id), 'status', 'ws', 'queue', 'made', 'attempt', 'epoch', 'inc', 'started', 'extra')
+  if not v[1] or v[9] then
     return run_get(id, CLOSE_FIELDS)
   end
-  local _, size, _, rid = made_of(v[5])
-  return setmetatable({id = id, status = v[1], ws = v[2], queue = v[3] or DEFAULTS.queue, rid = v[4] or rid, size = size, attempt = v[6] or '0', epoch = v[7] or '0', inc = v[8] or '', started = v[9] or '', closed = false}, PLAIN)
+  return setmetatable({id = id, status = v[1], ws = v[2], queue = v[3] or DEFAULTS.queue, made = v[4], attempt = v[5] or '0', epoch = v[6] or '0', inc = v[7] or '', started = v[8] or '', closed = false}, PLAIN)
 end
 
 -- And where it is another end after all, the rest of CLOSE_FIELDS.
@@ -90,12 +89,22 @@ local function run_throughput(run, status)
   count_later(key, status, TPUT_RUN + ended, TPUT_MS)
 end
 
--- The place of a run's last event (number and text), its time as text, and what counts those before it. So it says its runner, which wrote them (o.count, o.bytes and, behind them, o.seq, as text o.seq_text and o.t_text); or the stream
+-- Whether no other Redis came since the run was claimed.
+local function run_knows(run, rid)
+  if not run.plain then
+    return run.rid == rid_short(rid)
+  end
+  local there = ' ' .. rid_short(rid)
+  return string.sub(run.made, -#there) == there
+end
+
+-- The place of a run's last event (number and text), its time as text, and what counts those before it. So says its runner, which wrote them (o.count, o.bytes and, behind them, o.seq, as text o.seq_text and o.t_text); or the stream
 -- does, where nothing was said, and after a restart of Redis, which may have lost some.
 local function end_place(run, o, rid)
-  if (o.count or 0) > 0 and o.seq > 0 and o.t > 0 and run.rid == rid_short(rid) then
+  if (o.count or 0) > 0 and o.seq > 0 and o.t > 0 and run_knows(run, rid) then
     return o.seq, o.seq_text, o.t_text, o.count, o.bytes
   end
+  run_rest(run)
   local before = tail(run.id)
   local seq = (o.seq or 0) > 0 and math.max(o.seq, before.last + 1) or seq_after(run, before.last, rid)
   return seq, fmt(seq), fmt(math.max((o.t or 0) > 0 and o.t or now_ms, before.t)), before.c, before.z
@@ -137,7 +146,8 @@ local function run_end(run, o, rid, retention_ms)
     say(more, 'schemaWarnings', o.warnings)
   end
   if extra > 0 then
-    say(more, 'size', fmt(run.size + extra))
+    local _, given = made_of(run.made)
+    say(more, 'size', fmt(given + extra))
   end
   if status == 'error' then
     say(more, 'deadLetter', '1')
@@ -217,7 +227,7 @@ end
 -- How an attempt's end is to be read: a stop beats everything, an accepted claim (remote) beats what the executor saw.
 local function outcome_of(run, o)
   if run.stopAt ~= '' then
-    return {status = 'stopped', seq = o.seq, t = o.t, count = o.count, bytes = o.bytes}
+    return {status = 'stopped', seq = o.seq, t = o.t, seq_text = o.seq_text, t_text = o.t_text, count = o.count, bytes = o.bytes}
   end
   if run.claimStatus ~= '' then
     run_rest(run)
