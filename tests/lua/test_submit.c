@@ -1,4 +1,6 @@
 /* submit: what an accepted run consists of, and that a refused one leaves nothing. */
+#include <stdlib.h>
+
 #include "audit.h"
 #include "common/limits.h"
 #include "lua/scripts_sync.h"
@@ -79,6 +81,100 @@ static void test_every_refusal_leaves_nothing(void **state)
     audit_check(h);
 }
 
+/* Redis' count of calls of functions. */
+static int64_t function_calls(struct harness *h)
+{
+    const char *at = strstr(((const redisReply *)harness_do(h, "INFO commandstats"))->str, "cmdstat_fcall:calls=");
+    return at ? atoll(at + strlen("cmdstat_fcall:calls=")) : 0;
+}
+
+static void put_agent(struct harness *h, const char *ws, const char *name)
+{
+    const struct str def[] = {S("json"),     S("{}"),      S("queue"),  S("default"),
+                              S("executor"), S("process"), S("source"), S("stdout")};
+    const struct script_agent_put_args args = {.ws = S(ws),
+                                               .name = S(name),
+                                               .digest = S(name),
+                                               .def_fields = def,
+                                               .def_fields_len = ARRAY_LEN(def),
+                                               .max_agents = 10,
+                                               .max_versions = 10};
+    harness_assert_err(sync_agent_put(h, &args, NULL), ERR_OK);
+}
+
+/* Many that leave in one turn are one call, which counts them once: all is as if each had come alone, whatever stands between them. */
+static void test_submits_of_one_call(void **state)
+{
+    struct harness *h = *state;
+    put_agent(h, "default", "a");
+    put_agent(h, "default", "b");
+    put_agent(h, "team", "a");
+    harness_do(h, "HSET %s maxWaiting 2", harness_key(h, "queue:q"));
+    harness_do(h, "ZADD %s 0 q", harness_key(h, "queues"));
+    static const struct {
+        struct rig_run run;
+        enum err wanted;
+        const char *status;
+    } sent[] = {
+        {{.agent = "a"}, ERR_OK, "queued"},
+        {{.agent = "a", .queue = "q"}, ERR_OK, "queued"},
+        {{.agent = "b", .queue = "q", .priority = "high"}, ERR_OK, "queued"},
+        {{.agent = "nobody"}, ERR_AGENT_NOT_FOUND, NULL},
+        {{.agent = "a", .ws = "team"}, ERR_OK, "queued"},
+        {{.agent = "a", .queue = "q"}, ERR_QUEUE_FULL, NULL},
+        {{.agent = "a", .delay_ms = 60000}, ERR_OK, "scheduled"},
+        {{.agent = "b", .key_gate = "k:x=1"}, ERR_OK, "queued"},
+        {{.agent = "b", .key_gate = "k:x=1"}, ERR_OK, "queued"}, /* in the gate's line */
+        {{.idem_key = "once"}, ERR_OK, "queued"},
+        {{.idem_key = "once"}, ERR_OK, "queued"}, /* the same run */
+        {{.agent = "b", .queue_max = 7}, ERR_QUEUE_FULL, NULL},
+        {{.agent = "b", .queue_max = 8}, ERR_OK, "queued"},
+    };
+    enum { SENT = ARRAY_LEN(sent) };
+    struct harness_call *calls[SENT];
+    const char *runs[SENT];
+    int64_t before = function_calls(h);
+    for (size_t i = 0; i < SENT; i++)
+        calls[i] = rig_begin_submit(h, &sent[i].run);
+    for (size_t i = 0; i < SENT; i++) {
+        enum err err;
+        runs[i] = rig_submitted(h, calls[i], &err);
+        harness_assert_err(err, sent[i].wanted);
+        if (runs[i])
+            rig_assert_status(h, runs[i], sent[i].status);
+    }
+    assert_int_equal(function_calls(h), before + 1);
+    assert_string_equal(runs[9], runs[10]);
+    assert_int_equal(harness_int(h, "HGET %s waiting", harness_key(h, "use:default")), 8);
+    assert_int_equal(harness_int(h, "HGET %s waiting", harness_key(h, "use:team")), 1);
+    assert_int_equal(harness_int(h, "HGET %s q", harness_key(h, "queued")), 2);
+    assert_int_equal(harness_int(h, "HGET %s refs", harness_key(h, "def:a")),
+                     2 + 4); /* an agent's newest version in two workspaces, four runs */
+    assert_int_equal(harness_int(h, "LLEN %s", harness_key(h, "bell:q")), 2);
+    audit_check(h);
+    rig_submit(h, &sent[0].run); /* what they counted is forgotten */
+    assert_int_equal(harness_int(h, "HGET %s waiting", harness_key(h, "use:default")), 9);
+    audit_check(h);
+}
+
+/* A workspace's settings in between are those of the next call. */
+static void test_a_call_remembers_nothing_of_the_one_before(void **state)
+{
+    struct harness *h = *state;
+    put_agent(h, "default", "a");
+    rig_submit(h, &(struct rig_run){.agent = "a", .queue = "q"});
+    harness_do(h, "HSET %s draining 1", harness_key(h, "queue:q"));
+    harness_do(h, "ZADD %s 0 q", harness_key(h, "queues"));
+    enum err err;
+    assert_null(rig_try_submit(h, &(struct rig_run){.agent = "a", .queue = "q"}, &err));
+    harness_assert_err(err, ERR_QUEUE_DRAINING);
+    harness_assert_err(
+        sync_agent_delete(h, &(struct script_agent_delete_args){.ws = S("default"), .name = S("a")}, NULL), ERR_OK);
+    assert_null(rig_try_submit(h, &(struct rig_run){.agent = "a"}, &err));
+    harness_assert_err(err, ERR_AGENT_NOT_FOUND);
+    audit_check(h);
+}
+
 static void test_a_full_redis_refuses(void **state)
 {
     struct harness *h = *state;
@@ -137,6 +233,8 @@ int main(void)
         TEST(test_definitions_are_shared_and_counted),
         TEST(test_the_same_key_and_body_is_the_first_run),
         TEST(test_every_refusal_leaves_nothing),
+        TEST(test_submits_of_one_call),
+        TEST(test_a_call_remembers_nothing_of_the_one_before),
         TEST(test_a_full_redis_refuses),
         TEST(test_promote_takes_what_is_due),
         TEST(test_promote_is_bounded),
