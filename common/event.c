@@ -69,36 +69,52 @@ void event_write(struct strbuf *out, int64_t seq, int64_t t_ms, enum event_kind 
     out->len += h.len + data.len + 1;
 }
 
-static void stamp_make(struct event_stamp *stamp, int64_t t_ms, enum event_kind kind)
+static void stamp_make(struct event_stamp *stamp, int64_t seq, int64_t t_ms, enum event_kind kind)
 {
     struct head_parts h;
-    head_parts(0, t_ms, kind, &h);
-    stamp->len = 0;
-    for (size_t i = 2; i < HEAD_PARTS; i++) {
-        memcpy(stamp->text + stamp->len, h.parts[i].ptr, h.parts[i].len);
-        stamp->len += h.parts[i].len;
+    head_parts(seq, t_ms, kind, &h);
+    PRE(h.len < sizeof stamp->text);
+    char *at = stamp->text;
+    *at++ = '\n';
+    for (size_t i = 0; i < HEAD_PARTS; i++) {
+        memcpy(at, h.parts[i].ptr, h.parts[i].len);
+        at += h.parts[i].len;
     }
+    stamp->seq = seq;
     stamp->t_ms = t_ms;
     stamp->kind = kind;
+    stamp->len = h.len;
+    stamp->digits = h.parts[1].len;
 }
 
-void event_write_stamped(struct strbuf *out, int64_t seq, int64_t t_ms, enum event_kind kind, struct str data,
-                         struct event_stamp *stamp)
+/* One more, in place. False: that takes another digit. */
+static bool stamp_count(struct event_stamp *stamp)
 {
-    static const struct str begin = {"{\"seq\":", 7};
-    char digits[DECIMAL_MAX];
-    if (stamp->len == 0 || stamp->t_ms != t_ms || stamp->kind != kind)
-        stamp_make(stamp, t_ms, kind);
-    size_t n = decimal(digits, seq), len = begin.len + n + stamp->len + data.len + 1;
-    char *at = strbuf_grow(out, len);
+    char *first = stamp->text + sizeof "\n{\"seq\":" - 1, *digit = first + stamp->digits - 1;
+    while (digit > first && *digit == '9')
+        *digit-- = '0';
+    if (*digit == '9')
+        return false;
+    ++*digit;
+    stamp->seq++;
+    return true;
+}
+
+void event_write_stamped(struct strbuf *out, bool more, int64_t seq, int64_t t_ms, enum event_kind kind,
+                         struct str data, struct event_stamp *stamp)
+{
+    bool like_last = stamp->len > 0 && stamp->t_ms == t_ms && stamp->kind == kind && seq > 1 && stamp->seq == seq - 1;
+    if (!like_last || !stamp_count(stamp))
+        stamp_make(stamp, seq, t_ms, kind);
+    char *at = strbuf_grow(out, EVENT_HEAD_ROOM + data.len + 1);
     if (!at)
         return;
-    memcpy(at, begin.ptr, begin.len);
-    memcpy(at += begin.len, digits, n);
-    memcpy(at += n, stamp->text, stamp->len);
-    memcpy(at += stamp->len, data.ptr, data.len);
+    memcpy(at, stamp->text + (more ? 0 : 1), EVENT_HEAD_ROOM - 1); /* of a length that is known: no call */
+    at += stamp->len + (more ? 1 : 0);
+    memcpy(at, data.ptr, data.len);
     at[data.len] = '}';
-    out->len += len;
+    at[data.len + 1] = 0;
+    out->len = (size_t)(at - out->ptr) + data.len + 1;
 }
 
 bool event_asks_input(enum event_kind kind, struct str data)

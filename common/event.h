@@ -24,15 +24,16 @@ const char *event_kind_name(enum event_kind kind);
 enum event_kind event_kind_of(struct str word);
 /* Appends the canonical line WITHOUT a newline; data is a JSON object without insignificant white space. */
 void event_write(struct strbuf *out, int64_t seq, int64_t t_ms, enum event_kind kind, struct str data);
-/* The same for who writes many: what stands between seq and data, as it was written last. Zeroed at first. */
+/* The same for who writes many, one behind the other: the head of the line that was written last, of which mostly the seq alone changes. Zeroed at first. more: a newline before it. */
+enum { EVENT_HEAD_ROOM = 96 };
 struct event_stamp {
-    int64_t t_ms;
+    int64_t seq, t_ms;
     enum event_kind kind;
-    size_t len;
-    char text[96];
+    size_t len, digits; /* behind the newline: of the head; of the seq */
+    char text[EVENT_HEAD_ROOM];
 };
-void event_write_stamped(struct strbuf *out, int64_t seq, int64_t t_ms, enum event_kind kind, struct str data,
-                         struct event_stamp *stamp);
+void event_write_stamped(struct strbuf *out, bool more, int64_t seq, int64_t t_ms, enum event_kind kind,
+                         struct str data, struct event_stamp *stamp);
 
 /* How long that line is. */
 size_t event_len(int64_t seq, int64_t t_ms, enum event_kind kind, struct str data);

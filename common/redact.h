@@ -37,6 +37,8 @@ void redact_json(struct redactor *r, struct str json, struct strbuf *out);
  * secret. Of a JSON value all of whose strings (as they are meant) and whose text are so, with such keys, redact_json changes nothing. False: look properly. */
 bool redact_quick(struct redactor *r, struct str text);
 bool redact_quick_key(struct redactor *r, struct str key);
+/* Whether it may be asked of a JSON value's strings and of what stands between them apart: nothing that is looked for has a quote in it. */
+bool redact_quick_apart(struct redactor *r);
 /* Whether what is called so, by a member `name` or `key` beside its `value`, is no secret. */
 bool redact_quick_name(struct str name);
 /* Whether nothing in a text could even begin to be redacted: redact_text, and a stream of it, would give it as it is. Quick; false says nothing. */
@@ -58,6 +60,10 @@ struct redact_sink {
     void *ctx;
 };
 void redact_run(struct redact_stream *s, struct str in, bool last, const struct redact_sink *sink);
+/* The quick way of redact_run, for a short piece in which nothing stands that redact_quick says no to, not even with what is kept back before it. ret_shown: all that comes out, borrowed until the next call; ret_whole:
+ * it is the piece itself. False: nothing was done. */
+enum { REDACT_QUICK_MAX = 4096 };
+bool redact_run_quick(struct redact_stream *s, struct str in, struct str *ret_shown, bool *ret_whole);
 /* A pause in the text: what is kept back goes out where it is no more than the first few bytes of something public (`s` of `sk-`), nothing of a secret (of a runner token its `ert`, where no other secret was given). What follows is judged with it all the same. */
 void redact_stream_pause(struct redact_stream *s, struct strbuf *out);
 /* Bytes that are kept back. */

@@ -129,6 +129,10 @@ bool redact_edge(char c, bool left);
 
 /* redact_quick.c. Takes NULL. */
 void redact_quick_free(struct redact_quick *q);
+/* Whether no word of the secrets begins at secrets_from or behind it and is whole, nor one of the anchors' from shapes_from on. ret_secret, ret_shape: the longest beginnings of words that the text ends with, as nodes
+ * of the automatons; AC_ROOT: there is none. */
+bool redact_quick_look(struct redactor *r, struct str text, size_t secrets_from, size_t shapes_from,
+                       uint32_t *ret_secret, uint32_t *ret_shape);
 /* Whether nothing in it could even begin to be redacted. */
 bool redact_clean(const struct redactor *r, struct str text);
 

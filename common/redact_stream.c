@@ -38,7 +38,7 @@ struct redact_stream {
     uint32_t secrets_state;
     struct spans secrets, shapes;
     struct tail tails[TAIL_COUNT];
-    bool tailed; /* some tail is, or was, on */
+    bool tailed; /* some tail is on, or was where it counts */
     bool pem;
     size_t pem_at;
     size_t jwt_dead;
@@ -279,6 +279,16 @@ static bool start_tail(struct redact_stream *s, const struct redact_hit *h, stru
     if (h->tail != TAIL_QUOTED) /* a quoted one's first bytes may hold the closing quote's backslashes */
         t->at = h->end;
     return run_tail(s, slot, final);
+}
+
+/* Forgets them, when none is on and none ran over a place that is still to be looked at. */
+static void forget_tails(struct redact_stream *s)
+{
+    for (int k = 0; k < TAIL_COUNT; k++)
+        if (s->tails[k].on || s->tails[k].until > s->shapes_at)
+            return;
+    memset(s->tails, 0, sizeof s->tails);
+    s->tailed = false;
 }
 
 /* ---- shapes ---- */
@@ -534,6 +544,8 @@ static void run_piece(struct redact_stream *s, struct str in, bool final, const 
     s->decided = secrets < shapes ? secrets : shapes;
     emit(s, s->decided, sink);
     compact(s);
+    if (s->tailed)
+        forget_tails(s);
 }
 
 void redact_run(struct redact_stream *s, struct str in, bool last, const struct redact_sink *sink)
@@ -547,6 +559,39 @@ void redact_run(struct redact_stream *s, struct str in, bool last, const struct 
         run_piece(s, in, last, sink);
     if (last)
         begin(s);
+}
+
+/* Nothing is under way but what may be the beginning of a word. */
+static bool is_quiet(struct redact_stream *s)
+{
+    return !s->dead && !s->tailed && !s->pem && !first_of(&s->secrets) && !first_of(&s->shapes) && s->skip <= s->done;
+}
+
+/* What run_piece would come to where no word stands in it, from what the scans began to look at on. */
+bool redact_run_quick(struct redact_stream *s, struct str in, struct str *ret_shown, bool *ret_whole)
+{
+    const struct ac *secrets = s->r->secrets, *anchors = shapes_anchors(s->r->shapes);
+    uint32_t secret, shape;
+    if (in.len == 0 || in.len > REDACT_QUICK_MAX || !is_quiet(s))
+        return false;
+    compact(s); /* now: what was shown the last time is not borrowed any more */
+    size_t before = s->buf.len, from = s->done, begun = s->secrets_at - secrets->nodes[s->secrets_state].depth;
+    strbuf_add(&s->buf, in);
+    struct str text = strbuf_str(&s->buf);
+    if (strbuf_failed(&s->buf) || !redact_quick_look(s->r, text, begun, s->shapes_at, &secret, &shape)) {
+        s->buf.len = before;
+        return false;
+    }
+    s->secrets_state = secret;
+    s->secrets_at = text.len;
+    s->shapes_at = text.len - anchors->nodes[shape].depth;
+    size_t hold = shape == AC_ROOT ? text.len : unfinished(s, shape);
+    begun = text.len - secrets->nodes[secret].depth;
+    s->decided = hold < begun ? hold : begun;
+    s->done = s->decided > from ? s->decided : from;
+    *ret_shown = (struct str){text.ptr + from, s->done - from};
+    *ret_whole = from == before && s->done == text.len;
+    return true;
 }
 
 /* Whether there is not even an anchor in it. */

@@ -23,7 +23,7 @@ void strbuf_reset(struct strbuf *b)
         b->ptr[0] = 0;
 }
 
-char *strbuf_grow(struct strbuf *b, size_t n)
+char *strbuf_enlarge(struct strbuf *b, size_t n)
 {
     if (b->failed)
         return NULL;
@@ -31,21 +31,18 @@ char *strbuf_grow(struct strbuf *b, size_t n)
         b->failed = true;
         return NULL;
     }
-    size_t need = b->len + n + 1;
-    if (need > b->cap) {
-        size_t cap = b->cap ? b->cap : 64;
-        while (cap < need)
-            cap *= 2;
-        if (cap > b->max + 1)
-            cap = b->max + 1;
-        char *ptr = realloc(b->ptr, cap);
-        if (!ptr) {
-            b->failed = true;
-            return NULL;
-        }
-        b->ptr = ptr;
-        b->cap = cap;
+    size_t need = b->len + n + 1, cap = b->cap ? b->cap : 64;
+    while (cap < need)
+        cap *= 2;
+    if (cap > b->max + 1)
+        cap = b->max + 1;
+    char *ptr = realloc(b->ptr, cap);
+    if (!ptr) {
+        b->failed = true;
+        return NULL;
     }
+    b->ptr = ptr;
+    b->cap = cap;
     b->ptr[b->len + n] = 0;
     return b->ptr + b->len;
 }

@@ -28,8 +28,16 @@ void strbuf_addz(struct strbuf *b, const char *z);
 void strbuf_addc(struct strbuf *b, char c);
 void strbuf_addi(struct strbuf *b, int64_t n);
 void strbuf_addf(struct strbuf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* The slow half of strbuf_grow: there is not enough memory yet. */
+char *strbuf_enlarge(struct strbuf *b, size_t n);
 /* Room for n bytes at the end, to be filled by the caller and then counted with b->len += n; NULL when it failed. */
-char *strbuf_grow(struct strbuf *b, size_t n);
+static inline char *strbuf_grow(struct strbuf *b, size_t n)
+{
+    if (b->failed || n >= b->cap - b->len)
+        return strbuf_enlarge(b, n);
+    b->ptr[b->len + n] = 0;
+    return b->ptr + b->len;
+}
 /* Drops n bytes from the front. */
 void strbuf_consume(struct strbuf *b, size_t n);
 static inline bool strbuf_failed(const struct strbuf *b)

@@ -1,6 +1,9 @@
 #include "runner/event_line.h"
 
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "common/json.h"
 #include "common/limits.h"
@@ -11,11 +14,13 @@ struct scan {
     const char *p, *end;
     struct redactor *r;
     struct event_line *l;
-    const char *data; /* where it begins in the line */
-    size_t most;      /* that scratch can get */
-    bool spaced;      /* there is white space between tokens of data */
-    bool foreign;     /* there are bytes that are no ASCII */
+    const char *data;       /* where it begins in the line */
+    const char *first_text; /* its first member's value, where that is `text` and a string */
+    size_t most;            /* that scratch can get */
+    bool spaced;            /* there is white space between tokens of data */
+    bool foreign;           /* there are bytes that are no ASCII */
     int level;
+    int members; /* of data, so far */
 };
 
 static bool is_space(char c)
@@ -35,28 +40,62 @@ static char peek(struct scan *s)
 
 /* ---- strings ---- */
 
-/* The high bit of each byte that is a quote, a backslash, a control character, or no ASCII; bits above the first one that is set may be wrong. */
+/* The high bit of each byte that is a quote, a backslash or a control character; bits above the first one that is set may be wrong. */
 static uint64_t special(uint64_t w)
 {
     const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
     uint64_t quote = w ^ (ones * '"'), slash = w ^ (ones * '\\');
-    return ((w - ones * 0x20) | (quote - ones) | (slash - ones) | w) & tops;
+    return (((w - ones * 0x20) & ~w) | ((quote - ones) & ~quote) | ((slash - ones) & ~slash)) & tops;
 }
 
-/* Moves on to the next byte that is special. */
-static const char *run_of_plain(const char *p, const char *end)
+#ifdef __SSE2__
+/* 16 bytes at a time, as long as none of them is special. */
+static const char *pass_blocks(const char *p, const char *end, bool *foreign)
 {
-    for (; end - p >= 8; p += 8) {
+    const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\'), control = _mm_set1_epi8(0x1f);
+    int tops = 0;
+    for (; end - p >= 16; p += 16) {
+        __m128i w = _mm_loadu_si128((const __m128i *)(const void *)p);
+        __m128i found = _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(w, quote), _mm_cmpeq_epi8(w, slash)),
+                                     _mm_cmpeq_epi8(_mm_min_epu8(w, control), w));
+        int special = _mm_movemask_epi8(found);
+        if (special) {
+            tops |= _mm_movemask_epi8(w) & ((special & -special) - 1);
+            p += __builtin_ctz((unsigned)special);
+            break;
+        }
+        tops |= _mm_movemask_epi8(w);
+    }
+    *foreign = *foreign || tops;
+    return p;
+}
+#else
+static const char *pass_blocks(const char *p, const char *end, bool *foreign)
+{
+    (void)end, (void)foreign;
+    return p;
+}
+#endif
+
+/* The next byte that is special; the end. */
+static const char *pass_plain(const char *p, const char *end, bool *foreign)
+{
+    const uint64_t tops = UINT64_C(0x8080808080808080);
+    uint64_t all = 0, found = 0;
+    p = pass_blocks(p, end, foreign);
+    for (; end - p >= 8 && !found; p += 8) {
         uint64_t w;
         memcpy(&w, p, sizeof w);
         if (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
             w = __builtin_bswap64(w);
-        uint64_t found = special(w);
-        if (found)
-            return p + (__builtin_ctzll(found) >> 3);
+        found = special(w);
+        all |= found ? w & ((found & -found) - 1) : w;
     }
-    while (p < end && (unsigned char)*p >= 0x20 && (unsigned char)*p < 0x80 && *p != '"' && *p != '\\')
-        p++;
+    if (found)
+        p += (__builtin_ctzll(found) >> 3) - 8;
+    while (!found && p < end && (unsigned char)*p >= 0x20 && *p != '"' && *p != '\\')
+        all |= (unsigned char)*p++;
+    *foreign = *foreign || (all & tops);
     return p;
 }
 
@@ -66,21 +105,15 @@ static bool take_string(struct scan *s, struct str *ret_raw, bool *ret_escaped)
     const char *from = ++s->p;
     bool escaped = false;
     for (;;) {
-        s->p = run_of_plain(s->p, s->end);
+        s->p = pass_plain(s->p, s->end, &s->foreign);
         if (s->p >= s->end)
             return false;
-        unsigned char c = (unsigned char)*s->p;
-        if (c == '"')
+        if (*s->p == '"')
             break;
-        if (c >= 0x80) {
-            s->foreign = true;
-            s->p++;
-        } else if (c == '\\' && s->end - s->p >= 2 && s->p[1] && strchr("\"\\/bfnrt", s->p[1])) {
-            escaped = true;
-            s->p += 2;
-        } else {
+        if (*s->p != '\\' || s->end - s->p < 2 || !s->p[1] || !strchr("\"\\/bfnrt", s->p[1]))
             return false;
-        }
+        escaped = true;
+        s->p += 2;
     }
     *ret_raw = (struct str){from, (size_t)(s->p - from)};
     *ret_escaped = escaped;
@@ -206,10 +239,18 @@ static bool member(struct scan *s)
     s->p++;
     if (!value(s, &raw, &text) || !names_nothing(key, text.ptr ? raw : STR_NONE))
         return false;
-    if (s->level == 1 && text.ptr && !s->l->text.ptr && str_eqz(key, "text"))
-        s->l->text = text;
-    else if (s->level == 1 && !text.ptr && str_eqz(key, "text"))
+    if (s->level != 1)
+        return true;
+    bool first = s->members++ == 0;
+    if (!str_eqz(key, "text"))
+        return true;
+    if (!text.ptr)
         return false; /* the first one counts, and is none */
+    if (!s->l->text.ptr) {
+        s->l->text = text;
+        s->l->raw = raw;
+        s->first_text = first ? raw.ptr : NULL;
+    }
     return true;
 }
 
@@ -263,6 +304,7 @@ static bool compact(struct scan *s, struct str *data)
     *to = 0;
     scratch->len = (size_t)(to - scratch->ptr);
     *data = (struct str){scratch->ptr + from, scratch->len - from};
+    s->l->raw = STR_NONE;
     return true;
 }
 
@@ -288,24 +330,33 @@ static bool take_data(struct scan *s, struct str *ret_data)
     return !s->spaced || compact(s, ret_data);
 }
 
+static bool at_end(struct scan *s)
+{
+    return peek(s) == 0 && s->p == s->end;
+}
+
+static void learn(struct scan *s, const char *begin)
+{
+    struct event_line_head *h = s->l->head;
+    size_t head = (size_t)(s->data - begin), text = s->first_text ? (size_t)(s->first_text - begin) : 0;
+    if (head > sizeof h->bytes)
+        return;
+    h->len = head;
+    h->text_len = text <= sizeof h->bytes ? text : 0;
+    h->spaced = text != head + sizeof "{\"text\":\"" - 1;
+    h->kind = s->l->kind;
+    memcpy(h->bytes, begin, h->text_len ? h->text_len : head);
+}
+
 /* `kind` and `data`, in either order, and nothing else. */
 static bool line_members(struct scan *s, const char *begin)
 {
     struct event_line *l = s->l;
-    struct event_line_head *h = l->head;
     size_t left = (size_t)(s->end - begin);
-    if (h->len > 0 && left > h->len && memcmp(begin, h->bytes, h->len) == 0) {
-        s->p += h->len;
-        l->kind = h->kind;
-        if (!take_data(s, &l->data) || peek(s) != '}')
-            return false;
-        s->p++;
-        return peek(s) == 0 && s->p == s->end;
-    }
     if (left == 0 || *begin != '{')
         return false;
     bool kind_first = false;
-    s->p++;
+    s->p = begin + 1;
     for (int i = 0; i < 2; i++) {
         struct str key;
         bool escaped;
@@ -318,21 +369,70 @@ static bool line_members(struct scan *s, const char *begin)
         kind_first = kind_first || (i == 0 && l->kind != EVENT_KIND_COUNT);
         s->p++;
     }
-    size_t head = (size_t)(s->data - begin);
-    if (kind_first && head <= sizeof h->bytes) {
-        memcpy(h->bytes, begin, head);
-        h->len = head;
-        h->kind = l->kind;
+    if (kind_first)
+        learn(s, begin);
+    return at_end(s);
+}
+
+static bool starts_like(const struct event_line_head *h, size_t len, struct str line)
+{
+    return len > 0 && line.len > len && memcmp(line.ptr, h->bytes, len) == 0;
+}
+
+static bool take_line(struct scan *s, struct str line)
+{
+    struct event_line *l = s->l;
+    const struct event_line_head *h = l->head;
+    if (!starts_like(h, h->len, line))
+        return line_members(s, line.ptr);
+    s->p += h->len;
+    l->kind = h->kind;
+    if (!take_data(s, &l->data) || peek(s) != '}')
+        return false;
+    if (s->first_text)
+        learn(s, line.ptr);
+    s->p++;
+    return at_end(s);
+}
+
+/* Behind a head that is known: a data that is nothing but its text, and has no escapes. */
+static bool only_text(struct str line, struct redactor *r, struct event_line *l)
+{
+    static const struct str head = {"{\"text\":\"", 9};
+    const struct event_line_head *h = l->head;
+    const char *from = line.ptr + h->text_len, *end = line.ptr + line.len;
+    bool foreign = false;
+    if (!starts_like(h, h->text_len, line))
+        return false;
+    const char *quote = pass_plain(from, end, &foreign);
+    if (end - quote != 3 || memcmp(quote, "\"}}", 3) != 0 || quote == from || (foreign && !utf8_valid(line)))
+        return false;
+    l->kind = h->kind;
+    l->raw = (struct str){from, (size_t)(quote - from)};
+    l->data = (struct str){line.ptr + h->len, line.len - 1 - h->len};
+    if (h->spaced) {
+        strbuf_add(l->scratch, head);
+        strbuf_add(l->scratch, (struct str){from, l->raw.len + 2});
+        l->data = strbuf_str(l->scratch);
+        l->raw.ptr = l->data.ptr + head.len;
     }
-    return peek(s) == 0 && s->p == s->end;
+    l->text = l->raw;
+    l->text_left =
+        l->leave_text && l->kind == EVENT_ASSISTANT_TEXT && l->raw.len <= REDACT_QUICK_MAX && redact_quick_apart(r);
+    return !strbuf_failed(l->scratch) && l->data.len + EVENT_OVERHEAD <= LIMIT_EVENT &&
+           (l->text_left || redact_quick(r, l->data));
 }
 
 bool event_line_read(struct str line, struct redactor *r, struct event_line *l)
 {
+    strbuf_reset(l->scratch);
+    if (only_text(line, r, l))
+        return true;
     struct scan s = {.p = line.ptr, .end = line.ptr + line.len, .r = r, .l = l, .most = 2 * line.len};
     l->kind = EVENT_KIND_COUNT;
-    l->data = l->text = STR_NONE;
+    l->data = l->text = l->raw = STR_NONE;
+    l->text_left = false;
     strbuf_reset(l->scratch);
-    return line_members(&s, line.ptr) && l->data.len + EVENT_OVERHEAD <= LIMIT_EVENT &&
-           (!s.foreign || utf8_valid(line)) && redact_quick(r, l->data);
+    return take_line(&s, line) && l->data.len + EVENT_OVERHEAD <= LIMIT_EVENT && (!s.foreign || utf8_valid(line)) &&
+           redact_quick(r, l->data);
 }

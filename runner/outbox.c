@@ -423,11 +423,9 @@ void outbox_add(struct outbox *o, enum event_kind kind, struct str data)
     if (o->open_n >= BATCH_EVENTS || (o->open_n > 0 && o->open_lines.len + data.len + 100 > BATCH_BYTES))
         seal(o);
     bool was_idle = o->open_n == 0;
-    if (!was_idle)
-        strbuf_addc(&o->open_lines, '\n');
-    size_t before = o->open_lines.len;
+    size_t before = o->open_lines.len + (was_idle ? 0 : 1);
     int64_t t = next_t(o);
-    event_write_stamped(&o->open_lines, o->next_seq, t, kind, data, &o->stamp);
+    event_write_stamped(&o->open_lines, !was_idle, o->next_seq, t, kind, data, &o->stamp);
     if (was_idle)
         o->open_first = o->next_seq;
     o->open_last = o->next_seq++;

@@ -12,6 +12,7 @@ enum err redaction_init(struct redaction *r, const struct redact_secret *secrets
 {
     struct redaction fresh = {0};
     strbuf_init(&fresh.scratch, SCRATCH_MAX);
+    strbuf_init(&fresh.changed, SCRATCH_MAX);
     lines_init(&fresh.plain, LINE_MAX_BYTES);
     enum err err = redactor_new(secrets, n, &fresh.redactor);
     if (!err)
@@ -37,6 +38,7 @@ void redaction_done(struct redaction *r)
     redactor_free(r->redactor);
     lines_done(&r->plain);
     strbuf_done(&r->scratch);
+    strbuf_done(&r->changed);
     *r = (struct redaction){0};
 }
 
@@ -182,11 +184,15 @@ static bool feed_delta(struct redaction *r, struct delta *d)
     return !d->differs && d->same == d->text.len;
 }
 
+static struct str shown_of(const struct delta *d)
+{
+    return d->differs ? strbuf_str(&d->shown) : (struct str){d->text.ptr, d->same};
+}
+
 /* One of which nothing is left but its place waits with it. */
-static void send_changed(struct redaction *r, const struct json *data, const struct json *text, const struct delta *d,
+static void send_changed(struct redaction *r, const struct json *data, const struct json *text, struct str shown,
                          const struct target *t)
 {
-    struct str shown = d->differs ? strbuf_str(&d->shown) : (struct str){d->text.ptr, d->same};
     if (shown.len > 0 || data->count > 1)
         send_delta(r, data, text, shown, t);
 }
@@ -206,14 +212,14 @@ static void pass_delta(struct redaction *r, struct str data, const struct target
         if (feed_delta(r, &d))
             send_event(r, EVENT_ASSISTANT_TEXT, data, t);
         else
-            send_changed(r, root, text, &d, t);
+            send_changed(r, root, text, shown_of(&d), t);
         strbuf_done(&d.shown);
     }
     arena_done(&arena);
 }
 
-/* Its text was fed already, and not all of it came out. */
-static void send_quick_changed(struct redaction *r, struct str data, const struct delta *d, const struct target *t)
+/* Its text was fed already; what came out of it. */
+static void send_fed(struct redaction *r, struct str data, struct str shown, const struct target *t)
 {
     struct arena arena;
     struct json *root = NULL;
@@ -221,28 +227,56 @@ static void send_quick_changed(struct redaction *r, struct str data, const struc
     const struct json *text =
         json_parse(&arena, data, LIMIT_JSON_DEPTH, 1, &root, NULL) == ERR_OK ? json_get(root, "text") : NULL;
     if (text)
-        send_changed(r, root, text, d, t);
+        send_changed(r, root, text, shown, t);
     else /* no memory */
         t->fn(t->ctx, EVENT_ASSISTANT_TEXT, WITHHELD);
     arena_done(&arena);
 }
 
+/* The same where all else of data stays as it is, and nothing of what comes of it is redacted: it is put together without being parsed. */
+static bool send_spliced(struct redaction *r, const struct event_line *l, struct str shown, const struct target *t)
+{
+    static const struct str nothing = {"{\"text\":\"\"}", 11};
+    struct str data = l->data;
+    if (!l->raw.ptr)
+        return false;
+    if (shown.len == 0 && data.len == nothing.len + l->raw.len)
+        return true; /* its place waits with it */
+    size_t before = (size_t)(l->raw.ptr - data.ptr) - 1, behind = before + l->raw.len + 2;
+    strbuf_reset(&r->changed);
+    strbuf_add(&r->changed, (struct str){data.ptr, before});
+    json_quote(&r->changed, shown);
+    strbuf_add(&r->changed, (struct str){data.ptr + behind, data.len - behind});
+    if (strbuf_failed(&r->changed) || r->changed.len + EVENT_OVERHEAD > LIMIT_EVENT ||
+        !redact_quick(r->redactor, strbuf_str(&r->changed)))
+        return false;
+    t->fn(t->ctx, EVENT_ASSISTANT_TEXT, strbuf_str(&r->changed));
+    return true;
+}
+
 bool redaction_quick(struct redaction *r, struct str line, adapter_event_fn fn, void *ctx)
 {
-    struct event_line l = {.scratch = &r->scratch, .head = &r->head};
+    struct event_line l = {.scratch = &r->scratch, .head = &r->head, .leave_text = true};
     struct target t = {fn, ctx};
+    struct str shown;
+    bool whole;
     if (line.len > QUICK_MAX || !event_line_read(line, r->redactor, &l))
         return false;
     if (l.kind != EVENT_ASSISTANT_TEXT || !l.text.ptr) {
         fn(ctx, l.kind, l.data);
-        return true;
+    } else if (redact_run_quick(r->delta, l.text, &shown, &whole)) {
+        if (whole)
+            fn(ctx, l.kind, l.data);
+        else if (!send_spliced(r, &l, shown, &t))
+            send_fed(r, l.data, shown, &t);
+    } else {
+        struct delta d = {.text = l.text};
+        if (feed_delta(r, &d) && !l.text_left)
+            fn(ctx, l.kind, l.data);
+        else
+            send_fed(r, l.data, shown_of(&d), &t);
+        strbuf_done(&d.shown);
     }
-    struct delta d = {.text = l.text};
-    if (feed_delta(r, &d))
-        fn(ctx, l.kind, l.data);
-    else
-        send_quick_changed(r, l.data, &d, &t);
-    strbuf_done(&d.shown);
     return true;
 }
 

@@ -13,7 +13,7 @@ struct redaction {
     struct redact_stream *delta;     /* data.text of assistant_text, from one event to the next */
     struct lines plain;              /* lines of standard output that are no events, redacted */
     bool in_piece;                   /* the last of them was a piece of a line */
-    struct strbuf scratch;
+    struct strbuf scratch, changed;
     struct event_line_head head;
     int64_t undecided; /* as the owner last saw it */
 };
