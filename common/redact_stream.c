@@ -574,7 +574,8 @@ bool redact_run_quick(struct redact_stream *s, struct str in, struct str *ret_sh
     uint32_t secret, shape;
     if (in.len == 0 || in.len > REDACT_QUICK_MAX || !is_quiet(s))
         return false;
-    compact(s); /* now: what was shown the last time is not borrowed any more */
+    if (s->done > KEEP_SLACK) /* now: what was shown the last time is not borrowed any more */
+        compact(s);
     size_t before = s->buf.len, from = s->done, begun = s->secrets_at - secrets->nodes[s->secrets_state].depth;
     strbuf_add(&s->buf, in);
     struct str text = strbuf_str(&s->buf);

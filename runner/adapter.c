@@ -127,20 +127,10 @@ static void on_tool_line(void *ctx, struct str line, bool piece)
     arena_done(&arena);
 }
 
-static void on_line(void *ctx, struct str line, bool piece)
+static void parse_line(struct adapter *a, struct str line)
 {
-    struct adapter *a = ctx;
     struct arena arena;
     struct json *root = NULL;
-    if (piece) {
-        struct str head = {line.ptr, line.len < CLAIM_HEAD ? line.len : CLAIM_HEAD};
-        if (!a->claim.made && head.ptr[0] == '{' && memmem(head.ptr, head.len, "\"runtime_terminal\"", 18))
-            a->claim.made = a->claim.too_long = true; /* what it says can't be known, but it is no silent success */
-        plain_line(a, line, true);
-        return;
-    }
-    if (line.len == 0 || (a->quick && a->quick(a->ctx, line)))
-        return;
     arena_init(&arena, ADAPTER_ARENA_MAX);
     /* two levels less than an envelope's: the same data must pass there, too */
     bool is_json = line.ptr[0] == '{' && json_parse(&arena, line, LIMIT_JSON_DEPTH - 2, 1, &root, NULL) == ERR_OK;
@@ -154,6 +144,19 @@ static void on_line(void *ctx, struct str line, bool piece)
     else
         plain_line(a, line, false);
     arena_done(&arena);
+}
+
+static void on_line(void *ctx, struct str line, bool piece)
+{
+    struct adapter *a = ctx;
+    if (piece) {
+        struct str head = {line.ptr, line.len < CLAIM_HEAD ? line.len : CLAIM_HEAD};
+        if (!a->claim.made && head.ptr[0] == '{' && memmem(head.ptr, head.len, "\"runtime_terminal\"", 18))
+            a->claim.made = a->claim.too_long = true; /* what it says can't be known, but it is no silent success */
+        plain_line(a, line, true);
+    } else if (line.len > 0 && !(a->quick && a->quick(a->ctx, line))) {
+        parse_line(a, line);
+    }
 }
 
 /* ---- text ---- */

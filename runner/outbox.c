@@ -33,6 +33,15 @@ struct batch {
     char data[]; /* lines, then the handle */
 };
 
+/* The open batch is written where it will lie, behind room for its head. */
+enum { HEAD = offsetof(struct batch, data), KEPT_SPARE = 4096 };
+_Static_assert(HEAD == sizeof(struct batch), "what is written behind the head is the batch's data");
+
+static size_t open_len(const struct outbox *o)
+{
+    return o->open_n > 0 ? o->open_lines.len - HEAD : 0;
+}
+
 static void send_next(struct outbox *o);
 
 /* ---- batches ---- */
@@ -64,8 +73,13 @@ static void seal(struct outbox *o)
 {
     if (o->open_n == 0)
         return;
-    struct batch *b = malloc(sizeof *b + o->open_lines.len);
-    PRE(b && !strbuf_failed(&o->open_lines));
+    PRE(!strbuf_failed(&o->open_lines));
+    size_t len = open_len(o), cap = o->open_lines.cap;
+    struct batch *b = (struct batch *)(void *)strbuf_take(&o->open_lines);
+    if (cap > HEAD + len + KEPT_SPARE) { /* most are small, and some are kept for long */
+        struct batch *fitted = realloc(b, HEAD + len);
+        b = fitted ? fitted : b;
+    }
     *b = (struct batch){.first = o->open_first,
                         .last = o->open_last,
                         .t = o->open_t,
@@ -74,19 +88,16 @@ static void seal(struct outbox *o)
                         .bytes = o->bytes,
                         .out = o->open_out,
                         .err = o->open_err,
-                        .len = o->open_lines.len};
-    memcpy(b->data, o->open_lines.ptr, b->len);
+                        .len = len};
     push(o, b);
+    o->many = len > BATCH_BYTES / 2;
     o->open_n = 0;
     o->open_out = o->open_err = -1;
-    strbuf_reset(&o->open_lines);
-    if (o->open_lines.cap > BATCH_BYTES)
-        strbuf_done(&o->open_lines);
 }
 
 static void check_full(struct outbox *o)
 {
-    size_t bound = (size_t)o->shard->worker->config->output_buffer, have = o->held + o->open_lines.len;
+    size_t bound = (size_t)o->shard->worker->config->output_buffer, have = o->held + open_len(o);
     bool pause = o->paused ? have > bound / 2 : have >= bound;
     if (pause == o->paused || o->over)
         return;
@@ -416,13 +427,25 @@ static int64_t next_t(struct outbox *o)
     return o->last_t_ms;
 }
 
+/* Where many come there is room for a whole batch at once. */
+static void open_batch(struct outbox *o)
+{
+    strbuf_reset(&o->open_lines);
+    if (o->many)
+        strbuf_grow(&o->open_lines, HEAD + BATCH_BYTES + EVENT_HEAD_ROOM);
+    if (strbuf_grow(&o->open_lines, HEAD))
+        o->open_lines.len = HEAD;
+}
+
 void outbox_add(struct outbox *o, enum event_kind kind, struct str data)
 {
     if (o->over || over_limit(o, data.len + 80))
         return;
-    if (o->open_n >= BATCH_EVENTS || (o->open_n > 0 && o->open_lines.len + data.len + 100 > BATCH_BYTES))
+    if (o->open_n >= BATCH_EVENTS || (o->open_n > 0 && open_len(o) + data.len + 100 > BATCH_BYTES))
         seal(o);
     bool was_idle = o->open_n == 0;
+    if (was_idle)
+        open_batch(o);
     size_t before = o->open_lines.len + (was_idle ? 0 : 1);
     int64_t t = next_t(o);
     event_write_stamped(&o->open_lines, !was_idle, o->next_seq, t, kind, data, &o->stamp);
@@ -439,7 +462,8 @@ void outbox_add(struct outbox *o, enum event_kind kind, struct str data)
                        0); /* nothing is under way: the first leaves in this turn, what comes meanwhile gathers */
     else if (!loop_timer_is_set(&o->flush))
         loop_timer_set(&o->flush, FLUSH_MS);
-    check_full(o);
+    if (o->held + open_len(o) >= (size_t)o->shard->worker->config->output_buffer)
+        check_full(o);
 }
 
 void outbox_add_aside(struct outbox *o, enum event_kind kind, struct str data)
@@ -557,7 +581,7 @@ void outbox_init(struct outbox *o, struct worker_shard *s, const struct id *run_
     snprintf(o->redis, sizeof o->redis, "%s", redis_run_id(s->commands));
     o->since_us = clock_mono_us();
     o->tail = &o->first;
-    strbuf_init(&o->open_lines, 2 * (size_t)LIMIT_EVENT + BATCH_BYTES);
+    strbuf_init(&o->open_lines, HEAD + 2 * (size_t)LIMIT_EVENT + BATCH_BYTES);
     loop_timer_init(&o->flush, s->worker->loop, on_flush, o);
     loop_timer_init(&o->retry, s->worker->loop, on_retry, o);
 }

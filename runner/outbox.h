@@ -28,7 +28,7 @@ struct outbox {
     struct batch *next_out;      /* the first that is not answered */
     struct batch *last_out;      /* in flight: the last one that is */
     enum err group_err;          /* why what is in flight as one will be refused; ERR_OK: nothing is known */
-    struct strbuf open_lines;    /* the batch that still takes events */
+    struct strbuf open_lines;    /* the batch that still takes events: room for its head, then its lines */
     int64_t open_first, open_last, open_t, open_n;
     int64_t open_out, open_err; /* its mark; -1: none */
     int64_t mark_out, mark_err; /* what holds for all events so far; -1: nothing does */
@@ -37,6 +37,7 @@ struct outbox {
     struct loop_timer flush, retry;
     int64_t full_since_ms; /* when Redis first said OOM; 0: it does not */
     bool in_flight, paused, over, limit_said;
+    bool many; /* the last batch was large: so will be the next */
     struct event_stamp stamp;
     int64_t wall_ms, wall_turn; /* the time as last read, and the turn of the loop in which that was */
     int64_t since_us;           /* monotonic: about when it was claimed */

@@ -256,10 +256,13 @@ static bool send_spliced(struct redaction *r, const struct event_line *l, struct
 
 bool redaction_quick(struct redaction *r, struct str line, adapter_event_fn fn, void *ctx)
 {
-    struct event_line l = {.scratch = &r->scratch, .head = &r->head, .leave_text = true};
+    struct event_line l; /* event_line_read sets the rest */
     struct target t = {fn, ctx};
     struct str shown;
     bool whole;
+    l.scratch = &r->scratch;
+    l.head = &r->head;
+    l.leave_text = true;
     if (line.len > QUICK_MAX || !event_line_read(line, r->redactor, &l))
         return false;
     if (l.kind != EVENT_ASSISTANT_TEXT || !l.text.ptr) {
