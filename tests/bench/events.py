@@ -176,34 +176,69 @@ def relayed(s, key, count):
     return r["bytes"] / r["seconds"] / 1e6
 
 
+def replay_of_one(s, quick, events):
+    """A long run, to one reader: beside a loop of one XRANGE after another over the same stream."""
+    rounds, agent = 1 if quick else 3, printed(s, events)
+    run = s.call("POST", "/v1/runs", {"agent": agent})["runId"]
+    finished(s, run)
+    count, request = count_of(s, run), stream_request(s, run)
+    loops, large, relays, rates, shares, uses, sse = [], [], [], [], [], [], 0
+    for _ in range(rounds):
+        raw, more = (limits.run("xrange", s.redis.path, events_key(run), n, 0.3, 1) for n in (count, 1000))
+        loops.append(raw["bytes"] / raw["seconds"] / 1e6)
+        large.append(more["bytes"] / more["seconds"] / 1e6)
+        relays.append(relayed(s, events_key(run), 64))
+        with Usage(s) as u:
+            r = limits.run("read", s.port, 1, request)
+        sse = r["bytes"]
+        rates.append(sse / r["seconds"] / 1e6)
+        shares.append(raw["seconds"] / raw["rounds"] / r["seconds"])
+        uses.append(u.per(events))
+    middle = rates.index(statistics.median_low(rates))
+    figure("replay-1000000", statistics.median(rates), "MB/s to the reader", statistics.median(loops), f"MB/s, XRANGE COUNT {count} alone", must=">= 0.80", values=rates, events=events,
+           **uses[middle], relayMb=round(statistics.median(relays), 1), limitCount1000=round(statistics.median(large), 1), timeOfXrangeToReplay=round(statistics.median(shares), 4), sseMb=round(sse / 1e6, 2),
+           eventsPerSecond=round(statistics.median(rates) * 1e6 / sse * events))
+
+
+SHORT, SHORT_RUNS, SHORT_READERS, SHORT_COUNT = 1000, 64, 8, 128  # events, runs, at once; entries that hold them all
+
+
+def replays(s, requests, keys, readers, quick):
+    """Repetitions of so many readers at once, each beside as many loops of XRANGE at once over the same streams: [(what they got, what the loops got, processor time a replay)], by their rate."""
+    seconds, out = 0.1 if quick else 0.4, []
+    for _ in range(1 if quick else 5):
+        raw = limits.run("xrange", s.redis.path, keys, SHORT_COUNT, seconds, readers)
+        with Usage(s) as u:
+            r = limits.run("replays", s.port, readers, seconds, requests)
+        out.append((r, raw, u.per(r["replays"])))
+    return sorted(out, key=lambda row: row[0]["bytes"] / row[0]["seconds"])
+
+
+def replays_of_many(s, quick):
+    """Short runs, many, each reader another one each time. To some readers at once, whose connections stay; and to one at a time, on a connection that stays and on new ones: what that takes."""
+    agent = printed(s, SHORT)
+    runs = [s.call("POST", "/v1/runs", {"agent": agent})["runId"] for _ in range(4 if quick else SHORT_RUNS)]
+    for run in runs:
+        finished(s, run)
+    keys = ",".join(map(events_key, runs))
+    stays, ends = (s.file(b"".join(load.packed("GET", f"/v1/runs/{run}/stream", headers=headers) for run in runs), "requests") for headers in ((), ("Connection: close",)))
+    rows = replays(s, stays, keys, SHORT_READERS, quick)
+    r, _, use = rows[len(rows) // 2]
+    loops = statistics.median(raw["bytes"] / raw["seconds"] / 1e6 for _, raw, _ in rows)
+    figure(f"replay-{SHORT}", r["bytes"] / r["seconds"] / 1e6, "MB/s to the readers", loops, f"MB/s, XRANGE COUNT {SHORT_COUNT} alone, {SHORT_READERS} at a time", must=">= 0.80",
+           values=[row[0]["bytes"] / row[0]["seconds"] / 1e6 for row in rows], runs=len(runs), readers=SHORT_READERS, connections=r["connections"], replays=r["replays"], meanUs=r["meanUs"],
+           clientCpuUs=round(r["clientCpuUs"] / r["replays"], 1), **use)
+    rows = replays(s, stays, keys, 1, quick)
+    anew = replays(s, ends, keys, 1, quick)
+    r, _, use = rows[len(rows) // 2]
+    loop = statistics.median(1e6 * raw["seconds"] / raw["rounds"] for _, raw, _ in rows)
+    figure(f"replay-{SHORT}-one", r["meanUs"], "us a replay, one at a time", loop, f"us, XRANGE COUNT {SHORT_COUNT} alone, one at a time", values=[row[0]["meanUs"] for row in rows], newConnectionUs=anew[len(anew) // 2][0]["meanUs"], **use)
+
+
 def bench_replay(quick):
-    rounds = 1 if quick else 3
     with System(env=ENDLESS) as s:
-        for size, times in ((1000, 20 if quick else 200), (1000000, 1)):
-            events = min(size, 20000) if quick else size
-            agent = printed(s, events)
-            run = s.call("POST", "/v1/runs", {"agent": agent})["runId"]
-            finished(s, run)
-            count, request = count_of(s, run), stream_request(s, run)
-            loops, large, relays, rates, shares, uses, sse = [], [], [], [], [], [], 0
-            for _ in range(rounds):
-                raw, more = (limits.run("xrange", s.redis.path, events_key(run), n, 0.3) for n in (count, 1000))
-                loops.append(raw["bytes"] / raw["seconds"] / 1e6)
-                large.append(more["bytes"] / more["seconds"] / 1e6)
-                relays.append(relayed(s, events_key(run), 64))
-                seconds = 0
-                with Usage(s) as u:
-                    for _ in range(times):
-                        r = limits.run("read", s.port, 1, request)
-                        seconds += r["seconds"]
-                sse = r["bytes"]
-                rates.append(times * sse / seconds / 1e6)
-                shares.append(times * raw["seconds"] / raw["rounds"] / seconds)
-                uses.append(u.per(times * events))
-            middle = rates.index(statistics.median_low(rates))
-            figure(f"replay-{size}", statistics.median(rates), "MB/s to the reader", statistics.median(loops), f"MB/s, XRANGE COUNT {count} alone", must=">= 0.80", values=rates, events=events,
-                   **uses[middle], relayMb=round(statistics.median(relays), 1), limitCount1000=round(statistics.median(large), 1), timeOfXrangeToReplay=round(statistics.median(shares), 4), sseMb=round(sse / 1e6, 2),
-                   eventsPerSecond=round(statistics.median(rates) * 1e6 / sse * events))
+        replays_of_many(s, quick)
+        replay_of_one(s, quick, 20000 if quick else 1000000)
 
 
 FIGURES = {"ingress": bench_ingress, "runner-events": bench_runner_events, "replay": bench_replay}

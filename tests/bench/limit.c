@@ -1,9 +1,10 @@
 /* Raw limits of `./dev bench`: what Redis and the kernel allow where nothing of Errand is between. One thread, no library.
  *
  *   limit calls SOCKET FILE DEPTH [ANSWERS]     sends FILE (packed commands) with DEPTH of them under way (0: as many as fit), and waits for all answers, which it writes to ANSWERS
- *   limit xrange SOCKET KEY COUNT SECONDS       reads the whole stream again and again for so long, COUNT entries a call
+ *   limit xrange SOCKET KEYS COUNT SECONDS LOOPS reads the whole streams (comma list, in turns) again and again for so long, COUNT entries a call; so many connections do so at once, each asking when it has its answer
  *   limit relay SOCKET KEY COUNT PORT_FILE      passes the answers of such a loop on to one connection, as they are: what a node can't be faster than
  *   limit read PORTS READERS FILE               opens READERS connections to PORTS (comma list, in turns) of 127.0.0.1 with the request FILE, reads each to its end
+ *   limit replays PORT READERS SECONDS FILE     keeps READERS requests under way to 127.0.0.1 for so long, those of FILE in turns, each answered in chunks and read to its end; a kept connection is used again
  *   limit frames PORT_FILE READERS FILE PACE_US serves READERS connections the records of FILE (u32 length, bytes; the first is the head): each record is one write to each of them
  *
  * SOCKET is a path; REDISCLI_AUTH="user password" logs in. Prints one JSON line; exit 1 where an answer was an error. */
@@ -258,38 +259,90 @@ static void ask_xrange(int fd, const char *key, const char *from, const char *co
     write_all(fd, request, (size_t)n);
 }
 
+struct loop {
+    int fd;
+    const char *key;
+    char from[80];
+    struct answers answer;
+};
+
+struct loops {
+    char *keys[256];
+    int n_keys, next;
+    const char *count;
+    long bytes, calls, entries, rounds, errors;
+};
+
+static void loop_ask(struct loops *all, struct loop *l, bool begins)
+{
+    if (begins) {
+        l->key = all->keys[all->next++ % all->n_keys];
+        snprintf(l->from, sizeof l->from, "-");
+    }
+    l->answer = (struct answers){.look = LOOK_ENTRY};
+    ask_xrange(l->fd, l->key, l->from, all->count);
+}
+
+/* Takes what came. Returns whether a stream was read to its end. */
+static bool loop_read(struct loops *all, struct loop *l)
+{
+    static char room[READ_SIZE];
+    struct answers *a = &l->answer;
+    ssize_t got = read(l->fd, room, sizeof room);
+    if (got <= 0)
+        die("read");
+    all->bytes += got;
+    answers_take(a, room, (size_t)got);
+    all->errors += a->errors;
+    if (a->complete == 0)
+        return false;
+    all->calls++;
+    all->entries += a->entries;
+    if (a->entries < atol(all->count)) {
+        all->rounds++;
+        return true;
+    }
+    a->word[a->word_len] = 0;
+    snprintf(l->from, sizeof l->from, "(%s", a->word);
+    loop_ask(all, l, false);
+    return false;
+}
+
 static int limit_xrange(char **argv)
 {
-    char *room = malloc(READ_SIZE), from[80] = "-";
+    struct loops all = {.count = argv[4]};
+    struct loop loops[64] = {0};
+    struct pollfd polls[64];
+    char *left = NULL;
+    for (char *word = strtok_r(argv[3], ",", &left); word && all.n_keys < 256; word = strtok_r(NULL, ",", &left))
+        all.keys[all.n_keys++] = word;
+    int n = atoi(argv[6]), open = n = n < 1 ? 1 : n > 64 ? 64 : n;
+    for (int i = 0; i < n; i++) {
+        loops[i].fd = redis_open(argv[2]);
+        polls[i] = (struct pollfd){.fd = loops[i].fd, .events = POLLIN};
+    }
     int64_t limit = (int64_t)(atof(argv[5]) * 1e6), began = now_us(), cpu = cpu_us();
-    long bytes = 0, calls = 0, entries = 0, rounds = 0, count = atol(argv[4]);
-    int fd = redis_open(argv[2]);
-    for (;;) {
-        struct answers a = {.look = LOOK_ENTRY};
-        ask_xrange(fd, argv[3], from, argv[4]);
-        while (a.complete == 0) {
-            ssize_t got = read(fd, room, READ_SIZE);
-            if (got <= 0)
-                die("read");
-            bytes += got;
-            answers_take(&a, room, (size_t)got);
-        }
-        if (a.errors)
-            return 1;
-        calls++;
-        entries += a.entries;
-        a.word[a.word_len] = 0;
-        snprintf(from, sizeof from, "(%s", a.word);
-        if (a.entries < count) {
-            rounds++;
-            if (now_us() - began >= limit)
-                break;
-            snprintf(from, sizeof from, "-");
+    for (int i = 0; i < n; i++)
+        loop_ask(&all, &loops[i], true);
+    while (open > 0 && all.errors == 0) {
+        if (n > 1 && poll(polls, (nfds_t)n, 30000) <= 0)
+            die("poll");
+        for (int i = 0; i < n; i++) {
+            if ((n > 1 && !polls[i].revents) || !loop_read(&all, &loops[i]))
+                continue;
+            if (now_us() - began < limit) {
+                loop_ask(&all, &loops[i], true);
+            } else {
+                polls[i].fd = -1;
+                polls[i].revents = 0;
+                open--;
+            }
         }
     }
     printf("{\"calls\":%ld,\"rounds\":%ld,\"entries\":%ld,\"bytes\":%ld,\"seconds\":%.6f,\"clientCpuUs\":%lld}\n",
-           calls, rounds, entries, bytes, (double)(now_us() - began) / 1e6, (long long)(cpu_us() - cpu));
-    return 0;
+           all.calls, all.rounds, all.entries, all.bytes, (double)(now_us() - began) / 1e6,
+           (long long)(cpu_us() - cpu));
+    return all.errors > 0;
 }
 
 /* ---- frames: what a reader costs where a program does nothing but write ---- */
@@ -418,6 +471,8 @@ static int limit_frames(char **argv)
 
 struct taken {
     int fd;
+    bool closes;  /* the server said so */
+    char tail[7]; /* of what came */
     long bytes;
     int64_t began, ended;
 };
@@ -496,6 +551,120 @@ static int limit_read(char **argv)
     return 0;
 }
 
+/* ---- replays: readers that come again and again ---- */
+
+struct replays {
+    int port, epoll;
+    char *next, *requests, *end; /* as a ring */
+    long done, opened, bytes;
+    int64_t until, waited; /* sum of the times of those that are done */
+};
+
+static char *next_request(struct replays *all, size_t *ret_len)
+{
+    char *request = all->next, *end = memmem(request, (size_t)(all->end - request), "\r\n\r\n", 4);
+    if (!end)
+        die("a request has no end");
+    *ret_len = (size_t)(end - request) + 4;
+    all->next = end + 4 == all->end ? all->requests : end + 4;
+    return request;
+}
+
+static void replay_ask(struct replays *all, struct taken *t)
+{
+    size_t len;
+    const char *request = next_request(all, &len);
+    t->began = now_us();
+    write_all(t->fd, request, len);
+}
+
+static void replay_open(struct replays *all, struct taken *t)
+{
+    struct epoll_event e = {.events = EPOLLIN, .data.ptr = t};
+    size_t len;
+    const char *request = next_request(all, &len);
+    int64_t began = now_us(); /* connecting is a part of it */
+    taken_open(t, all->port, request, len);
+    t->began = began;
+    if (epoll_ctl(all->epoll, EPOLL_CTL_ADD, t->fd, &e) != 0)
+        die("epoll_ctl");
+    all->opened++;
+}
+
+/* The end of a chunked answer, which no frame of an event stream looks like. */
+static bool replay_ends(struct taken *t, const char *p, size_t n)
+{
+    static const char end[] = "\r\n0\r\n\r\n";
+    enum { LEN = sizeof end - 1 };
+    size_t keep = n < LEN ? LEN - n : 0, take = n < LEN ? n : LEN;
+    memmove(t->tail, t->tail + LEN - keep, keep);
+    memcpy(t->tail + keep, p + n - take, take);
+    return memcmp(t->tail, end, LEN) == 0;
+}
+
+/* Reads what is there. Returns whether the reader goes on, with this answer or with the next. */
+static bool replay_read(struct replays *all, struct taken *t)
+{
+    static char room[READ_SIZE];
+    ssize_t got = read(t->fd, room, sizeof room);
+    if (got > 0) {
+        if (t->bytes == 0)
+            t->closes = memmem(room, (size_t)got, "Connection: close", 17);
+        t->bytes += got;
+        if (!replay_ends(t, room, (size_t)got))
+            return true;
+        all->done++;
+        all->bytes += t->bytes;
+        all->waited += now_us() - t->began;
+        t->bytes = 0;
+        memset(t->tail, 0, sizeof t->tail);
+        if (t->closes) /* its end comes */
+            return true;
+        if (now_us() < all->until) {
+            replay_ask(all, t);
+            return true;
+        }
+        close(t->fd);
+        return false;
+    }
+    if (t->bytes > 0) {
+        fprintf(stderr, "an answer was cut\n");
+        exit(1);
+    }
+    close(t->fd);
+    if (now_us() >= all->until)
+        return false;
+    replay_open(all, t);
+    return true;
+}
+
+static int limit_replays(char **argv)
+{
+    struct replays all = {.port = atoi(argv[2]), .epoll = epoll_create1(EPOLL_CLOEXEC)};
+    long n = atol(argv[3]), open = n;
+    size_t len;
+    all.next = all.requests = read_file(argv[5], &len);
+    all.end = all.requests + len;
+    struct taken *readers = calloc((size_t)n, sizeof *readers);
+    int64_t began = now_us(), cpu = cpu_us();
+    all.until = began + (int64_t)(atof(argv[4]) * 1e6);
+    for (long i = 0; i < n; i++)
+        replay_open(&all, &readers[i]);
+    while (open > 0) {
+        struct epoll_event ready[64];
+        int got = epoll_wait(all.epoll, ready, 64, 10000);
+        if (got <= 0)
+            die("nothing came for ten seconds");
+        for (int i = 0; i < got; i++)
+            open -= !replay_read(&all, ready[i].data.ptr);
+    }
+    double seconds = (double)(now_us() - began) / 1e6;
+    printf(
+        "{\"replays\":%ld,\"connections\":%ld,\"bytes\":%ld,\"seconds\":%.6f,\"meanUs\":%.1f,\"clientCpuUs\":%lld}\n",
+        all.done, all.opened, all.bytes, seconds, (double)all.waited / (double)all.done, (long long)(cpu_us() - cpu));
+    return 0;
+}
+
 /* ---- relay: XRANGE to a connection ---- */
 
 static int limit_relay(char **argv)
@@ -531,16 +700,20 @@ int main(int argc, char **argv)
 {
     if (argc > 4 && strcmp(argv[1], "calls") == 0)
         return limit_calls(argv, argc);
-    if (argc == 6 && strcmp(argv[1], "xrange") == 0)
+    if (argc == 7 && strcmp(argv[1], "xrange") == 0)
         return limit_xrange(argv);
     if (argc == 6 && strcmp(argv[1], "frames") == 0)
         return limit_frames(argv);
     if (argc == 6 && strcmp(argv[1], "relay") == 0)
         return limit_relay(argv);
+    if (argc == 6 && strcmp(argv[1], "replays") == 0)
+        return limit_replays(argv);
     if (argc == 5 && strcmp(argv[1], "read") == 0)
         return limit_read(argv);
-    fprintf(stderr,
-            "usage: limit calls SOCKET FILE DEPTH [ANSWERS] | xrange SOCKET KEY COUNT SECONDS | relay SOCKET KEY "
-            "COUNT PORT_FILE | read PORTS READERS FILE | frames PORT_FILE READERS FILE PACE_US\n");
+    fprintf(
+        stderr,
+        "usage: limit calls SOCKET FILE DEPTH [ANSWERS] | xrange SOCKET KEYS COUNT SECONDS LOOPS | relay SOCKET KEY "
+        "COUNT PORT_FILE | read PORTS READERS FILE | replays PORT READERS SECONDS FILE | frames PORT_FILE READERS "
+        "FILE PACE_US\n");
     return 2;
 }

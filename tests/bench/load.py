@@ -27,12 +27,17 @@ def result(command, env, seconds):
     return json.loads(lines[-1])
 
 
-def request(system, method, path, body=b"", key=KEY):
-    """A whole request as a file for limit.c."""
-    head = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Authorization: Bearer {key}"]
+def packed(method, path, body=b"", key=KEY, headers=()):
+    """A whole request."""
+    head = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Authorization: Bearer {key}", *headers]
     if body:
         head += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
-    return system.file("\r\n".join(head).encode() + b"\r\n\r\n" + body, "request")
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + body
+
+
+def request(system, method, path, body=b"", key=KEY):
+    """One as a file for limit.c, which reads its answer to the connection's end."""
+    return system.file(packed(method, path, body, key, ["Connection: close"]), "request")
 
 
 def client_of(r):

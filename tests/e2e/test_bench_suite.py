@@ -14,7 +14,7 @@ from harness.wait import wait_until
 BENCH = os.path.join(ROOT, "tests", "bench")
 SHAPES = {  # name: figures that it gives
     "submit": {"submit-1", "submit-64", "submit-redis-cpu", "submit-batch-100"}, "noop": {"noop", "noop-redis-cpu"},
-    "ingress": {"ingress-1", "ingress-16", "ingress-256"}, "runner-events": {"runner-events", "runner-events-a-second"}, "replay": {"replay-1000", "replay-1000000"},
+    "ingress": {"ingress-1", "ingress-16", "ingress-256"}, "runner-events": {"runner-events", "runner-events-a-second"}, "replay": {"replay-1000", "replay-1000-one", "replay-1000000"},
     "fanout": {"fanout-1000-cpu", "fanout-1", "fanout-100", "fanout-1000", "fanout-10000-2-nodes"}, "latency": {"latency-pool", "latency-pool-p99", "latency-process", "latency-pool-half-load", "latency-process-half-load"},
     "idle": {"idle-api-node", "idle-runner-node", "idle-reader", "idle-queued-run-300-bytes", "idle-queued-run-no-input", "idle-api-node-after-load", "idle-run-in-flight"},
     "recovery": {"recovery-redis", "recovery-api", "recovery-runner"},
