@@ -104,13 +104,15 @@ bool http_stream_begin(struct http_req *req, int status, const char *content_typ
                        size_t low_water);
 /* Queues a buffer (takes a reference of its own). Sent with what else is queued in one writev at the end of the turn. */
 void http_stream_send(struct http_req *req, struct http_buf *b);
+/* All of it comes now, and is no more than the kernel takes of a stream that is read as fast as it comes: it may take that at once. */
+void http_stream_is_short(struct http_req *req);
 /* Little is to come for now: a send buffer that the kernel was given while much came is as small as at the start again. */
 void http_stream_rests(struct http_req *req);
 /* Bytes queued and not yet taken by the kernel. */
 size_t http_stream_queued(const struct http_req *req);
 /* Monotonic ms when the kernel last took bytes of this stream (or when nothing was waiting). */
 int64_t http_stream_progress_ms(const struct http_req *req);
-/* Ends it well (last chunk, then close) once everything queued is out; the req is gone for the handler (no on_gone). */
+/* Ends it well (last chunk; then the connection takes another request, where the client may send one and sent nothing meanwhile) once everything queued is out; the req is gone for the handler (no on_gone). */
 void http_stream_end(struct http_req *req);
 /* Cuts it at once, without the end of the chunked body; the req is gone for the handler (no on_gone). */
 void http_stream_cut(struct http_req *req);

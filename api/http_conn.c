@@ -24,7 +24,7 @@ static const unsigned char edges[HTTP_CONN_STATE_COUNT] = {
     [HTTP_CONN_BODY] = TO(HANDLING) | TO(FLUSHING) | TO(CLOSED),
     [HTTP_CONN_HANDLING] = TO(HEAD) | TO(STREAM) | TO(FLUSHING) | TO(CLOSED),
     [HTTP_CONN_STREAM] = TO(FLUSHING) | TO(CLOSED),
-    [HTTP_CONN_FLUSHING] = TO(LINGERING) | TO(CLOSED),
+    [HTTP_CONN_FLUSHING] = TO(HEAD) | TO(LINGERING) | TO(CLOSED),
     [HTTP_CONN_LINGERING] = TO(CLOSED),
     [HTTP_CONN_CLOSED] = 0,
 #undef TO
@@ -210,11 +210,24 @@ void conn_arm(struct http_conn *c)
     }
 }
 
+/* A stream ended well, and the client took all of it: the connection is as good as new. */
+static void stream_over(struct http_conn *c)
+{
+    c->stays = false;
+    c->ops->bound_kernel(c->transport, false); /* few may be wide */
+    conn_move(c, HTTP_CONN_HEAD);
+    conn_arm(c);
+}
+
 /* What is queued goes out, then the connection ends; the client may still be sending, so it is listened to for a moment (else a reset could overtake the answer). */
 static void finish_writing(struct http_conn *c)
 {
     if (c->queued > 0)
         return;
+    if (c->stays && !c->close_after && !c->draining && c->ignored == 0) {
+        stream_over(c);
+        return;
+    }
     if (!c->linger_after) {
         conn_close(c, false);
         return;
@@ -285,7 +298,7 @@ void http_conn_flush(struct http_conn *c)
             iov[n++] = (struct iovec){p + offset, len - offset};
             total += len - offset;
         }
-        ssize_t wrote = c->ops->writev(c->transport, iov, n);
+        ssize_t wrote = c->ops->writev(c->transport, iov, n, c->is_short && c->state == HTTP_CONN_STREAM);
         if (wrote < 0) {
             conn_close(c, true);
             return;

@@ -9,7 +9,7 @@
 #include "api/http_parse.h"
 
 /*   HEAD ──▶ DECIDING ──▶ BODY ──▶ HANDLING ──▶ HEAD (next request)
- *    │         │ └───────────────▶    │  └─────▶ STREAM ──▶ FLUSHING ──▶ CLOSED
+ *    │         │ └───────────────▶    │  └─────▶ STREAM ──▶ FLUSHING ──▶ HEAD, or CLOSED
  *    └─────────┴─────────────┴────────┴────────▶ FLUSHING ──▶ LINGERING ──▶ CLOSED  (an answer after which the connection ends)
  *   every state ──▶ CLOSED                                                          (gone, cut, timed out)
  * DECIDING: the app was given the head and says, now or later, whether the request is wanted; nothing is read meanwhile.
@@ -22,9 +22,10 @@ enum http_conn_state { HTTP_CONN_STATES(HTTP_CONN_ENUM) HTTP_CONN_STATE_COUNT };
 bool http_conn_edge(enum http_conn_state from, enum http_conn_state to);
 
 struct http_transport {
-    ssize_t (*writev)(void *t, const struct iovec *iov, int n); /* bytes taken, 0 when full, -1 when dead */
-    void (*watch)(void *t, bool read, bool write);              /* what it should be told of */
-    void (*need_flush)(void *t); /* http_conn_flush is to be called before the loop sleeps */
+    /* Bytes taken, 0 when full, -1 when dead. more: the rest follows at once, so that these need not travel by themselves. */
+    ssize_t (*writev)(void *t, const struct iovec *iov, int n, bool more);
+    void (*watch)(void *t, bool read, bool write); /* what it should be told of */
+    void (*need_flush)(void *t);                   /* http_conn_flush is to be called before the loop sleeps */
     void (*bound_kernel)(
         void *t,
         bool

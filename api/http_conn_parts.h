@@ -35,6 +35,8 @@ struct http_conn {
     struct loop_timer timer;
     unsigned filled; /* how often a stream filled the kernel's buffer since it rested */
     bool framed;     /* where the request ends is known */
+    bool is_short;   /* all of the stream comes now */
+    bool stays;      /* FLUSHING the end of a stream, behind which another request may come */
     bool http_1_0, close_after, linger_after, processing, write_blocked, draining, half_closed;
     char peer[48];
 };

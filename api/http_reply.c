@@ -88,13 +88,20 @@ bool http_stream_begin(struct http_req *req, int status, const char *content_typ
     }
     count_status(req, status);
     log_request(req, status);
-    struct http_answer answer = {.status = status, .content_type = content_type, .length = -1, .chunked = !c->http_1_0};
+    c->ignored += c->in.len - c->in_at; /* what was sent behind the request already */
+    c->close_after = c->close_after || !req->keep_alive || c->draining;
+    struct http_answer answer = {.status = status,
+                                 .content_type = content_type,
+                                 .length = -1,
+                                 .chunked = !c->http_1_0,
+                                 .keep_alive = !c->close_after};
     struct http_buf *b = http_answer_buf(req, &answer, STR_NONE);
     PRE(b);
     conn_move(c, HTTP_CONN_STREAM);
     c->stream = fns;
     c->low_water = low_water;
-    c->close_after = true;
+    c->filled = 0;
+    c->is_short = false;
     c->ops->bound_kernel(c->transport, false);
     conn_forget_input(c);
     strbuf_done(&c->body);
@@ -118,6 +125,15 @@ void http_stream_send(struct http_req *req, struct http_buf *b)
         conn_enqueue(c, http_buf_ref(b), !c->http_1_0);
 }
 
+void http_stream_is_short(struct http_req *req)
+{
+    struct http_conn *c = req->conn;
+    if (!c)
+        return;
+    c->is_short = true;
+    c->ops->bound_kernel(c->transport, true);
+}
+
 void http_stream_rests(struct http_req *req)
 {
     struct http_conn *c = req->conn;
@@ -126,6 +142,7 @@ void http_stream_rests(struct http_req *req)
     if (c->filled >= HTTP_WIDE_AFTER)
         c->ops->bound_kernel(c->transport, false);
     c->filled = 0;
+    c->is_short = false;
 }
 
 size_t http_stream_queued(const struct http_req *req)
@@ -150,6 +167,7 @@ void http_stream_end(struct http_req *req)
         conn_enqueue(c, b, false);
     }
     conn_move(c, HTTP_CONN_FLUSHING);
+    c->stays = true;
     c->linger_after = false;
     req->on_gone = NULL;
     conn_drop_req(c, req);

@@ -31,6 +31,8 @@ struct sock {
     struct http_conn *conn;
     int fd;
     int events;
+    int kernel,
+        bound; /* bytes that its send buffer has been bounded to, and is to be before more is written; 0: never */
     bool dirty, closed;
     bool wide; /* counted in server->wide */
     struct sock *next_dirty;
@@ -56,12 +58,15 @@ static void on_sock(uv_poll_t *h, int status, int events);
 
 /* ---- the transport ---- */
 
-static ssize_t sock_writev(void *t, const struct iovec *iov, int n)
+static ssize_t sock_writev(void *t, const struct iovec *iov, int n, bool more)
 {
-    const struct sock *s = t;
+    struct sock *s = t;
     struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)n};
-    ssize_t wrote = n == 1 ? send(s->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT)
-                           : sendmsg(s->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+    int flags = MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0);
+    if (s->bound != s->kernel)
+        setsockopt(s->fd, SOL_SOCKET, SO_SNDBUF, &s->bound, sizeof s->bound);
+    s->kernel = s->bound;
+    ssize_t wrote = n == 1 ? send(s->fd, iov->iov_base, iov->iov_len, flags) : sendmsg(s->fd, &msg, flags);
     if (wrote < 0)
         return errno == EAGAIN || errno == EINTR || errno == ENOBUFS ? 0 : -1;
     return wrote;
@@ -92,8 +97,7 @@ static void sock_bound_kernel(void *t, bool wide)
     struct sock *s = t;
     if (s->closed || (wide && s->server->wide >= WIDE_MAX))
         return;
-    int size = wide ? WIDE_SNDBUF : STREAM_SNDBUF;
-    setsockopt(s->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    s->bound = wide ? WIDE_SNDBUF : STREAM_SNDBUF;
     s->server->wide = s->server->wide + wide - s->wide;
     s->wide = wide;
 }

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "api/frames.h"
-#include "common/crypto.h"
 #include "common/event.h"
 #include "common/log.h"
 #include "common/metrics.h"
@@ -24,10 +23,10 @@ struct live_run {
     struct live_run *next; /* in its bucket */
     struct live *live;
     struct shard *shard;
-    struct redis_sub *sub;
+    struct redis_sub *sub;       /* NULL while all readers know that it has ended */
     struct live_reader *readers; /* those that have not caught up come first */
     struct loop_timer net;       /* a lost message costs no more than this */
-    bool confirmed;              /* subscribed: only then is there a first read */
+    bool confirmed;              /* subscribed, or none is needed: only then is there a first read */
     bool reading;                /* one read in flight */
     bool again;                  /* something happened since it was sent */
     bool check_exists;
@@ -135,12 +134,17 @@ static void parse_chunk(const struct live_run *run, const redisReply *reply, str
 
 /* ---- runs ---- */
 
-static struct live_run **bucket_of(struct live *l, struct str id)
+static uint32_t hash_of(struct str id)
 {
     uint32_t h = 2166136261u;
     for (size_t i = 0; i < id.len; i++)
         h = (h ^ (unsigned char)id.ptr[i]) * 16777619u;
-    return &l->buckets[h % BUCKETS];
+    return h;
+}
+
+static struct live_run **bucket_of(struct live *l, struct str id)
+{
+    return &l->buckets[hash_of(id) % BUCKETS];
 }
 
 /* What is still to be answered may touch it until then. */
@@ -335,8 +339,10 @@ static void on_read(void *ctx, enum err err, const redisReply *reply)
         run_free_if_quiet(run);
         return;
     }
-    if (err || reply->type != REDIS_REPLY_ARRAY) /* after the reconnect, or with the next look, it is read again */
+    if (err || reply->type != REDIS_REPLY_ARRAY) { /* after the reconnect, or with the next look, it is read again */
+        run_close_if_unread(run);
         return;
+    }
     const struct entry base = {.id_ms = run->read_ms, .id_seq = run->read_seq};
     bool all = reply->elements < (size_t)run->asked;
     struct chunk chunk;
@@ -431,12 +437,17 @@ static void on_net(void *ctx)
     redis_command(run->shard->commands, 2, (const struct str[]){STR("EXISTS"), key_str(&key)}, on_exists, run);
 }
 
-static struct live_run *run_open(struct live *l, struct shard *s, struct str id)
+static struct live_run *run_find(struct live *l, struct str id)
 {
-    struct live_run **bucket = bucket_of(l, id);
-    for (struct live_run *run = *bucket; run; run = run->next)
+    for (struct live_run *run = *bucket_of(l, id); run; run = run->next)
         if (str_eqz(id, run->id))
             return run;
+    return NULL;
+}
+
+static struct live_run *run_new(struct live *l, struct shard *s, struct str id)
+{
+    struct live_run **bucket = bucket_of(l, id);
     struct live_run *run = calloc(1, sizeof *run);
     if (!run)
         return NULL;
@@ -444,18 +455,20 @@ static struct live_run *run_open(struct live *l, struct shard *s, struct str id)
     run->shard = s;
     run->count = READ_FIRST;
     memcpy(run->id, id.ptr, id.len);
-    struct key channel = keys_wake(shard_prefix(s), id);
-    run->sub = redis_subscribe(s->subscriptions, key_str(&channel), on_message, run);
-    if (!run->sub) {
-        free(run);
-        return NULL;
-    }
     loop_timer_init(&run->net, l->node->loop, on_net, run);
-    loop_timer_set(&run->net,
-                   NET_MS + (int64_t)crypto_uniform(NET_MS)); /* spread, so that they don't all look at once */
+    loop_timer_set(&run->net, NET_MS + hash_of(id) % NET_MS); /* spread, so that they don't all look at once */
     run->next = *bucket;
     *bucket = run;
     return run;
+}
+
+/* What is confirmed later is looked at then, so a read that is under way may have missed something without harm. */
+static bool run_subscribe(struct live_run *run)
+{
+    struct key channel = keys_wake(shard_prefix(run->shard), str_of(run->id));
+    if (!run->sub)
+        run->sub = redis_subscribe(run->shard->subscriptions, key_str(&channel), on_message, run);
+    return run->sub;
 }
 
 /* ---- for readers ---- */
@@ -466,9 +479,15 @@ enum err live_attach(struct live *l, struct shard *s, struct str run_id, struct 
     *r = (struct live_reader){.fns = fns};
     if (run_id.len != ID_LEN || !parse_id(start, &r->pos_ms, &r->pos_seq))
         return ERR_INTERNAL;
-    struct live_run *run = run_open(l, s, run_id);
+    struct live_run *run = run_find(l, run_id);
+    if (!run)
+        run = run_new(l, s, run_id);
     if (!run)
         return ERR_NO_MEMORY;
+    if (ended_bytes < 0 && !run_subscribe(run)) {
+        run_close_if_unread(run);
+        return ERR_NO_MEMORY;
+    }
     if (ended_bytes >= 0)
         run->confirmed = true;
     if (ended_bytes >= 0 && ended_bytes <= READ_BYTES)
@@ -476,6 +495,14 @@ enum err live_attach(struct live *l, struct shard *s, struct str run_id, struct 
     reader_link(run, r);
     kick(run);
     return ERR_OK;
+}
+
+void live_expect(struct live *l, struct shard *s, struct str run_id)
+{
+    struct live_run *run =
+        run_id.len == ID_LEN && redis_is_up(s->commands) && !run_find(l, run_id) ? run_new(l, s, run_id) : NULL;
+    if (run)
+        send_read(run, 0, 0);
 }
 
 void live_detach(struct live_reader *r)

@@ -1,4 +1,4 @@
-/* Live reading of runs: whoever wants a run's events, replayed or live, attaches here. Per run and thread there is one subscription, confirmed before the first read, and one read in flight,
+/* Live reading of runs: whoever wants a run's events, replayed or live, attaches here. Per run and thread there is one subscription (none where it has ended), and one read in flight,
  * however many readers there are; a message only says "read on". What was read is parsed and encoded once and shared. Design: docs/architecture.md, "Read". */
 #ifndef ERRAND_API_LIVE_H
 #define ERRAND_API_LIVE_H
@@ -50,6 +50,9 @@ void live_free(struct live *l);
 enum { LIVE_NOT_ENDED = -1 };
 MUST_CHECK enum err live_attach(struct live *l, struct shard *s, struct str run_id, struct str start,
                                 int64_t ended_bytes, const struct live_reader_fns *fns, struct live_reader *r);
+/* A reader that wants all of a run is about to attach, once its record was looked at: the first read leaves together with that look, and is for whoever has attached when it comes. PRE: the look was sent already, over
+ * the shard's connection for commands. */
+void live_expect(struct live *l, struct shard *s, struct str run_id);
 /* Where only the terminal entry is wanted. */
 #define LIVE_START_AT_END STR("9007199254740991-0")
 void live_detach(struct live_reader *r);

@@ -106,6 +106,6 @@ void rerun_run(const struct rerun_order *order)
         loop_defer(c->node->loop, refuse_unknown, r);
         return;
     }
-    struct script_show_args args = {.ws = c->workspace, .run = str_of(r->source.s), .after = -1};
+    struct script_show_args args = {.ws = c->workspace, .run = str_of(r->source.s), .after = -1, .whole = 1};
     script_call_show(shard->commands, shard_prefix(shard), &args, on_source, r);
 }

@@ -21,7 +21,8 @@ enum {
     PAGE_DEFAULT = 100,
     PAGE_MAX = 1000,
     PAGE_BYTES = 8388608,
-    KEPT_DONE = 4096 /* a `done` of so many bytes is kept while its run is replayed */
+    SHORT_BYTES = 131072, /* of events: with their frames no more than the kernel takes at once */
+    KEPT_DONE = 4096      /* a `done` of so many bytes is kept while its run is replayed */
 };
 
 /* One reader. It outlives its call's arena: what it needs is in here. */
@@ -374,6 +375,8 @@ static void start(struct opening *o, const struct script_show_reply *reply)
     first_frames(s, &saved, reply);
     s->done = done_frame(&s->run_id, reply);
     bool ended = record_ended(reply->record);
+    if (ended && reply->event_bytes <= SHORT_BYTES)
+        http_stream_is_short(req);
     if (ended && s->after >= reply->last_seq) { /* nothing more will come; its events may even be dropped */
         finish(s, s->done);
         return;
@@ -414,6 +417,8 @@ void sse_open(struct call *c, struct str run_id, int64_t after, bool from_header
     o->from_header = from_header;
     struct script_show_args args = {.ws = c->workspace, .run = str_of(o->run_id.s), .after = after};
     script_call_show(shard->commands, shard_prefix(shard), &args, on_open, o);
+    if (after < 0)
+        live_expect(c->node->live, shard, run_id);
 }
 
 /* A position as the contract has it: -1 or a non-negative integer; one above all seqs is as good as the highest. */

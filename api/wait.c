@@ -127,7 +127,7 @@ static void look(struct waiter *w)
     }
     w->looking = true;
     w->look_again = false;
-    struct script_show_args args = {.ws = w->call->workspace, .run = str_of(w->run_id.s), .after = -1};
+    struct script_show_args args = {.ws = w->call->workspace, .run = str_of(w->run_id.s), .after = -1, .whole = 1};
     script_call_show(w->shard->commands, shard_prefix(w->shard), &args, on_show, w);
 }
 

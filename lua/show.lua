@@ -5,6 +5,7 @@
 --   ws          str
 --   run         str
 --   after       int   last seq the reader has; -1 for none
+--   whole       int   1: with its input and environment, wherever they are
 -- REPLY
 --   record      flat  the run hash
 --   last_seq    int
@@ -14,8 +15,8 @@
 --   start       str   exclusive stream id to read after
 -- ERRORS run_not_found
 
-local r = run_get(run, {'ws', 'def', 'input', 'env', 'maxAttempts', 'timeoutMs', 'attempt', 'tail', 'made', 'queue'})
-if not r or r.ws ~= ws then
+local record, r = run_read(run, {'input', 'env', 'maxAttempts', 'attempt', 'tail', 'made', 'queue'})
+if r.ws ~= ws then
   return {'run_not_found'}
 end
 local now = TERMINAL[r.status] and tail_read(r.tail) or tail(run)
@@ -25,7 +26,7 @@ local start = '0-0'
 if after >= 0 then
   local n = tonumber(r.attempt)
   for i = n, math.max(1, n - KEPT_ATTEMPTS + 1), -1 do
-    local epoch, first = attempt_claim(redis.call('HGET', k.run(run), 'a' .. i))
+    local epoch, first = attempt_claim(r['a' .. i])
     if epoch > 0 and first <= after + 1 then
       start = fmt(epoch) .. '-' .. fmt(after)
       break
@@ -33,6 +34,8 @@ if after >= 0 then
   end
 end
 -- The record says what it takes from its definition, and has its input, wherever that is.
-local record = redis.call('HGETALL', k.run(run))
+if whole == 0 then
+  r.input, r.env = '-', '-' -- nobody asked
+end
 run_complete(r, record)
 return {'ok', record, now.last, now.t, now.c, now.z, start}

@@ -30,16 +30,7 @@ local function made_of(text)
   return string.match(text, '^(%d+) (%d+) (%d+) (.*)$')
 end
 
--- Some fields of a run as a table, missing ones by DEFAULTS or as ''; nil when there is no such run. Redis looks for each field from the record's beginning on (0.3 µs for one that is not there): ask for few.
-local function run_get(id, fields)
-  local values = redis.call('HMGET', k.run(id), 'status', unpack(fields))
-  if not values[1] then
-    return nil
-  end
-  local run = {id = id, status = values[1]}
-  for i, field in ipairs(fields) do
-    run[field] = values[i + 1] or DEFAULTS[field] or ''
-  end
+local function made_take(run)
   if run.made and run.made ~= '' then -- asked for, it gives what is in it
     local created, size, version, rid = made_of(run.made)
     run.createdUs, run.agentVersion = created, version ~= '0' and version or ''
@@ -50,7 +41,36 @@ local function run_get(id, fields)
       run.rid = rid
     end
   end
+end
+
+-- Some fields of a run as a table, missing ones by DEFAULTS or as ''; nil when there is no such run. Redis looks for each field from the record's beginning on (0.3 µs for one that is not there): ask for few.
+local function run_get(id, fields)
+  local values = redis.call('HMGET', k.run(id), 'status', unpack(fields))
+  if not values[1] then
+    return nil
+  end
+  local run = {id = id, status = values[1]}
+  for i, field in ipairs(fields) do
+    run[field] = values[i + 1] or DEFAULTS[field] or ''
+  end
+  made_take(run)
   return run
+end
+
+-- A whole record as Redis gives it, and as a table, in which these fields are there in any case; the table is empty where there is no such run.
+local function run_read(id, fields)
+  local record, run = redis.call('HGETALL', k.run(id)), {}
+  if record[1] then
+    run.id = id
+    for i = 1, #record, 2 do
+      run[record[i]] = record[i + 1]
+    end
+    for _, field in ipairs(fields) do
+      run[field] = run[field] or DEFAULTS[field] or ''
+    end
+    made_take(run)
+  end
+  return record, run
 end
 
 -- Whether an edge exists; to be called before the first write.

@@ -30,7 +30,7 @@ class Crowd:
 
     def __init__(self, port, run_id, key, count):
         self.poll, self.socks = select.epoll(), {}
-        request = encode("GET", stream_path(run_id), headers={"Authorization": f"Bearer {key}", "Accept": "text/event-stream"})
+        request = encode("GET", stream_path(run_id), headers={"Authorization": f"Bearer {key}", "Accept": "text/event-stream", "Connection": "close"})
         for _ in range(count):
             sock = socket.create_connection(("127.0.0.1", port), timeout=20)
             sock.sendall(request)
@@ -139,6 +139,40 @@ def test_an_ended_run_is_replayed_with_its_final_record(stack, api, runner):
         assert frames[-1].event == "done" and done["result"] == "r" * size and done["status"] == "success"
         with Stream(api.port, stream_path(run_id) + f"?after={record['lastSeq']}", api.key) as stream:
             assert [f.event for f in stream.frames()] == ["run", "done"]
+
+
+def subscriptions(stack):
+    return stack.redis.info("commandstats").get("cmdstat_subscribe", "calls=0,").split(",")[0]
+
+
+def test_replays_of_ended_runs_follow_each_other_on_one_connection(stack, api, runner):
+    """Each is one read, sent together with the look at the record, and no subscription."""
+    agent = agents.python(stack.folder, """\
+        for i in range(job["input"]):
+            say("assistant_text", {"text": "x" * 1000})
+        end("success")
+        """)
+    runs = [api.submit(agent, n) for n in (3, 60, 100)]
+    wanted = {run_id: api.wait(run_id)["lastSeq"] for run_id in runs}
+    wait_until(lambda: api.metric("errand_stream_readers") == 0, 5)
+    reads, subscribed = api.metric("errand_stream_reads_total"), subscriptions(stack)
+    seen = []
+    with socket.create_connection(("127.0.0.1", api.port), timeout=20) as sock:
+        for run_id in runs:
+            sock.sendall(encode("GET", stream_path(run_id), headers={"Authorization": f"Bearer {api.key}"}))
+            raw = b""
+            while not raw.endswith(b"\r\n0\r\n\r\n"):
+                raw += sock.recv(1 << 20)
+            head, body = raw.split(b"\r\n\r\n", 1)
+            assert b"Connection: keep-alive" in head and raw.count(b"HTTP/1.1 ") == 1
+            body = dechunk(body)
+            seen.append([int(line[4:]) for line in body.splitlines() if line.startswith(b"id: ")])
+            assert seen[-1] == list(range(1, wanted[run_id] + 1)) and body.count(b"event: done\n") == 1
+        sock.sendall(encode("GET", stream_path("00000000-0000-4000-8000-000000000000"), headers={"Authorization": f"Bearer {api.key}"}))
+        assert sock.recv(1 << 16).startswith(b"HTTP/1.1 404 ")
+    assert subscriptions(stack) == subscribed
+    assert api.metric("errand_stream_reads_total") - reads == 4, seen  # the run that is none was looked for as well
+    assert api.metric("errand_stream_readers") == 0
 
 
 @pytest.mark.release

@@ -106,6 +106,27 @@ static void test_show_says_where_to_read_on(void **state)
     harness_assert_err(sync_show(h, &args, NULL), ERR_RUN_NOT_FOUND);
 }
 
+static struct str shown(struct harness *h, const char *run, int64_t whole, const char *field)
+{
+    const struct script_show_reply *reply;
+    struct script_show_args args = {.ws = S("default"), .run = S(run), .after = -1, .whole = whole};
+    harness_assert_err(sync_show(h, &args, &reply), ERR_OK);
+    return redis_str(redis_field(reply->record, field));
+}
+
+static void test_show_gives_what_stands_apart_where_it_is_asked_for(void **state)
+{
+    struct harness *h = *state;
+    const char *run = rig_submit(h, &(struct rig_run){.max_attempts = 3});
+    assert_true(str_eqz(shown(h, run, 1, "input"), "{\"a\":1}"));
+    harness_do(h, "HDEL %s input", harness_key(h, "run:%s", run));
+    harness_do(h, "SET %s long", harness_key(h, "run:%s:input", run));
+    harness_do(h, "SET %s {}", harness_key(h, "run:%s:env", run));
+    assert_true(str_eqz(shown(h, run, 1, "input"), "long") && str_eqz(shown(h, run, 1, "env"), "{}"));
+    assert_true(shown(h, run, 0, "input").len == 0 && shown(h, run, 0, "env").len == 0);
+    assert_true(str_eqz(shown(h, run, 0, "maxAttempts"), "3") && str_eqz(shown(h, run, 1, "maxAttempts"), "3"));
+}
+
 /* ---- agents ---- */
 
 static enum err put(struct harness *h, const char *name, const char *digest, int64_t max_agents, int64_t max_versions,
@@ -230,6 +251,7 @@ int main(void)
         TEST(test_filters),
         TEST(test_a_page_examines_a_bounded_number),
         TEST(test_show_says_where_to_read_on),
+        TEST(test_show_gives_what_stands_apart_where_it_is_asked_for),
         TEST(test_agents_have_versions),
         TEST(test_agents_and_versions_are_bounded),
         TEST(test_agents_are_listed_by_name),

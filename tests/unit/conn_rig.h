@@ -16,16 +16,17 @@ struct rig {
     struct http_conn *conn;
     struct strbuf out; /* what the client got, without X-Request-Id */
     size_t room;       /* bytes that the transport still takes */
-    bool closed, reset, shut, wants_flush, bound, wide, reads, writes;
+    bool closed, reset, shut, wants_flush, bound, wide, more, reads, writes;
     struct http_req *later[RIG_LATER]; /* requests not answered yet */
     size_t later_count;
     struct http_req *stream;
     int requests, errors, gone, drains;
 };
 
-static inline ssize_t rig_writev(void *t, const struct iovec *iov, int n)
+static inline ssize_t rig_writev(void *t, const struct iovec *iov, int n, bool more)
 {
     struct rig *r = t;
+    r->more = more;
     size_t took = 0;
     for (int i = 0; i < n && r->room > 0; i++) {
         size_t len = iov[i].iov_len < r->room ? iov[i].iov_len : r->room;

@@ -383,7 +383,106 @@ static void test_a_stream_is_chunked_and_ends_well(void **state)
     http_stream_end(r->stream);
     rig_flush(r);
     assert_memory_equal(r->out.ptr + r->out.len - 5, "0\r\n\r\n", 5);
+    assert_true(!r->closed && r->gone == 0);
+}
+
+/* A stream on the rig's connection, to its end. */
+static void stream_over(struct rig *r, const char *request)
+{
+    bytes(r, request);
+    assert_non_null(r->stream);
+    http_stream_end(r->stream);
+    rig_flush(r);
+}
+
+static void test_behind_a_stream_comes_the_next_request(void **state)
+{
+    struct rig *r = *state;
+    for (int i = 0; i < 3; i++) {
+        clear(r);
+        stream_over(r, "GET /stream HTTP/1.1\r\n" H "\r\n");
+        assert_true(has(r, "Connection: keep-alive\r\n") && has(r, "\r\n\r\n7\r\nhello\n\n\r\n0\r\n\r\n"));
+        assert_true(r->reads && !r->closed && !r->wide);
+    }
+    clear(r);
+    bytes(r, "POST /echo?a HTTP/1.1\r\n" H "Content-Length: 5\r\n\r\nhello");
+    assert_true(has(r, "POST a hello") && !r->closed && r->requests == 4);
+    pass_ms(r, LIMIT_IDLE_TIME_MS + 100);
     assert_true(r->closed && !r->reset && r->gone == 0);
+}
+
+static void test_the_next_request_waits_until_a_streams_end_is_taken(void **state)
+{
+    struct rig *r = *state;
+    r->room = 10;
+    stream_over(r, "GET /stream HTTP/1.1\r\n" H "\r\n");
+    assert_true(r->out.len == 10 && !r->reads && r->writes);
+    r->room = SIZE_MAX;
+    http_conn_on_writable(r->conn);
+    assert_true(r->reads && !r->writes && !r->closed);
+    stream_over(r, "GET /stream HTTP/1.1\r\n" H "\r\n");
+    assert_int_equal(count(r, "\r\n0\r\n\r\n"), 2);
+    r->room = 0;
+    stream_over(r, "GET /stream HTTP/1.1\r\n" H "\r\n");
+    pass_ms(r, LIMIT_WRITE_TIME_MS + 100); /* as for every answer */
+    assert_true(r->closed && r->reset);
+}
+
+static void test_a_connection_ends_behind_its_stream_where_it_has_to(void **state)
+{
+    struct rig *r = *state;
+    stream_over(r, "GET /stream HTTP/1.1\r\n" H "Connection: close\r\n\r\n");
+    assert_true(r->closed && !r->reset && has(r, "Connection: close\r\n"));
+    rig_done(r);
+    rig_start(r);
+    stream_over(r, "GET /stream HTTP/1.0\r\n\r\n");
+    assert_true(r->closed && !r->reset);
+    rig_done(r);
+    rig_start(r);
+    bytes(r, "GET /stream HTTP/1.1\r\n" H "\r\n");
+    http_conn_drain(r->conn);
+    http_stream_end(r->stream);
+    rig_flush(r);
+    assert_true(r->closed && !r->reset);
+    rig_done(r);
+    rig_start(r);
+    stream_over(r, "GET /stream HTTP/1.1\r\n" H "\r\nGET /echo"); /* what was thrown away may have been a request */
+    assert_true(r->closed && !r->reset && r->requests == 1);
+    rig_done(r);
+    rig_start(r);
+    bytes(r, "GET /stream HTTP/1.1\r\n" H "\r\n");
+    bytes(r, "x");
+    http_stream_end(r->stream);
+    rig_flush(r);
+    assert_true(r->closed && !r->reset);
+    rig_done(r);
+    rig_start(r);
+    bytes(r, "GET /stream HTTP/1.1\r\n" H "\r\n");
+    r->room = 1;
+    rig_send(r, "half of it is taken\n\n");
+    rig_flush(r);
+    http_stream_cut_whole(r->stream);
+    r->room = SIZE_MAX;
+    http_conn_on_writable(r->conn);
+    assert_true(r->closed);
+}
+
+static void test_a_short_stream_travels_together(void **state)
+{
+    struct rig *r = *state;
+    bytes(r, "GET /stream HTTP/1.1\r\n" H "\r\n");
+    assert_false(r->more || r->wide);
+    http_stream_is_short(r->stream);
+    rig_send(r, "more\n\n");
+    rig_flush(r);
+    assert_true(r->more && r->wide);
+    http_stream_end(r->stream);
+    rig_flush(r);
+    assert_false(r->more || r->wide);
+    bytes(r, "GET /stream HTTP/1.1\r\n" H "\r\n"); /* the next one is not */
+    rig_send(r, "more\n\n");
+    rig_flush(r);
+    assert_false(r->more || r->wide);
 }
 
 static void test_a_stream_that_takes_what_comes_gets_a_larger_buffer_for_as_long(void **state)
@@ -647,7 +746,7 @@ static void test_the_edges_are_those_of_the_picture(void **state)
         [HTTP_CONN_BODY] = "HANDLING FLUSHING CLOSED",
         [HTTP_CONN_HANDLING] = "HEAD STREAM FLUSHING CLOSED",
         [HTTP_CONN_STREAM] = "FLUSHING CLOSED",
-        [HTTP_CONN_FLUSHING] = "LINGERING CLOSED",
+        [HTTP_CONN_FLUSHING] = "HEAD LINGERING CLOSED",
         [HTTP_CONN_LINGERING] = "CLOSED",
         [HTTP_CONN_CLOSED] = "",
     };
@@ -693,6 +792,10 @@ int main(void)
         TEST(test_drain_lets_a_request_come_in_that_had_begun),
         TEST(test_killed_while_handled),
         TEST(test_a_stream_is_chunked_and_ends_well),
+        TEST(test_behind_a_stream_comes_the_next_request),
+        TEST(test_the_next_request_waits_until_a_streams_end_is_taken),
+        TEST(test_a_connection_ends_behind_its_stream_where_it_has_to),
+        TEST(test_a_short_stream_travels_together),
         TEST(test_a_stream_that_takes_what_comes_gets_a_larger_buffer_for_as_long),
         TEST(test_a_stream_of_http_1_0_is_not_chunked),
         TEST(test_a_stream_that_is_cut_has_no_clean_end),
