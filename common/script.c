@@ -210,8 +210,8 @@ static void on_group_reply(void *ctx, enum err err, const redisReply *reply)
     struct group *g = ctx;
     bool again = never_began(reply), whole = !err && reply && reply->elements == g->n;
     for (size_t i = 0; i < g->n; i++) {
-        if (again) /* each knows what to do then */
-            call_send(g->calls[i]);
+        if (again || (whole && str_eqz(redis_str(redis_at(redis_at(reply, i), 0)), "again")))
+            call_send(g->calls[i]); /* it knows what to do then */
         else
             answered(g->calls[i], err, whole ? redis_at(reply, i) : reply);
     }

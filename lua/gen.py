@@ -30,7 +30,7 @@ what only a call can know, is set by its lines behind `-- EACH CALL`, up to an e
     now_ms = …
 
 A script that may be grouped has a second function, whose ARGV is that of several calls, one behind the other, each behind its number of words. It executes them in this order and returns an array of their replies; one that fails
-is {'internal', why} there, and the others are as if it had come alone. `-- EACH CALL` is executed once for all of them, then what stands behind `-- EACH GROUP`; before the second and each further one `-- EACH FURTHER`; behind
+is {'internal', why} there, and the others are as if it had come alone. Where `-- EACH FURTHER` says `full`, the rest is answered {'again'}, and sent once more, each alone: no group keeps Redis for long. `-- EACH CALL` is executed once for all of them, then what stands behind `-- EACH GROUP`; before the second and each further one `-- EACH FURTHER`; behind
 the last one `-- END OF GROUP`; and behind the last one as well as behind one that came alone `-- AT END`. So a group may read once what all of its calls read, and write at its end what each of them counts (include/later.lua).
 
 The same text is a script, too, for where Redis refuses the library: its first and its last line differ (struct script in common/script.h).
@@ -265,8 +265,8 @@ class Script:
             with open(os.path.join(folder, "guard.lua"), encoding="utf-8") as f:
                 parts += ["local function guarded(KEYS, ARGV)", "call = redis.call", f.read().rstrip("\n"), "end"]
         if self.grouped:
-            parts += ["local function group(KEYS, ARGV)", *each, *begin, "local replies, n, at = {}, 0, 1", "while ARGV[at] do", "if n > 0 then", *further, "end", "local done, reply = pcall(one, ARGV, at)", "n = n + 1",
-                      "replies[n] = done and reply or {'internal', type(reply) == 'table' and reply.err or reply}", "at = at + 1 + ARGV[at]", "end", *group_last, *last, "return replies", "end"]
+            parts += ["local function group(KEYS, ARGV)", *each, *begin, "local replies, n, at, full = {}, 0, 1, false", "while ARGV[at] do", "if n > 0 then", *further, "end", "n = n + 1", "if full then", "replies[n] = {'again'}", "else",
+                      "local done, reply = pcall(one, ARGV, at)", "replies[n] = done and reply or {'internal', type(reply) == 'table' and reply.err or reply}", "end", "at = at + 1 + ARGV[at]", "end", *group_last, *last, "return replies", "end"]
         parts.append(f"return {self.callback()}(KEYS, ARGV)")
         text = lean("\n".join([*parts, "group"])).removesuffix("group")  # named by the library's registrations only
         return (self.flags or f"-- {self.name}") + "\n" + text.replace("redis.call(", "call(")

@@ -15,13 +15,13 @@ local KEPT_ATTEMPTS = 100
 local DEFAULTS = {attempt = '0', failures = '0', losses = '0', epoch = '0', req = '-', source = 'stdout', executor = 'process', priority = 'normal', queue = 'default'}
 -- How much this call has done, 1 being about what the end of a run costs: steps of scripts that may have much to do at once end by it, so that no call keeps all others waiting for long.
 local work
-local WORK_MAX, WORK_PART = 64, 32
+local WORK_MAX, WORK_PART, GROUP_WORK = 64, 32, 16
 local INLINE_MAX = 64 -- a longer input or environment has a key of its own: with short values only Redis keeps a hash packed
 -- EACH CALL
 work = 0
 
 -- EACH FURTHER
-work = 0
+full = work >= GROUP_WORK
 
 -- What a submission says once stands in one field, for each costs: `made`, `CREATED_US BYTES VERSION RID`. VERSION is its agent's (0 for an inline definition); the field `rid` holds from the first claim on (or since it was said of a
 -- waiting run that nobody serves it), `size` from its end.

@@ -197,6 +197,7 @@ local function submit_dependencies(o)
       if not visited[id] then
         visited[id] = true
         seen = seen + 1
+        work = work + 0.04
         if above[id] or seen > GRAPH_MAX then
           return 'dependency_cycle'
         end

@@ -189,6 +189,31 @@ static void test_attempts_that_end_together(void **state)
     audit_check(h);
 }
 
+/* What has much to do ends its group: no call keeps Redis from all others for long. Those behind it are sent again. */
+static void test_a_group_that_has_done_much_ends(void **state)
+{
+    struct harness *h = *state;
+    enum { HELD = 12, CHAIN = 20 };
+    struct harness_call *calls[HELD];
+    const char *last = NULL;
+    for (int i = 0; i < CHAIN * 20; i++) { /* a line of runs that wait for each other */
+        const struct rig_run next = {.depends = {last}};
+        last = rig_submit(h, &next);
+    }
+    const char *parent = rig_submit(h, NULL);
+    const struct rig_run child = {.parent = parent, .depends = {last}};
+    int64_t before = calls_of(h, "fcall");
+    for (int i = 0; i < HELD; i++)
+        calls[i] = rig_begin_submit(h, &child);
+    harness_settle(h, h->redis);
+    for (int i = 0; i < HELD; i++)
+        harness_assert_err(calls[i]->err, ERR_DEPENDENCY_CYCLE); /* too many to look through */
+    assert_int_equal(calls_of(h, "fcall") - before, 1 + HELD - 2);
+    assert_int_equal(submit_many(h, NULL, A_GROUP, ERR_OK, (const char *[A_GROUP]){0}), A_GROUP);
+    assert_int_equal(calls_of(h, "fcall") - before, 1 + HELD - 2 + 1);
+    audit_check(h);
+}
+
 /* What a group puts off, and what it reads once, is nothing to the calls that come alone after it. */
 static void test_nothing_is_left_of_a_group(void **state)
 {
@@ -267,6 +292,7 @@ int main(void)
         cmocka_unit_test_setup(test_those_that_wait_elsewhere_are_among_them, harness_test_start),
         cmocka_unit_test_setup(test_one_that_fails_fails_alone, harness_test_start),
         cmocka_unit_test_setup(test_attempts_that_end_together, harness_test_start),
+        cmocka_unit_test_setup(test_a_group_that_has_done_much_ends, harness_test_start),
         cmocka_unit_test_setup(test_nothing_is_left_of_a_group, harness_test_start),
         cmocka_unit_test_setup(test_the_order_of_commands_is_kept, harness_test_start),
         cmocka_unit_test_setup(test_where_redis_does_not_know_them_each_goes_alone, harness_test_start),
