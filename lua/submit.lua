@@ -9,8 +9,8 @@
 --   agent        str   agent name; for an inline definition its "name" or ''
 --   queue_max    int   runs of a workspace that may wait, those that wait for their time included
 --   rid          str   Redis server's run id as the caller's connection sees it: a claim that a crashed Redis forgot leaves a gap too
+--   queue        str   '' means the definition's
 --   fields       list  field, value, … kept in the run hash as they are: input, env, labels, createdBy, sessionId, traceparent, rerunOf, hook (a webhook's id, or `runs` with its own), hookUrl, hookSecret
---   queue        str?  '' means the definition's
 --   priority     str?  high, normal ('' too) or low
 --   idem_key     str?  Idempotency-Key
 --   idem_digest  str?  digest of what was asked

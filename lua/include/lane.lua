@@ -28,8 +28,7 @@ local function weight_of(ws)
 end
 
 -- Puts a lane that has become non-empty among those that are served; one stride behind what is served now, so that idle time saves up no credit.
-local function lane_open(run, prio)
-  local queue, req, ws = run.queue, run.req, run.ws
+local function lane_open(queue, req, ws, prio)
   if prio == 'again' then
     redis.call('ZADD', k.lanes(queue, req), -1, '!' .. ws)
   else
@@ -43,20 +42,20 @@ local function lane_open(run, prio)
   end
 end
 
--- Puts a run (id, ws, queue, req) at the end of its lane; somebody has to ring. Returns its entry's id.
-local function lane_put(run, prio)
-  local key = k.lane(run.queue, run.req, run.ws, prio)
-  local entry = redis.call('XADD', key, 'NOMKSTREAM', '*', 'r', run.id)
+-- Puts a run at the end of its lane; somebody has to ring. Returns its entry's id.
+local function lane_put(id, queue, req, ws, prio)
+  local key = k.lane(queue, req, ws, prio)
+  local entry = redis.call('XADD', key, 'NOMKSTREAM', '*', 'r', id)
   if not entry then
-    lane_open(run, prio)
-    entry = redis.call('XADD', key, '*', 'r', run.id)
+    lane_open(queue, req, ws, prio)
+    entry = redis.call('XADD', key, '*', 'r', id)
   end
   return entry
 end
 
--- The same for a run that has a record; rings.
+-- The same for a run (id, ws, queue, req) that has a record; rings.
 local function lane_add(run, prio)
-  local entry = lane_put(run, prio)
+  local entry = lane_put(run.id, run.queue, run.req, run.ws, prio)
   if prio == 'again' then
     redis.call('HSET', k.run(run.id), 'laneId', entry, 'lane', prio)
   else

@@ -85,8 +85,8 @@ local function reqs_version()
   return table.concat(redis.call('TIME'), '.')
 end
 
-local function req_ref(req, text)
-  if redis.call('HINCRBY', k.reqn, req, 1) == 1 then
+local function req_ref(req, text, n)
+  if redis.call('HINCRBY', k.reqn, req, n or 1) == (n or 1) then
     redis.call('HSET', k.reqs, req, text, '#', reqs_version())
   end
 end

@@ -20,7 +20,7 @@ end
 local function schedule_run(ws, name, s, o)
   local t = cmsgpack.unpack(s.template)
   t.ws, t.run, t.rid, t.scheduled_ms, t.idem_key, t.idem_digest = ws, o.run, o.rid, o.scheduled_ms, o.idem_key, o.idem_digest
-  t.schema_checked = o.schema_checked
+  t.schema_checked, t.given = o.schema_checked, true
   t.version, t.delay_ms, t.parent, t.depends, t.on_dep_fail, t.def_fields = '', 0, '', {}, '', {}
   if s.overlap ~= 'allow' then
     table.insert(t.gates, 1, 's:' .. name .. '=1')

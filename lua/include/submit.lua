@@ -3,13 +3,13 @@ local REQS_MAX, GRAPH_MAX, ANCESTORS_MAX, HEADS_MAX = 256, 256, 64, 64
 
 local NONE = {}
 
--- What several submissions of one call read, and what they count, by agent, queue, workspace, digest, key: read once, and written once behind the last of them. Whoever leaves the usual path writes it before (submit_flush), so that all
+-- What several submissions of one call read, and what they count, by agent, queue, workspace, digest, requirement, key: read once, and written once behind the last of them. Whoever leaves the usual path writes it before (submit_flush), so that all
 -- others see what is so. The tables stay from call to call, empty, because to make them costs as much as a command.
-local agents, queues, waiting, stored, bounds, accepted, queued, refs, bells, index
+local agents, queues, waiting, stored, bounds, accepted, queued, refs, reqs, texts, bells, index
 local heads, heads_len, ended = {}, 0, false -- definitions by what their agents' `head` says, which is all that is read of such a one; whether the last call came to its end
 -- EACH CALL
 if not ended then
-  agents, queues, waiting, stored, bounds, accepted, queued, refs, bells, index = {}, {}, {}, {}, {}, {}, {}, {}, {}, {}
+  agents, queues, waiting, stored, bounds, accepted, queued, refs, reqs, texts, bells, index = {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}
 end
 ended = false
 
@@ -28,6 +28,10 @@ local function submit_flush()
   for digest, n in pairs(refs) do
     redis.call('HINCRBY', k.def(digest), 'refs', fmt(n))
     refs[digest] = nil
+  end
+  for req, n in pairs(reqs) do
+    req_ref(req, texts[req], n)
+    reqs[req] = nil
   end
   for queue, n in pairs(bells) do
     bell_ring(queue, n)
@@ -80,7 +84,7 @@ local function submit_definition_read(o)
     end
     version, digest, queue, executor = string.match(head, '^(%d+) (%S+) ?(%S*) ?(%S*)$')
     if queue ~= '' then
-      known = {digest = digest, version = version, queue = queue, executor = executor, source = 'stdout', tags = '', needs = '', slots = '', startWithinMs = '', concurrency = '', rate = '', inputSchema = ''}
+      known = {digest = digest, version = version, plain = true, queue = queue, executor = executor, source = 'stdout', tags = '', needs = '', slots = '', startWithinMs = '', concurrency = '', rate = '', inputSchema = ''}
       heads_len = heads_len + 1
       if heads_len > HEADS_MAX then
         heads, heads_len = {}, 1
@@ -128,8 +132,9 @@ end
 
 -- What a runner must have: its text (sorted words; '' for the plain one) and its short name.
 local function submit_requirement(o, def)
-  if def.executor == 'process' and def.tags == '' and def.needs == '' and #o.requires == 0 and (def.slots == '' or def.slots == '1') then
-    return '', '-'
+  local own = #o.requires == 0
+  if own and def.req then
+    return def.req_text, def.req
   end
   local words, seen = {}, {}
   local function add(word)
@@ -153,12 +158,13 @@ local function submit_requirement(o, def)
   for _, tag in ipairs(o.requires) do
     add(tag)
   end
-  if #words == 0 then
-    return '', '-'
-  end
   table.sort(words)
   local text = table.concat(words, ' ')
-  return text, string.sub(redis.sha1hex(text), 1, 16)
+  local req = text == '' and DEFAULTS.req or string.sub(redis.sha1hex(text), 1, 16)
+  if own then
+    def.req_text, def.req = text, req
+  end
+  return text, req
 end
 
 -- The runs that this one waits for. Returns an error code, or nil, the unfinished ones, the first that ended without success, and all, each once, for each tells once.
@@ -264,65 +270,59 @@ local function submit_room(o, queue, req, bytes)
   if bound[3] and stored[ws] + (bound[4] or 0) + bytes > bound[3] + 0 then
     return 'quota_exceeded'
   end
-  if req ~= '-' and redis.call('HEXISTS', k.reqs, req) == 0 and redis.call('HLEN', k.reqs) > REQS_MAX then
-    return 'limit_exceeded'
+  if req ~= DEFAULTS.req and not reqs[req] and redis.call('HEXISTS', k.reqs, req) == 0 then
+    submit_flush()
+    waiting[ws], stored[ws] = n, stored[ws]
+    if redis.call('HLEN', k.reqs) > REQS_MAX then
+      return 'limit_exceeded'
+    end
   end
   return nil
 end
 
--- o: the arguments of submit by name. Returns a reply: {'ok', run, status, replayed, '', ''}, or an error's code; then nothing was written. schema_unchecked says the definition's digest and its inputSchema: the
--- caller checks the input, which Lua can't, and asks again with that digest.
-local function run_submit(o)
-  if o.idem_key ~= '' then
-    local known = redis.call('GET', k.idem(o.ws, o.idem_key))
-    if known then
-      local digest, first, status = string.match(known, '^(%S+) (%S+) (%S+)$')
-      if digest ~= o.idem_digest then
-        return {'idempotency_mismatch'}
-      end
-      local before = run_get(first, {'agent', 'queue'})
-      if before and not (listed(o.agents_in or '', before.agent) and listed(o.queues_in or '', before.queue)) then
-        return {'forbidden'}
-      end
-      return {'ok', first, status, 1, '', ''}
-    end
+-- An Idempotency-Key's first run again; nil where the key is new.
+local function submit_known(o)
+  local known = redis.call('GET', k.idem(o.ws, o.idem_key))
+  if not known then
+    return nil
   end
-  local def, missing = submit_definition(o)
-  if not def then
-    return {missing or 'agent_not_found'}
+  local digest, first, status = string.match(known, '^(%S+) (%S+) (%S+)$')
+  if digest ~= o.idem_digest then
+    return {'idempotency_mismatch'}
   end
-  local digest = def.digest
-  if def.inputSchema ~= '' and o.schema_checked ~= digest then
-    return {'schema_unchecked', '', '', 0, digest, def.inputSchema}
+  local before = run_get(first, {'agent', 'queue'})
+  if before and not (listed(o.agents_in or '', before.agent) and listed(o.queues_in or '', before.queue)) then
+    return {'forbidden'}
   end
-  local redrive = o.redrive or '' -- taken out in the same step, so that two redrives give one run
+  return {'ok', first, status, 1, '', ''}
+end
+
+-- Whether the runs that this one comes from are there for it: a code, or nil.
+local function submit_origins(o, redrive)
   if redrive ~= '' then
     local source = run_get(redrive, {'ws', 'deadLetter'})
     if not source or source.ws ~= o.ws then
-      return {'run_not_found'}
+      return 'run_not_found'
     end
     if source.deadLetter ~= '1' then
-      return {'not_dead_letter'}
+      return 'not_dead_letter'
     end
   end
   if o.parent ~= '' then
     local above = run_get(o.parent, {'ws', 'stopAt', 'treeStop', 'agent', 'queue'})
     if not above or above.ws ~= o.ws or not listed(o.agents_in or '', above.agent) or not listed(o.queues_in or '', above.queue) then
-      return {'run_not_found'}
+      return 'run_not_found'
     end
     if above.stopAt ~= '' or above.treeStop ~= '' then
-      return {'parent_stopped'}
+      return 'parent_stopped'
     end
   end
-  local code, open, failed, depends = nil, NONE, nil, NONE
-  if #o.depends > 0 then
-    code, open, failed, depends = submit_dependencies(o)
-    if code then
-      return {code}
-    end
-  end
-  local f, bytes, own_hook, again = o.fields, 0, nil, not o.asked
-  local more = o.timeout_ms > 0 or o.stall_ms > 0 or #o.depends > 0 -- what a claim looks for only where this says so
+  return nil
+end
+
+-- The bytes of the fields that come along, and whether a claim has to look for one of them; or a code.
+local function submit_fields(o)
+  local f, bytes, more, own_hook, again = o.fields, 0, false, nil, not o.asked
   for i = 1, #f, 2 do
     local name = f[i]
     bytes = bytes + #f[i + 1]
@@ -334,141 +334,64 @@ local function run_submit(o)
     more = more or name == 'env' or name == 'traceparent' or name == 'hookUrl'
   end
   if own_hook and not again and redis.call('EXISTS', k.hook(o.ws, own_hook)) == 0 then
-    return {'webhook_not_found'}
+    return nil, 'webhook_not_found'
   end
-  local req_text, req = submit_requirement(o, def)
-  local queue, priority = o.queue ~= '' and o.queue or def.queue, o.priority ~= '' and o.priority or DEFAULTS.priority
-  if not listed(o.queues_in or '', queue) then
-    return {'forbidden'}
-  end
-  code = submit_room(o, queue, req, bytes)
-  if code then
-    return {code}
-  end
-  local gates = submit_gates(o, def, bounds[o.ws][1])
-  if o.on_limit == 'reject' and #gates > 0 then
-    local g = gate_parse(gates[1])
-    if redis.call('ZCARD', k.gate(o.ws, g.name)) + redis.call('ZCARD', k.wait(o.ws, g.name)) >= g.limit then
-      return {'concurrency_limit'}
-    end
-  end
+  return bytes, more
+end
 
-  -- Nothing is refused from here on.
-  local due = 0
-  if #gates > 0 or #depends > 0 or o.delay_ms > 0 or o.scheduled_ms > 0 then -- else its entry in the lane tells the time
-    if not now_ms then
-      clock()
-    end
-    due = o.delay_ms > 0 and now_ms + o.delay_ms or o.scheduled_ms > now_ms and o.scheduled_ms or 0
-  end
-  local status = (due > 0 or #open > 0) and 'scheduled' or 'queued'
-  local straight = status == 'queued' and #gates == 0 and not failed -- into its lane, with all that its record says
-  if #o.def_fields > 0 then
-    def_ref(digest, o.def_fields)
-  else
-    refs[digest] = (refs[digest] or 0) + 1
-  end
-  for i = #f - 1, 1, -2 do
-    local name, value = f[i], f[i + 1]
-    if #value > INLINE_MAX and (name == 'input' or name == 'env') then
-      redis.call('SET', name == 'input' and k.input(o.run) or k.env(o.run), value)
-      local n = #f
-      f[i], f[i + 1], f[n - 1], f[n] = f[n - 1], f[n], nil, nil
-    end
-  end
-  local created, entry
-  local function set(name, value)
-    local n = #f
-    f[n + 1], f[n + 2] = name, value
-  end
-  if straight then
-    created, entry = lane_created(lane_put({id = o.run, ws = o.ws, queue = queue, req = req}, priority))
-    if entry then
-      set('laneId', entry)
-    end
-  else
-    created = fmt(now_us)
-  end
-  if o.agent ~= '' then
-    set('agent', o.agent)
-  end
-  if queue ~= DEFAULTS.queue then
-    set('queue', queue)
-  end
-  if priority ~= DEFAULTS.priority then
-    set('priority', priority)
-  end
+local function put(f, name, value)
+  local n = #f
+  f[n + 1], f[n + 2] = name, value
+end
+
+-- What the record says of what the usual run has none of. Returns whether a claim has to look for any of it.
+local function submit_rare(o, f, def, gates, depends, open)
   if o.parent ~= '' then
-    set('parent', o.parent)
-  end
-  if req ~= DEFAULTS.req then
-    set('req', req)
-    set('reqText', req_text)
+    put(f, 'parent', o.parent)
   end
   if def.source ~= DEFAULTS.source then
-    set('source', def.source)
+    put(f, 'source', def.source)
   end
-  if def.executor ~= DEFAULTS.executor then
-    set('executor', def.executor)
-  end
-  if o.timeout_ms ~= 0 then
-    set('timeoutMs', o.timeout_ms)
-  end
-  if o.max_attempts ~= 0 then
-    set('maxAttempts', o.max_attempts)
-  end
-  if o.stall_ms ~= 0 then
-    set('stallMs', o.stall_ms)
+  for name, value in pairs({timeoutMs = o.timeout_ms, maxAttempts = o.max_attempts, stallMs = o.stall_ms}) do
+    if value ~= 0 then
+      put(f, name, value)
+    end
   end
   if def.slots ~= '' and def.slots ~= '1' then
-    set('slots', def.slots)
+    put(f, 'slots', def.slots)
   end
   if #gates > 0 then
-    set('gates', table.concat(gates, ' '))
-    set('gated', '0')
-    more = true
+    put(f, 'gates', table.concat(gates, ' '))
+    put(f, 'gated', '0')
   end
   if o.on_limit == 'replace' then
-    set('onLimit', o.on_limit)
-  end
-  local start_within = o.start_within_ms > 0 and o.start_within_ms or def.startWithinMs ~= '' and def.startWithinMs + 0 or 0
-  local start_by = ''
-  if start_within > 0 then
-    start_by = fmt((due > 0 and due or math.floor(created / 1000)) + start_within)
-    set('startBy', start_by)
-    set('startWithinMs', fmt(start_within))
+    put(f, 'onLimit', o.on_limit)
   end
   if #depends > 0 then
-    set('deps', table.concat(depends, ' '))
+    put(f, 'deps', table.concat(depends, ' '))
     if o.on_dep_fail ~= '' then
-      set('onDepFail', o.on_dep_fail)
+      put(f, 'onDepFail', o.on_dep_fail)
     end
     if #open > 0 then
-      set('depsLeft', #open)
+      put(f, 'depsLeft', #open)
     end
   end
-  if due > 0 then
-    set('scheduled', fmt(due))
+  return o.timeout_ms > 0 or o.stall_ms > 0 or #depends > 0 or #gates > 0
+end
+
+-- When it has to start at the latest (ms), '' for no such time: into its record, and among those that are looked at then.
+local function submit_start_by(o, f, def, from_ms)
+  local within = o.start_within_ms > 0 and o.start_within_ms or def.startWithinMs ~= '' and def.startWithinMs + 0 or 0
+  if within > 0 then
+    local start_by = fmt(from_ms + within)
+    put(f, 'startBy', start_by)
+    put(f, 'startWithinMs', fmt(within))
+    redis.call('ZADD', k.expiry, start_by, o.run)
   end
-  if more then
-    set('more', '1')
-  end
-  redis.call('HSET', k.run(o.run), 'ws', o.ws, 'def', digest, 'status', status, 'made', created .. ' ' .. fmt(bytes) .. ' ' .. def.version .. ' ' .. rid_short(o.rid), unpack(f))
-  waiting[o.ws], stored[o.ws], accepted[o.ws] = waiting[o.ws] + 1, stored[o.ws] + bytes, true
-  if req ~= '-' then
-    req_ref(req, req_text)
-  end
-  index_add(k.idx(o.ws, ''), created, o.run)
-  if o.agent ~= '' then
-    index_add(k.idx(o.ws, o.agent), created, o.run)
-  end
-  if straight then
-    queued[queue] = (queued[queue] or 0) + 1
-    bells[queue] = (bells[queue] or 0) + 1
-  else
-    submit_flush()
-    redis.call('HINCRBY', k.class(status), queue, '1')
-  end
+end
+
+-- Where the runs that it comes from, or waits for, say so.
+local function submit_tell(o, redrive, open, created)
   if o.parent ~= '' then
     redis.call('ZADD', k.children(o.parent), created, o.run)
   end
@@ -477,27 +400,152 @@ local function run_submit(o)
     redis.call('HDEL', k.run(redrive), 'deadLetter')
     redis.call('HSET', k.run(redrive), 'redrivenAs', o.run)
   end
-  if start_by ~= '' then
-    redis.call('ZADD', k.expiry, start_by, o.run)
-  end
   for _, dep in ipairs(open) do
     redis.call('HSET', k.run(dep), 'dependents', '1', 'extra', '1')
     redis.call('SADD', k.dependents(dep), o.run)
   end
-  if failed and o.on_dep_fail ~= 'run' then
-    run_give_up(run_get(o.run, CLOSE_FIELDS), 'start_failed', 'its dependency ' .. failed.id .. ' ended as ' .. failed.status, o.rid, o.retention_ms)
-    status = 'error'
-  elseif #open == 0 and due > 0 then
-    delay_add({id = o.run}, due)
-  elseif #open == 0 and not straight then
-    local run = {id = o.run, ws = o.ws, queue = queue, req = req, reqText = req_text, priority = priority, gates = table.concat(gates, ' '), gated = '0', createdUs = created, onLimit = o.on_limit}
-    if o.on_limit == 'replace' then
-      replace_others(run, o.rid, o.retention_ms)
+end
+
+-- o: the arguments of submit by name; given: any of those is there that may be left out. Returns a reply: {'ok', run, status, replayed, '', ''}, or an error's code; then nothing was written. schema_unchecked says the definition's digest and
+-- its inputSchema: the caller checks the input, which Lua can't, and asks again with that digest.
+local function run_submit(o)
+  local ws, id, f, rare = o.ws, o.run, o.fields, o.given -- rare: there may be more to it than to the usual run
+  local again = rare and o.idem_key ~= '' and submit_known(o)
+  if again then
+    return again
+  end
+  local def, missing = submit_definition(o)
+  if not def then
+    return {missing or 'agent_not_found'}
+  end
+  local digest = def.digest
+  if def.inputSchema ~= '' and o.schema_checked ~= digest then
+    return {'schema_unchecked', '', '', 0, digest, def.inputSchema}
+  end
+  rare = rare or not def.plain
+  local redrive, code, open, failed, depends = rare and o.redrive or '', nil, NONE, nil, NONE -- redrive: taken out in the same step, so that two redrives give one run
+  if rare then
+    code = submit_origins(o, redrive)
+    if not code and #o.depends > 0 then
+      code, open, failed, depends = submit_dependencies(o)
     end
-    run_admit(run)
+    if code then
+      return {code}
+    end
   end
-  if o.idem_key ~= '' then
-    redis.call('SET', k.idem(o.ws, o.idem_key), o.idem_digest .. ' ' .. o.run .. ' ' .. status, 'PX', 86400000)
+  local bytes, more = submit_fields(o)
+  if not bytes then
+    return {more}
   end
-  return {'ok', o.run, status, 0, '', ''}
+  local req_text, req = submit_requirement(o, def)
+  local queue, priority = o.queue ~= '' and o.queue or def.queue, o.priority ~= '' and o.priority or DEFAULTS.priority
+  if rare and not listed(o.queues_in or '', queue) then
+    return {'forbidden'}
+  end
+  code = submit_room(o, queue, req, bytes)
+  if code then
+    return {code}
+  end
+  local gates = submit_gates(o, def, bounds[ws][1])
+  if #gates > 0 and o.on_limit == 'reject' then
+    local g = gate_parse(gates[1])
+    if redis.call('ZCARD', k.gate(ws, g.name)) + redis.call('ZCARD', k.wait(ws, g.name)) >= g.limit then
+      return {'concurrency_limit'}
+    end
+  end
+
+  -- Nothing is refused from here on.
+  rare = rare or #gates > 0
+  local due, status, straight = 0, 'queued', true -- straight: into its lane, with all that its record says
+  if rare and (#gates > 0 or #depends > 0 or o.delay_ms > 0 or o.scheduled_ms > 0) then -- else its entry in the lane tells the time
+    if not now_ms then
+      clock()
+    end
+    due = o.delay_ms > 0 and now_ms + o.delay_ms or o.scheduled_ms > now_ms and o.scheduled_ms or 0
+    status = (due > 0 or #open > 0) and 'scheduled' or 'queued'
+    straight = status == 'queued' and #gates == 0 and not failed
+  end
+  if #o.def_fields > 0 then
+    def_ref(digest, o.def_fields)
+  else
+    refs[digest] = (refs[digest] or 0) + 1
+  end
+  for i = #f - 1, 1, -2 do
+    local name, value = f[i], f[i + 1]
+    if #value > INLINE_MAX and (name == 'input' or name == 'env') then
+      redis.call('SET', name == 'input' and k.input(id) or k.env(id), value)
+      local n = #f
+      f[i], f[i + 1], f[n - 1], f[n] = f[n - 1], f[n], nil, nil
+    end
+  end
+  local created, entry
+  if straight then
+    created, entry = lane_created(lane_put(id, queue, req, ws, priority))
+    if entry then
+      put(f, 'laneId', entry)
+    end
+  else
+    created = fmt(now_us)
+  end
+  if o.agent ~= '' then
+    put(f, 'agent', o.agent)
+  end
+  if queue ~= DEFAULTS.queue then
+    put(f, 'queue', queue)
+  end
+  if priority ~= DEFAULTS.priority then
+    put(f, 'priority', priority)
+  end
+  if def.executor ~= DEFAULTS.executor then
+    put(f, 'executor', def.executor)
+  end
+  if req ~= DEFAULTS.req then
+    put(f, 'req', req)
+    put(f, 'reqText', req_text)
+  end
+  if rare then
+    more = submit_rare(o, f, def, gates, depends, open) or more
+    submit_start_by(o, f, def, due > 0 and due or math.floor(created / 1000))
+    if due > 0 then
+      put(f, 'scheduled', fmt(due))
+    end
+  end
+  if more then
+    put(f, 'more', '1')
+  end
+  redis.call('HSET', k.run(id), 'ws', ws, 'def', digest, 'status', status, 'made', created .. ' ' .. fmt(bytes) .. ' ' .. def.version .. ' ' .. rid_short(o.rid), unpack(f))
+  waiting[ws], stored[ws], accepted[ws] = waiting[ws] + 1, stored[ws] + bytes, true
+  if req ~= DEFAULTS.req then
+    reqs[req], texts[req] = (reqs[req] or 0) + 1, req_text
+  end
+  index_add(k.idx(ws, ''), created, id)
+  if o.agent ~= '' then
+    index_add(k.idx(ws, o.agent), created, id)
+  end
+  if straight then
+    queued[queue] = (queued[queue] or 0) + 1
+    bells[queue] = (bells[queue] or 0) + 1
+  else
+    submit_flush()
+    redis.call('HINCRBY', k.class(status), queue, '1')
+  end
+  if rare then
+    submit_tell(o, redrive, open, created)
+    if failed and o.on_dep_fail ~= 'run' then
+      run_give_up(run_get(id, CLOSE_FIELDS), 'start_failed', 'its dependency ' .. failed.id .. ' ended as ' .. failed.status, o.rid, o.retention_ms)
+      status = 'error'
+    elseif #open == 0 and due > 0 then
+      delay_add({id = id}, due)
+    elseif #open == 0 and not straight then
+      local run = {id = id, ws = ws, queue = queue, req = req, reqText = req_text, priority = priority, gates = table.concat(gates, ' '), gated = '0', createdUs = created, onLimit = o.on_limit}
+      if o.on_limit == 'replace' then
+        replace_others(run, o.rid, o.retention_ms)
+      end
+      run_admit(run)
+    end
+    if o.idem_key ~= '' then
+      redis.call('SET', k.idem(ws, o.idem_key), o.idem_digest .. ' ' .. id .. ' ' .. status, 'PX', 86400000)
+    end
+  end
+  return {'ok', id, status, 0, '', ''}
 end

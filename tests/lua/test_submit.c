@@ -88,10 +88,10 @@ static int64_t function_calls(struct harness *h)
     return at ? atoll(at + strlen("cmdstat_fcall:calls=")) : 0;
 }
 
-static void put_agent(struct harness *h, const char *ws, const char *name)
+static void put_agent(struct harness *h, const char *ws, const char *name, const char *executor)
 {
-    const struct str def[] = {S("json"),     S("{}"),      S("queue"),  S("default"),
-                              S("executor"), S("process"), S("source"), S("stdout")};
+    const struct str def[] = {S("json"),     S("{}"),     S("queue"),  S("default"),
+                              S("executor"), S(executor), S("source"), S("stdout")};
     const struct script_agent_put_args args = {.ws = S(ws),
                                                .name = S(name),
                                                .digest = S(name),
@@ -106,9 +106,10 @@ static void put_agent(struct harness *h, const char *ws, const char *name)
 static void test_submits_of_one_call(void **state)
 {
     struct harness *h = *state;
-    put_agent(h, "default", "a");
-    put_agent(h, "default", "b");
-    put_agent(h, "team", "a");
+    put_agent(h, "default", "a", "process");
+    put_agent(h, "default", "b", "process");
+    put_agent(h, "team", "a", "process");
+    put_agent(h, "default", "p", "pool");
     harness_do(h, "HSET %s maxWaiting 2", harness_key(h, "queue:q"));
     harness_do(h, "ZADD %s 0 q", harness_key(h, "queues"));
     static const struct {
@@ -127,8 +128,11 @@ static void test_submits_of_one_call(void **state)
         {{.agent = "b", .key_gate = "k:x=1"}, ERR_OK, "queued"}, /* in the gate's line */
         {{.idem_key = "once"}, ERR_OK, "queued"},
         {{.idem_key = "once"}, ERR_OK, "queued"}, /* the same run */
-        {{.agent = "b", .queue_max = 7}, ERR_QUEUE_FULL, NULL},
-        {{.agent = "b", .queue_max = 8}, ERR_OK, "queued"},
+        {{.agent = "p"}, ERR_OK, "queued"},
+        {{.agent = "p", .requires = "gpu"}, ERR_OK, "queued"},
+        {{.agent = "p"}, ERR_OK, "queued"},
+        {{.agent = "b", .queue_max = 10}, ERR_QUEUE_FULL, NULL},
+        {{.agent = "b", .queue_max = 11}, ERR_OK, "queued"},
     };
     enum { SENT = ARRAY_LEN(sent) };
     struct harness_call *calls[SENT];
@@ -145,15 +149,19 @@ static void test_submits_of_one_call(void **state)
     }
     assert_int_equal(function_calls(h), before + 1);
     assert_string_equal(runs[9], runs[10]);
-    assert_int_equal(harness_int(h, "HGET %s waiting", harness_key(h, "use:default")), 8);
+    assert_int_equal(harness_int(h, "HGET %s waiting", harness_key(h, "use:default")), 11);
     assert_int_equal(harness_int(h, "HGET %s waiting", harness_key(h, "use:team")), 1);
     assert_int_equal(harness_int(h, "HGET %s q", harness_key(h, "queued")), 2);
     assert_int_equal(harness_int(h, "HGET %s refs", harness_key(h, "def:a")),
                      2 + 4); /* an agent's newest version in two workspaces, four runs */
     assert_int_equal(harness_int(h, "LLEN %s", harness_key(h, "bell:q")), 2);
+    assert_int_equal(harness_int(h, "HLEN %s", harness_key(h, "reqn")), 2);
+    assert_string_equal(rig_field(h, runs[11], "reqText"), "@executor=pool");
+    assert_string_equal(rig_field(h, runs[12], "reqText"), "@executor=pool gpu");
+    assert_string_equal(rig_field(h, runs[13], "req"), rig_field(h, runs[11], "req"));
     audit_check(h);
     rig_submit(h, &sent[0].run); /* what they counted is forgotten */
-    assert_int_equal(harness_int(h, "HGET %s waiting", harness_key(h, "use:default")), 9);
+    assert_int_equal(harness_int(h, "HGET %s waiting", harness_key(h, "use:default")), 12);
     audit_check(h);
 }
 
@@ -161,7 +169,7 @@ static void test_submits_of_one_call(void **state)
 static void test_a_call_remembers_nothing_of_the_one_before(void **state)
 {
     struct harness *h = *state;
-    put_agent(h, "default", "a");
+    put_agent(h, "default", "a", "process");
     rig_submit(h, &(struct rig_run){.agent = "a", .queue = "q"});
     harness_do(h, "HSET %s draining 1", harness_key(h, "queue:q"));
     harness_do(h, "ZADD %s 0 q", harness_key(h, "queues"));
