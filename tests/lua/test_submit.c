@@ -129,8 +129,8 @@ static void test_submits_of_one_call(void **state)
         {{.idem_key = "once"}, ERR_OK, "queued"},
         {{.idem_key = "once"}, ERR_OK, "queued"}, /* the same run */
         {{.agent = "p"}, ERR_OK, "queued"},
-        {{.agent = "p", .requires = "gpu"}, ERR_OK, "queued"},
         {{.agent = "p"}, ERR_OK, "queued"},
+        {{.agent = "p", .requires = "gpu"}, ERR_OK, "queued"},
         {{.agent = "b", .queue_max = 10}, ERR_QUEUE_FULL, NULL},
         {{.agent = "b", .queue_max = 11}, ERR_OK, "queued"},
     };
@@ -157,8 +157,8 @@ static void test_submits_of_one_call(void **state)
     assert_int_equal(harness_int(h, "LLEN %s", harness_key(h, "bell:q")), 2);
     assert_int_equal(harness_int(h, "HLEN %s", harness_key(h, "reqn")), 2);
     assert_string_equal(rig_field(h, runs[11], "reqText"), "@executor=pool");
-    assert_string_equal(rig_field(h, runs[12], "reqText"), "@executor=pool gpu");
-    assert_string_equal(rig_field(h, runs[13], "req"), rig_field(h, runs[11], "req"));
+    assert_string_equal(rig_field(h, runs[13], "reqText"), "@executor=pool gpu");
+    assert_string_equal(rig_field(h, runs[12], "req"), rig_field(h, runs[11], "req"));
     audit_check(h);
     rig_submit(h, &sent[0].run); /* what they counted is forgotten */
     assert_int_equal(harness_int(h, "HGET %s waiting", harness_key(h, "use:default")), 12);
