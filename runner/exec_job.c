@@ -20,8 +20,8 @@
 #include "runner/proc_tree.h"
 
 enum {
-    READ_SIZE =
-        262144, /* more than a socket holds: libuv reads on in the same turn after a read that filled its buffer, and nothing would leave meanwhile */
+    READ_SIZE = 65536,   /* a pipe's; what leaves and what comes meanwhile has its turn behind each */
+    PIPE_LOUD = 1 << 20, /* of an agent that fills it: it writes on while what it wrote is looked at */
     CONTROL_LINE = 1024,
     EOF_WAIT_MS = 2000,
     PIPES = EXEC_STDIO,
@@ -56,8 +56,10 @@ struct exec_job {
     int waiting_eof;       /* pipes not at their end */
     int64_t stop_grace_ms; /* the stop that was asked for; -1: none */
     bool exited, ended;
-    bool reading; /* whether our side wants output */
-    bool keeps;   /* it can outlive us */
+    bool reading;         /* whether our side wants output */
+    bool keeps;           /* it can outlive us */
+    bool loud;            /* its standard output was full once */
+    bool filled[CONTROL]; /* of a stream, the buffer: libuv asks for another in the same turn */
     /* adopted: */
     bool adopted;
     char path[108], private[512];
@@ -309,23 +311,40 @@ static void on_control(uv_stream_t *s, ssize_t n, const uv_buf_t *buf)
 
 /* ---- output ---- */
 
+/* What fills its buffer libuv would read on at once, as long as there is more: a loud agent would keep everything else waiting. Without a buffer it leaves that for the next turn. */
 static void on_alloc(uv_handle_t *h, size_t size, uv_buf_t *buf)
 {
     static _Thread_local char shared[READ_SIZE]; /* what is read is used up in the callback: one buffer serves all */
-    (void)h;
+    struct exec_job *job = h->data;
+    ptrdiff_t i = (uv_pipe_t *)h - job->pipes;
+    bool again = i < CONTROL && job->filled[i];
     (void)size;
-    *buf = uv_buf_init(shared, sizeof shared);
+    if (i < CONTROL)
+        job->filled[i] = false;
+    *buf = uv_buf_init(shared, again ? 0 : sizeof shared);
+}
+
+/* Not where a successor may come for what is not stored: it is kept, up to a bound that counts what is in the pipe. */
+static void widen(struct exec_job *job)
+{
+    uv_os_fd_t fd;
+    job->loud = true;
+    if (!job->keeps && uv_fileno((uv_handle_t *)&job->pipes[1], &fd) == 0)
+        (void)fcntl(fd, F_SETPIPE_SZ, PIPE_LOUD); /* where the user may have no more of it, it stays as it is */
 }
 
 static void on_output(uv_stream_t *s, ssize_t n, const uv_buf_t *buf)
 {
     struct exec_job *job = s->data;
+    ptrdiff_t i = (uv_pipe_t *)s - job->pipes;
     if (n > 0) {
-        job->events->output(job->ctx, s == (uv_stream_t *)&job->pipes[1] ? JOB_STDOUT : JOB_STDERR,
-                            (struct str){buf->base, (size_t)n});
+        job->filled[i] = n == READ_SIZE;
+        if (job->filled[i] && i == 1 && !job->loud)
+            widen(job);
+        job->events->output(job->ctx, i == 1 ? JOB_STDOUT : JOB_STDERR, (struct str){buf->base, (size_t)n});
         return;
     }
-    if (n < 0) {
+    if (n < 0 && n != UV_ENOBUFS) {
         uv_read_stop(s);
         if (job->waiting_eof > 0)
             job->waiting_eof--;
