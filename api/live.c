@@ -1,6 +1,5 @@
 #include "api/live.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "api/frames.h"
@@ -362,10 +361,12 @@ static void on_read(void *ctx, enum err err, const redisReply *reply)
 
 static void send_read(struct live_run *run, int64_t ms, int64_t seq)
 {
-    char start[64], count[16];
+    char start[64] = "(", count[24] = "";
     struct key key = keys_events(shard_prefix(run->shard), str_of(run->id));
-    snprintf(start, sizeof start, "(%lld-%lld", (long long)ms, (long long)seq);
-    snprintf(count, sizeof count, "%d", run->count);
+    size_t len = 1 + decimal(start + 1, ms);
+    start[len++] = '-';
+    (void)decimal(start + len, seq);
+    (void)decimal(count, run->count);
     run->reading = true;
     run->read_ms = ms;
     run->read_seq = seq;

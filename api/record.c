@@ -1,6 +1,5 @@
 #include "api/record.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "common/limits.h"
@@ -24,16 +23,18 @@ static int64_t number(const redisReply *flat, const char *name)
 
 static struct str attempt_field(const redisReply *flat, int64_t n, const char *name)
 {
-    char field[64];
-    snprintf(field, sizeof field, "a%lld:%s", (long long)n, name);
+    char field[64] = "a";
+    size_t len = 1 + decimal(field + 1, n); /* by hand: a record has a dozen of these */
+    field[len++] = ':';
+    strncpy(field + len, name, sizeof field - len - 1);
     return record_field(flat, field);
 }
 
 /* What stands of an attempt in the record: lua/include/run.lua, at af(). */
 static struct str attempt_claim(const redisReply *flat, int64_t n)
 {
-    char field[32];
-    snprintf(field, sizeof field, "a%lld", (long long)n);
+    char field[32] = "a";
+    (void)decimal(field + 1, n);
     return record_field(flat, field);
 }
 

@@ -1,6 +1,5 @@
 #include "common/clock.h"
 
-#include <stdio.h>
 #include <time.h>
 
 #define YEAR_10000_MS INT64_C(253402300800000) /* the first ms that four digits of a year can't say */
@@ -36,6 +35,12 @@ void clock_set_source(int64_t (*wall_us)(void), int64_t (*mono_us)(void))
     mono_source = mono_us;
 }
 
+static void put_digits(char *at, int n, int value)
+{
+    for (; n > 0; value /= 10)
+        at[--n] = (char)('0' + value % 10);
+}
+
 void clock_iso(int64_t ms, char buf[CLOCK_ISO_LEN + 1])
 {
     if (ms < 0)
@@ -45,10 +50,14 @@ void clock_iso(int64_t ms, char buf[CLOCK_ISO_LEN + 1])
     time_t s = (time_t)(ms / 1000);
     struct tm t;
     gmtime_r(&s, &t);
-    char text[64];
-    snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", t.tm_year + 1900, t.tm_mon + 1, t.tm_mday,
-             t.tm_hour, t.tm_min, t.tm_sec, (int)(ms % 1000));
-    memcpy(buf, text, CLOCK_ISO_LEN + 1);
+    memcpy(buf, "0000-00-00T00:00:00.000Z", CLOCK_ISO_LEN + 1); /* by hand: a record has half a dozen of them */
+    put_digits(buf, 4, t.tm_year + 1900);
+    put_digits(buf + 5, 2, t.tm_mon + 1);
+    put_digits(buf + 8, 2, t.tm_mday);
+    put_digits(buf + 11, 2, t.tm_hour);
+    put_digits(buf + 14, 2, t.tm_min);
+    put_digits(buf + 17, 2, t.tm_sec);
+    put_digits(buf + 20, 3, (int)(ms % 1000));
 }
 
 /* Reads exactly n digits; -1 when there are not so many. */
