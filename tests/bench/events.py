@@ -74,7 +74,7 @@ def bench_ingress(quick):
                 raws.append(alone.rate(batches))
                 with Usage(s) as u:
                     results.append(load.bench(s, "ingress", "--connections", connections, "--requests", batches, "--batch", n, "--bytes", 120))
-                uses.append(u.per(results[-1]["operations"]))
+                uses.append(u.per(results[-1]["made"]))
             rates = [r["value"] for r in results]
             middle = rates.index(statistics.median_low(rates))
             figure(f"ingress-{n}", statistics.median(rates), "events/s", n * statistics.median(r["perSecond"] for r in raws), "events/s, the append script alone", values=rates, **({"must": must} if must else {}),

@@ -35,7 +35,7 @@ def noops(s, n, count, at):
 def in_turns(s, work, n):
     """What an operation costs where the same shards are loaded one after the other: as many processes, but no more of them at a time than with one shard, so cores are no part of it."""
     with Usage(s) as u:
-        done = sum(work(s, n // s.shards, 1, name)["operations"] for name in s.workspaces.split(","))
+        done = sum(work(s, n // s.shards, 1, name)["made"] for name in s.workspaces.split(","))
     return u.per(done)
 
 
@@ -53,7 +53,7 @@ def bench_shards(quick):
                     with Usage(s) as u:
                         r = work(s, n * (2 if count > 1 else 1), count, s.workspaces)
                     rates[count].append(r["value"])
-                    uses[count].append(u.per(r["operations"]))
+                    uses[count].append(u.per(r["made"]))
                 turns.append(in_turns(systems[COUNTS[-1]], work, n))
             tell(name, rates, uses, turns, roles, cores)
 
@@ -91,7 +91,7 @@ def bench_threads(quick):
                 with Usage(s) as u:
                     r = load.bench(s, "submit", "--connections", 64 * count, "--requests", 300 if quick else 5000, "--agent", "noop", "--queue", "parked")
                 rates[count].append(r["value"])
-                uses[count].append(u.per(r["operations"]))
+                uses[count].append(u.per(r["made"]))
         for count in COUNTS:
             middle = rates[count].index(statistics.median_low(rates[count]))
             figure(f"scale-submit-{count}-thread{'s' if count > 1 else ''}", statistics.median(rates[count]), "runs/s", statistics.median(rates[1]), "runs/s, one thread", values=rates[count], **uses[count][middle], cores=cores)

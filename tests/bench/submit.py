@@ -45,12 +45,13 @@ def bench_submit(quick):
                 with Usage(s) as u:
                     r = load.bench(s, "submit", *options)
                 rates.append(r["value"])
-                uses.append(u.per(r["operations"]))
+                uses.append(u.per(r["made"]))
                 loads.append(r)
             middle = rates.index(statistics.median_low(rates))
             bound = {"must": must} if must else {}
             # What Redis does of the same calls in groups, which is how a node sends what comes together.
-            grouped = {"groupedPerSecond": round(GROUP * statistics.median(g["perSecond"] for g in groups))} if groups else {}
+            alone = GROUP * statistics.median(g["perSecond"] for g in groups) if groups else None
+            grouped = {"groupedPerSecond": round(alone), "ofGrouped": round(statistics.median(rates) / alone, 4)} if groups else {}
             figure(name, statistics.median(rates), "runs/s", statistics.median(r["perSecond"] for r in raws), "submit scripts/s alone" + (", one by one" if depth else ""), values=rates, **bound,
                    p50Us=loads[middle]["p50Us"], p99Us=loads[middle]["p99Us"], **uses[middle], **grouped, rawScriptUs=round(statistics.median(r["scriptUs"] for r in raws), 1), **limits.redis_share(raws, uses[middle]),
                    **load.client_of(loads[middle]))
@@ -73,7 +74,7 @@ def bench_keys(quick):
                 with Usage(s) as u:
                     r = load.bench(s, "submit", "--connections", 64, "--requests", 200 if quick else 10000, *SUBMIT, key=key)
                 rates[name].append(r["value"])
-                uses[name] = u.per(r["operations"])
+                uses[name] = u.per(r["made"])
         root = statistics.median(rates["root"])
         for name, values in rates.items():
             figure(f"submit-64-{name}", statistics.median(values), "runs/s", root, "runs/s, the root key", values=values, **uses[name])
