@@ -1,5 +1,5 @@
 -- schedule_trigger: one run of a schedule at once, beside its ticks; its overlap holds. Of a paused one too.
--- INCLUDE keys clock later run lane gate def stream hook close stop replace narrow submit schedule schedule_run
+-- INCLUDE keys time later run lane gate def stream hook close stop replace narrow submit schedule schedule_run
 -- ARGV
 --   ws           str
 --   name         str
@@ -18,7 +18,6 @@
 --   input        str   with schema_unchecked: that is to be checked
 -- ERRORS schema_unchecked schedule_not_found concurrency_limit agent_not_found idempotency_mismatch queue_full queue_draining quota_exceeded limit_exceeded
 
-clock()
 local s = schedule_read(ws, name, {'overlap', 'template', 'lastRun'})
 if not s then
   return {'schedule_not_found'}

@@ -2,7 +2,7 @@
 -- GUARD
 -- TABLE o
 -- GROUP
--- INCLUDE keys clock later run lane gate def stream hook close stop replace narrow submit
+-- INCLUDE keys time later run lane gate def stream hook close stop replace narrow submit
 -- ARGV
 --   run          str   new run id
 --   ws           str   workspace

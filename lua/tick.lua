@@ -1,5 +1,5 @@
 -- tick: runs a schedule's tick and moves the schedule on. Only once, whoever asks and whatever the callers' clocks say: nothing happens unless the tick is still the next one, and has come.
--- INCLUDE keys clock later run lane gate def stream hook close stop replace narrow submit schedule schedule_run
+-- INCLUDE keys time later run lane gate def stream hook close stop replace narrow submit schedule schedule_run
 -- ARGV
 --   ws        str
 --   name      str
@@ -21,7 +21,6 @@
 --   input     str   that is to be checked
 -- ERRORS schema_unchecked
 
-clock()
 local key = k.schedule(ws, name)
 local s = schedule_read(ws, name, {'next', 'overlap', 'template', 'lastRun', 'jitterMs'})
 if not s or s.version ~= version or s.next ~= fmt(seen_ms) or now_ms < seen_ms or now_ms < tick_ms then

@@ -53,6 +53,25 @@ local function lane_put(id, queue, req, ws, prio)
   return entry
 end
 
+-- The same for a run that is made at this moment (created: µs as text). A record says where its run waits only as far as it is not known otherwise: `lane` where that is not its priority's, `laneId` where the entry's id is not made of
+-- `createdUs`, MS-SEQ of MS * 1000 + SEQ. It is, but where the clock went back: then its entry is the next one, and its id is returned for `laneId`.
+local function lane_begin(id, queue, req, ws, prio, created)
+  local key, place = k.lane(queue, req, ws, prio), string.sub(created, 1, -4) .. '-' .. string.sub(created, -3)
+  local entry = redis.pcall('XADD', key, 'NOMKSTREAM', place, 'r', id)
+  if not entry then
+    lane_open(queue, req, ws, prio)
+    redis.call('XADD', key, place, 'r', id)
+  elseif type(entry) == 'table' and entry.err then
+    return redis.call('XADD', key, '*', 'r', id)
+  end
+  return nil
+end
+
+-- The entry of a queued run (createdUs, laneId) that waits at no gate.
+local function lane_id(run)
+  return run.laneId ~= '' and run.laneId or string.sub(run.createdUs, 1, -4) .. '-' .. fmt(string.sub(run.createdUs, -3))
+end
+
 -- The same for a run (id, ws, queue, req) that has a record; rings.
 local function lane_add(run, prio)
   local entry = lane_put(run.id, run.queue, run.req, run.ws, prio)
@@ -62,21 +81,6 @@ local function lane_add(run, prio)
     redis.call('HSET', k.run(run.id), 'laneId', entry)
   end
   bell_ring(run.queue)
-end
-
--- A record says where its run waits only as far as it is not known otherwise: `lane` where that is not its priority's, `laneId` where the entry's id is not the one that its `createdUs` was made of. For most runs were created with
--- their entry: MS-SEQ, whose µs are MS * 1000 + SEQ. Returns them, and what laneId must say besides.
-local function lane_created(entry)
-  local ms, seq = string.match(entry, '^(%d+)-(%d+)$')
-  if #seq > 3 then
-    return ms .. '999', entry
-  end
-  return ms .. string.sub('00' .. seq, -3)
-end
-
--- The entry of a queued run (createdUs, laneId) that waits at no gate.
-local function lane_id(run)
-  return run.laneId ~= '' and run.laneId or string.sub(run.createdUs, 1, -4) .. '-' .. fmt(string.sub(run.createdUs, -3))
 end
 
 -- Forgets a lane that has become empty.

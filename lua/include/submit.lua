@@ -457,10 +457,7 @@ local function run_submit(o)
   -- Nothing is refused from here on.
   rare = rare or #gates > 0
   local due, status, straight = 0, 'queued', true -- straight: into its lane, with all that its record says
-  if rare and (#gates > 0 or #depends > 0 or o.delay_ms > 0 or o.scheduled_ms > 0) then -- else its entry in the lane tells the time
-    if not now_ms then
-      clock()
-    end
+  if rare then
     due = o.delay_ms > 0 and now_ms + o.delay_ms or o.scheduled_ms > now_ms and o.scheduled_ms or 0
     status = (due > 0 or #open > 0) and 'scheduled' or 'queued'
     straight = status == 'queued' and #gates == 0 and not failed
@@ -478,14 +475,10 @@ local function run_submit(o)
       f[i], f[i + 1], f[n - 1], f[n] = f[n - 1], f[n], nil, nil
     end
   end
-  local created, entry
-  if straight then
-    created, entry = lane_created(lane_put(id, queue, req, ws, priority))
-    if entry then
-      put(f, 'laneId', entry)
-    end
-  else
-    created = fmt(now_us)
+  local created = fmt(now_us)
+  local entry = straight and lane_begin(id, queue, req, ws, priority, created)
+  if entry then
+    put(f, 'laneId', entry)
   end
   if o.agent ~= '' then
     put(f, 'agent', o.agent)
@@ -505,7 +498,7 @@ local function run_submit(o)
   end
   if rare then
     more = submit_rare(o, f, def, gates, depends, open) or more
-    submit_start_by(o, f, def, due > 0 and due or math.floor(created / 1000))
+    submit_start_by(o, f, def, due > 0 and due or now_ms)
     if due > 0 then
       put(f, 'scheduled', fmt(due))
     end

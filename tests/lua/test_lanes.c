@@ -192,6 +192,35 @@ static void test_a_stop_takes_no_others_place(void **state)
     assert_true(reply->runs_len == 1 && str_eqz(reply->runs[0].run, first));
 }
 
+/* Runs of one moment stand in the list as they came, whatever lanes they wait in; a clock that went back spoils no place. */
+static void test_the_order_in_which_they_came(void **state)
+{
+    struct harness *h = *state;
+    enum { RUNS = 12 };
+    struct harness_call *calls[RUNS];
+    const char *lane = harness_key(h, "lane:q0:-:default:normal"), *runs[RUNS], *queues[] = {"q0", "q1", "q2"};
+    for (int i = 0; i < RUNS; i++)
+        calls[i] = rig_begin_submit(h, &(struct rig_run){.queue = queues[i % 3]});
+    const redisReply *all;
+    for (int i = 0; i < RUNS; i++) {
+        enum err err;
+        runs[i] = rig_submitted(h, calls[i], &err);
+        harness_assert_err(err, ERR_OK);
+    }
+    all = harness_do(h, "ZRANGE %s 0 -1", harness_key(h, "idx:default"));
+    for (size_t i = 0; i < RUNS; i++)
+        assert_string_equal(all->element[i]->str, runs[i]);
+    audit_check(h);
+    harness_do(h, "XADD %s 9000000000000-5 r %s", lane, runs[0]); /* its last one is of a later time */
+    harness_do(h, "XDEL %s 9000000000000-5", lane);
+    const char *after = rig_submit(h, &(struct rig_run){.queue = "q0"});
+    assert_string_equal(rig_field(h, after, "laneId"), "9000000000000-6");
+    audit_check(h);
+    harness_assert_err(rig_stop(h, after), ERR_OK);
+    assert_int_equal(harness_xlen(h, lane), RUNS / 3);
+    audit_check(h);
+}
+
 static void test_bells_are_bounded(void **state)
 {
     struct harness *h = *state;
@@ -294,6 +323,7 @@ int main(void)
         TEST(test_nothing_is_left_of_empty_lanes),
         TEST(test_a_stop_takes_a_run_from_the_middle_of_its_lane),
         TEST(test_a_stop_takes_no_others_place),
+        TEST(test_the_order_in_which_they_came),
         TEST(test_bells_are_bounded),
         TEST(test_queues_take_turns),
         TEST(test_a_runner_takes_only_what_it_can_serve),
