@@ -72,6 +72,31 @@ def test_a_large_result_of_a_tool_is_whole_and_redacted(stack, api, runner):
     assert "ert_1_" not in whole and whole.count("ERRAND_RUNNER_TOKEN") >= 10 and whole.startswith("0000000 ") and whole.endswith("0049999 ")
 
 
+def test_a_loud_agent_is_whole(stack, api, runner):
+    """Deltas that are cut anywhere, as fast as they are taken: none is lost, doubled or out of order, their text is whole, and their agent was given a larger pipe when it had filled its own."""
+    text = """\
+        import fcntl
+        token = os.environ["ERRAND_RUNNER_TOKEN"]
+        whole = "".join(f"{i} er ert ke to {token if i % 1000 == 999 else i}\\n" for i in range(12000))
+        before = fcntl.fcntl(1, 1032)
+        out, at, n = [], 0, 0
+        while at < len(whole):
+            size = 1 + n * 7 % 23
+            out.append(json.dumps({"kind": "assistant_text", "data": {"text": whole[at:at + size]}}, separators=(",", ":") if n % 3 else None))
+            at, n = at + size, n + 1
+        sys.stdout.write("\\n".join(out) + "\\n")
+        sys.stdout.flush()
+        say("notification", {"n": n, "before": before, "behind": fcntl.fcntl(1, 1032)})
+        """
+    run_id = api.submit(agents.python(stack.folder, text, "loud"))
+    assert api.wait(run_id)["status"] == "success"
+    events = events_of(api, run_id)
+    said = next(e["data"] for e in events if e["kind"] == "notification")
+    assert [e["seq"] for e in events] == list(range(events[0]["seq"], events[0]["seq"] + len(events)))
+    assert "".join(e["data"]["text"] for e in events if e["kind"] == "assistant_text") == "".join(f"{i} er ert ke to {'[SECRET:ERRAND_RUNNER_TOKEN]' if i % 1000 == 999 else i}\n" for i in range(12000))
+    assert said["n"] > 20000 and (said["before"], said["behind"]) == (65536, 1 << 20)
+
+
 def test_a_structured_result_meets_a_schema(api, runner):
     line = json.dumps({"type": "result", "subtype": "success", "is_error": False, "result": "x", "structured_output": {"n": "1"}})
     record = api.wait(api.submit(agents.shell(f"echo '{line}'", protocol="claude", outputSchema={"properties": {"n": {"type": "integer"}}})))
