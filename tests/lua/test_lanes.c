@@ -183,7 +183,8 @@ static void test_a_stop_takes_no_others_place(void **state)
     const char *created = rig_field(h, first, "createdUs");
     const char *entry = harness_entry(h, harness_xrange(h, lane), 0, NULL);
     assert_string_equal(rig_field(h, second, "laneId"), "");
-    assert_string_equal(entry, harness_printf(h, "%lld-%lld", atoll(created) / 1000, atoll(created) % 1000));
+    assert_string_equal(
+        entry, harness_printf(h, "%lld-%lld", strtoll(created, NULL, 10) / 1000, strtoll(created, NULL, 10) % 1000));
     harness_do(h, "HSET %s laneId %s", harness_key(h, "run:%s", second), entry);
     harness_assert_err(rig_stop(h, second), ERR_OK);
     assert_int_equal(harness_xlen(h, lane), 2);

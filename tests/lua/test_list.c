@@ -18,7 +18,7 @@ static const struct script_list_reply *list(struct harness *h, struct script_lis
 static void created(struct harness *h, const char *run, int64_t us)
 {
     const char *score = harness_printf(h, "%lld", (long long)us), *key = harness_key(h, "run:%s", run);
-    long long with_entry = atoll(rig_field(h, run, "createdUs"));
+    long long with_entry = strtoll(rig_field(h, run, "createdUs"), NULL, 10);
     if (!*rig_field(h, run, "laneId"))
         harness_do(h, "HSET %s laneId %lld-%lld", key, with_entry / 1000, with_entry % 1000);
     const char *made = harness_hget(h, key, "made");

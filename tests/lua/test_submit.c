@@ -85,7 +85,7 @@ static void test_every_refusal_leaves_nothing(void **state)
 static int64_t function_calls(struct harness *h)
 {
     const char *at = strstr(((const redisReply *)harness_do(h, "INFO commandstats"))->str, "cmdstat_fcall:calls=");
-    return at ? atoll(at + strlen("cmdstat_fcall:calls=")) : 0;
+    return at ? strtoll(at + strlen("cmdstat_fcall:calls="), NULL, 10) : 0;
 }
 
 static void put_agent(struct harness *h, const char *ws, const char *name, const char *executor)
