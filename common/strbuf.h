@@ -33,7 +33,7 @@ char *strbuf_enlarge(struct strbuf *b, size_t n);
 /* Room for n bytes at the end, to be filled by the caller and then counted with b->len += n; NULL when it failed. */
 static inline char *strbuf_grow(struct strbuf *b, size_t n)
 {
-    if (b->failed || n >= b->cap - b->len)
+    if (b->failed || !b->ptr || n >= b->cap - b->len)
         return strbuf_enlarge(b, n);
     b->ptr[b->len + n] = 0;
     return b->ptr + b->len;
