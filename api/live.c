@@ -92,6 +92,23 @@ static bool parse_id(struct str s, int64_t *ret_ms, int64_t *ret_seq)
     return true;
 }
 
+/* FIRST,LAST,T,N,… (lua/include/stream.lua) */
+static void parse_head(struct str s, struct entry *e)
+{
+    enum { FIRST, LAST, T, EVENTS, COUNT };
+    int64_t numbers[COUNT];
+    for (size_t i = 0; i < COUNT; i++) {
+        numbers[i] = take_number(&s);
+        if (numbers[i] < 0 || s.len == 0 || s.ptr[0] != ',')
+            return;
+        s.ptr++;
+        s.len--;
+    }
+    e->first = numbers[FIRST];
+    e->last = numbers[LAST];
+    e->events = (size_t)numbers[EVENTS];
+}
+
 static bool parse_entry(const redisReply *reply, struct entry *e)
 {
     const redisReply *fields = redis_at(reply, 1);
@@ -99,12 +116,8 @@ static bool parse_entry(const redisReply *reply, struct entry *e)
     for (size_t i = 0; fields && i + 1 < fields->elements; i += 2) {
         struct str name = redis_str(fields->element[i]);
         const redisReply *value = fields->element[i + 1];
-        if (str_eq(name, STR("first")))
-            e->first = redis_int(value, -1);
-        else if (str_eq(name, STR("last")))
-            e->last = redis_int(value, -1);
-        else if (str_eq(name, STR("n")))
-            e->events = (size_t)redis_int(value, 0);
+        if (str_eq(name, STR("h")))
+            parse_head(redis_str(value), e);
         else if (str_eq(name, STR("b")))
             e->lines = redis_str(value);
     }

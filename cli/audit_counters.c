@@ -41,8 +41,8 @@ void audit_counters_run(struct audit *a, const struct run *run)
         add(a, audit_text(a, "waiting:%s", ws), 1);
     if ((run->class == CLASS_QUEUED || run->class == CLASS_SCHEDULED) && strcmp(req, "-") != 0)
         add(a, audit_text(a, "reqn:%s", req), 1);
-    long long last, t, count, bytes = 0; /* of its events: lua/include/stream.lua, `tail` */
-    if (*run->f[F_DROPPED_TO] || sscanf(run->f[F_TAIL], "%lld %lld %lld %lld", &last, &t, &count, &bytes) != 4)
+    long long bytes = 0; /* of its events: lua/include/stream.lua, `h` */
+    if (*run->f[F_DROPPED_TO] || sscanf(run->f[F_TAIL], "%*[0-9],%*[0-9],%*[0-9],%*[0-9],%*[0-9],%lld", &bytes) != 1)
         bytes = 0;
     if (*run->f[F_SIZE] || bytes > 0)
         add(a, audit_text(a, "bytes:%s", ws), number_of(run->f[F_SIZE]) + bytes);

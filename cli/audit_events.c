@@ -80,13 +80,12 @@ static struct entry entry_of(const redisReply *r)
     const redisReply *fields = r->elements == 2 ? r->element[1] : r;
     for (size_t i = 0; i + 1 < fields->elements; i += 2) {
         const char *name = reply_item(fields, i), *value = reply_item(fields, i + 1);
-        if (strcmp(name, "first") == 0)
-            e.first = number_of(value);
-        else if (strcmp(name, "last") == 0)
-            e.last = number_of(value);
-        else if (strcmp(name, "t") == 0)
-            e.t = number_of(value);
-        else if (strcmp(name, "b") == 0) {
+        long long first = 0, last = 0, t = 0;
+        if (strcmp(name, "h") == 0 && sscanf(value, "%lld,%lld,%lld", &first, &last, &t) == 3) {
+            e.first = first;
+            e.last = last;
+            e.t = t;
+        } else if (strcmp(name, "b") == 0) {
             e.terminal = strstr(value, "\"kind\":\"runtime_terminal\"") != NULL;
             e.told = strstr(value, "\"kind\":\"notification\"") && strstr(value, "\"waitingFor\":");
         }
@@ -108,7 +107,7 @@ static bool want_tail(struct audit *a, const struct expect *e, const redisReply 
     if (last.terminal != ended || ended != (last.epoch == SEQ_CLOSED))
         return false;
     long long seq = 0, t = 0; /* `tail`: lua/include/stream.lua */
-    return !ended || (sscanf(run->f[F_TAIL], "%lld %lld", &seq, &t) == 2 && last.last == seq && last.t == t);
+    return !ended || (sscanf(run->f[F_TAIL], "%*[0-9],%lld,%lld", &seq, &t) == 2 && last.last == seq && last.t == t);
 }
 
 void audit_events_expect(struct audit *a, const struct run *run)

@@ -46,8 +46,8 @@ redis.call('HSET', k.run(run), 'inc', inc, 'a' .. n, table.concat({fmt(epoch), f
 run_policy(r, {'json', 'timeoutMs', 'stallMs', 'graceMs'})
 local before = tail(run)
 local newest = redis.call('XREVRANGE', k.events(run), '+', '-', 'COUNT', 1)[1]
-local at = newest and newest[2][15] == 'o' and newest[2][16] or ''
-if newest and tonumber(newest[2][2]) == first then
+local at = newest and newest[2][5] == 'o' and newest[2][6] or ''
+if newest and tonumber(string.match(newest[2][2], '^%d+')) == first then
   at = '0 0' -- nothing but its runtime_started
 end
 local first_seq = seq_after(r, before.last, rid)

@@ -78,8 +78,8 @@ local function stored_already()
         if not found[1] then
           return false
         end
-        stored, last_read = {}, tonumber(found[1][2][4])
-        for one in string.gmatch(found[1][2][14], '[^\n]+') do
+        stored, last_read = {}, tail_read(found[1][2][2]).last
+        for one in string.gmatch(found[1][2][4], '[^\n]+') do
           stored[one] = true
         end
       end
@@ -130,8 +130,8 @@ c, z = before.c, before.z
 for _, entry in ipairs(entries) do
   c = c + entry.n
   z = z + entry.bytes
-  redis.call('XADD', k.events(run), 'NOMKSTREAM', r.epoch .. '-' .. fmt(entry.last), 'first', fmt(entry.first), 'last', fmt(entry.last), 't', fmt(entry.t), 'n', fmt(entry.n),
-    'c', fmt(c), 'z', fmt(z), 'b', entry.b)
+  local last_seq = fmt(entry.last)
+  redis.call('XADD', k.events(run), 'NOMKSTREAM', r.epoch .. '-' .. last_seq, 'h', table.concat({fmt(entry.first), last_seq, fmt(entry.t), fmt(entry.n), fmt(c), fmt(z)}, ','), 'b', entry.b)
 end
 if asks == 1 then
   redis.call('HSET', k.run(run), 'extra', '1', 'asked', r.inputLast == '' and '0' or r.inputLast)

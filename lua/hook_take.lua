@@ -15,7 +15,7 @@ local rows, bytes = {}, 0
 
 local function event_at(run, epoch, seq)
   local entry = redis.call('XRANGE', k.events(run), seq > 0 and '(' .. epoch .. '-' .. fmt(seq - 1) or epoch .. '-0', '+', 'COUNT', 1)[1]
-  return entry and entry[2][14] or ''
+  return entry and entry[2][4] or ''
 end
 
 local function lease(ws, hook, id, d, settings)

@@ -8,10 +8,8 @@
 --   epoch      num
 --   attempt    num
 --   seq        num   the attempt's first seq
---   t_ms       num
+--   head       str   what its entry says of it (lua/include/stream.lua, `h`)
 --   event      str   the canonical runtime_started line
---   count      num   running total of events, this one included
---   bytes      num   running total of bytes, this one included
 --   token_sha  str   SHA-256 (hex) of the attempt's runner token
 --   handle     str   executor's handle (JSON object)
 -- REPLY
@@ -36,7 +34,7 @@ if status == 'provisioning' then
   status = 'running'
 end
 -- This makes the run's stream, if nothing was said of it before. First of all: where Redis knows a higher id, nothing is written.
-redis.call('XADD', k.events(run), epoch .. '-' .. seq, 'first', seq, 'last', seq, 't', t_ms, 'n', '1', 'c', count, 'z', bytes, 'b', event)
+redis.call('XADD', k.events(run), epoch .. '-' .. seq, 'h', head, 'b', event)
 if not r[5] then
   if r[6] then
     redis.call('ZREM', k.expiry, run)

@@ -282,23 +282,30 @@ static void on_started(void *ctx, enum err err, const struct script_started_repl
 
 /* ---- sending ---- */
 
+enum { HEAD_MAX = 6 * 21 };
+
+/* What a batch's entry says of it: its field `h` (lua/include/stream.lua). */
+static struct str head_of(const struct batch *b, char into[HEAD_MAX])
+{
+    const int64_t numbers[] = {b->first, b->last, b->t, b->n, b->count, b->bytes};
+    size_t len = 0;
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        if (i > 0)
+            into[len++] = ',';
+        len += decimal(into + len, numbers[i]);
+    }
+    return (struct str){into, len};
+}
+
 static void send_add(struct outbox *o, const struct batch *b, redis_reply_fn fn)
 {
-    char id[48], first[24], last[24], t[24], n[24], c[24], z[24];
+    char id[48], head[HEAD_MAX];
     struct key key = keys_events(worker_prefix(o->shard), str_of(o->run_id.s));
     entry_id(o, b, id);
-    snprintf(first, sizeof first, "%lld", (long long)b->first);
-    snprintf(last, sizeof last, "%lld", (long long)b->last);
-    snprintf(t, sizeof t, "%lld", (long long)b->t);
-    snprintf(n, sizeof n, "%lld", (long long)b->n);
-    snprintf(c, sizeof c, "%lld", (long long)b->count);
-    snprintf(z, sizeof z, "%lld", (long long)b->bytes);
     char mark[48];
     snprintf(mark, sizeof mark, "%lld %lld", (long long)b->out, (long long)b->err);
-    const struct str add[] = {STR("XADD"),   key_str(&key), STR("NOMKSTREAM"), str_of(id), STR("first"),
-                              str_of(first), STR("last"),   str_of(last),      STR("t"),   str_of(t),
-                              STR("n"),      str_of(n),     STR("c"),          str_of(c),  STR("z"),
-                              str_of(z),     STR("b"),      {b->data, b->len}, STR("o"),   str_of(mark)};
+    const struct str add[] = {STR("XADD"),      key_str(&key), STR("NOMKSTREAM"), str_of(id), STR("h"),
+                              head_of(b, head), STR("b"),      {b->data, b->len}, STR("o"),   str_of(mark)};
     size_t words = ARRAY_LEN(add) - (b->out < 0 ? 2 : 0);
     redis_command(o->shard->commands, words, add, fn, o);
     metric_add(METRIC_APPENDS, 1);
@@ -345,16 +352,15 @@ static void send_batches(struct outbox *o)
 
 static void send_started(struct outbox *o, const struct batch *b)
 {
+    char head[HEAD_MAX];
     struct script_started_args args = {
         .inc = str_of(o->shard->incarnation.s),
         .run = str_of(o->run_id.s),
         .epoch = o->epoch,
         .attempt = b->attempt,
         .seq = b->first,
-        .t_ms = b->t,
+        .head = head_of(b, head),
         .event = {b->data, b->len},
-        .count = b->count,
-        .bytes = b->bytes,
         .token_sha = str_of(b->token_sha),
         .handle = {b->data + b->len, b->handle_len},
     };

@@ -1,17 +1,22 @@
--- A run's event stream and its fence. An entry's fields: first last t n c z b.
+-- A run's event stream and its fence. An entry's fields: h, `FIRST,LAST,T,N,C,Z` (its first and last seq, the last one's time, its events, the running totals of events and bytes), and b, its lines.
 local SEQ_CLOSED = '9007199254740991'
 local RESTART_GAP = 1000000
 
 local NO_TAIL = {last = 0, t = 0, c = 0, z = 0}
 
--- What the newest entry says: last seq, its time, and the running totals; zeros where there is none yet. A run has no stream until it is started, or something is said of it: after that NOMKSTREAM tells one that is gone.
-local function tail(id)
-  local entries = redis.call('XREVRANGE', k.events(id), '+', '-', 'COUNT', 1)
-  if not entries[1] then
+-- What an entry's field `h` says: last seq, its time, and the running totals; zeros where there is none. The record of an ended run keeps that of its last one in its field `tail`.
+local function tail_read(text)
+  local last, t, c, z = string.match(text, '^%d+,(%d+),(%d+),%d+,(%d+),(%d+)$')
+  if not last then
     return NO_TAIL
   end
-  local f = entries[1][2]
-  return {last = tonumber(f[4]), t = tonumber(f[6]), c = tonumber(f[10]), z = tonumber(f[12])}
+  return {last = tonumber(last), t = tonumber(t), c = tonumber(c), z = tonumber(z)}
+end
+
+-- What the newest entry says. A run has no stream until it is started, or something is said of it: after that NOMKSTREAM tells one that is gone.
+local function tail(id)
+  local entries = redis.call('XREVRANGE', k.events(id), '+', '-', 'COUNT', 1)
+  return entries[1] and tail_read(entries[1][2][2]) or NO_TAIL
 end
 
 -- The seq that follows what is stored of a run (id, attempt, createdUs, rid). An attempt that wrote nothing has used up its first seq, too. After a restart of Redis readers may have seen events that it lost: hence a gap, and for each
@@ -29,17 +34,11 @@ local function seq_after(run, last, rid)
   return seq
 end
 
--- What the entry says of itself that the record of an ended run says of its stream, too, in its field `tail`: last seq, its time, and the totals.
-local function tail_read(text)
-  local last, t, c, z = string.match(text, '^(%d+) (%d+) (%d+) (%d+)$')
-  return {last = tonumber(last or 0), t = tonumber(t or 0), c = tonumber(c or 0), z = tonumber(z or 0)}
-end
-
--- Writes one event of our own at the given id, behind c events of z bytes. seq and t are text. Returns what tail_read reads, and the bytes of all events.
+-- Writes one event of our own at the given id, behind c events of z bytes. seq and t are text. Returns its `h`, and the bytes of all events.
 local function event_add(id, entry_id, seq, t, kind, data, c, z)
   local line = '{"seq":' .. seq .. ',"tMs":' .. t .. ',"kind":"' .. kind .. '","data":' .. data .. '}'
   z = z + #line
-  local count, bytes = fmt(c + 1), fmt(z)
-  redis.call('XADD', k.events(id), entry_id, 'first', seq, 'last', seq, 't', t, 'n', '1', 'c', count, 'z', bytes, 'b', line)
-  return seq .. ' ' .. t .. ' ' .. count .. ' ' .. bytes, z
+  local said = seq .. ',' .. seq .. ',' .. t .. ',1,' .. fmt(c + 1) .. ',' .. fmt(z)
+  redis.call('XADD', k.events(id), entry_id, 'h', said, 'b', line)
+  return said, z
 end

@@ -108,7 +108,7 @@ def batches_of(s, run, commands):
     """The commands that stored a run's events, for another stream: packed; how many events they bring, and their key."""
     copy = run[:-4] + "copy"
     words = [[word.replace(run.encode(), copy.encode()) for word in words] for words in commands if words[0] in (b"XADD", b"PUBLISH") and run.encode() in words[1]]
-    count = sum(int(w[w.index(b"n") + 1]) for w in words if w[0] == b"XADD")
+    count = sum(int(w[w.index(b"h") + 1].split(b",")[3]) for w in words if w[0] == b"XADD")
     return b"".join(pack(*w) for w in words), count, events_key(copy)
 
 

@@ -93,7 +93,7 @@ def longest_sweep_events(s, phase, n):
         s.all("submit", (s.submit(run) for run in ids))
         rows = s.rows(s.all("claim", (s.claim("r", 64) for _ in range(n // 64 + 1))))
         for row in rows:
-            s.client.many(pack("XADD", f"{PREFIX}run:{row['run'].decode()}:events", "NOMKSTREAM", f"{row['epoch']}-{i}", "first", i, "last", i, "t", i, "n", 1, "c", i, "z", i, "b", INPUT)
+            s.client.many(pack("XADD", f"{PREFIX}run:{row['run'].decode()}:events", "NOMKSTREAM", f"{row['epoch']}-{i}", "h", f"{i},{i},{i},1,{i},{i}", "b", INPUT)
                           for i in range(1, 2001))
         s.all("finish", (s.finish("r", row) for row in rows))
         s.client.many(pack("ZADD", PREFIX + "retain", 1, ("e:" if part == "events" else "") + row["run"].decode()) for row in rows)

@@ -251,7 +251,7 @@ class Server:
 
     def started(self, inc, row):
         seq, t, event = int(row["first_seq"]), int(row["last_t_ms"]) + 1, started_line(row)
-        return self.call("started", inc=inc, run=row["run"], epoch=row["epoch"], attempt=row["attempt"], seq=seq, t_ms=t, event=event, count=1, bytes=len(event), token_sha="0" * 64, handle='{"pid":"4711"}')
+        return self.call("started", inc=inc, run=row["run"], epoch=row["epoch"], attempt=row["attempt"], seq=seq, head=f"{seq},{seq},{t},1,1,{len(event)}", event=event, token_sha="0" * 64, handle='{"pid":"4711"}')
 
     def finish(self, inc, row, outcome="success"):
         return self.call("finish", inc=inc, run=row["run"], epoch=row["epoch"], attempt=row["attempt"], outcome=outcome, exit_code="0", rid=RID, retention_ms=WEEK, seq=int(row["first_seq"]) + 1,

@@ -122,7 +122,7 @@ def test_a_late_word_of_the_dead_runner_is_refused(stack, api):
     for ahead in (1, 256):
         answer = None
         try:
-            answer = stack.redis.command("XADD", key, "NOMKSTREAM", f"{epoch}-{int(seq) + ahead}", "first", str(int(seq) + 1), "b", "late")
+            answer = stack.redis.command("XADD", key, "NOMKSTREAM", f"{epoch}-{int(seq) + ahead}", "h", f"{int(seq) + 1},{int(seq) + 1},0,1,0,0", "b", "late")
         except Exception as e:  # pylint: disable=broad-except
             assert "equal or smaller" in str(e), e
         assert answer is None, "an entry of the dead process was taken"

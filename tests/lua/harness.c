@@ -540,8 +540,16 @@ const redisReply *harness_xrange(struct harness *h, const char *key)
 
 const char *harness_entry(struct harness *h, const redisReply *entries, size_t i, const char *field)
 {
-    (void)h;
+    static const char *const in_head[] = {"first", "last", "t", "n", "c", "z"}; /* lua/include/stream.lua, `h` */
     const redisReply *entry = redis_at(entries, i);
+    for (size_t at = 0; field && at < ARRAY_LEN(in_head); at++) {
+        if (strcmp(field, in_head[at]) != 0)
+            continue;
+        const char *value = text(redis_field(redis_at(entry, 1), "h"));
+        for (size_t n = at; n > 0; n--)
+            value = strchr(value, ',') + 1;
+        return harness_printf(h, "%.*s", (int)strcspn(value, ","), value);
+    }
     return text(field ? redis_field(redis_at(entry, 1), field) : redis_at(entry, 0));
 }
 

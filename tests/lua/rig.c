@@ -140,17 +140,18 @@ struct harness_call *rig_begin_started(struct harness *h, const char *inc, const
     struct strbuf line;
     strbuf_init(&line, 4096);
     event_write(&line, row->first_seq, row->last_t_ms + 1, EVENT_RUNTIME_STARTED, STR("{\"attempt\":1}"));
-    struct script_started_args args = {.inc = S(inc),
-                                       .run = row->run,
-                                       .epoch = row->epoch,
-                                       .attempt = row->attempt,
-                                       .seq = row->first_seq,
-                                       .t_ms = row->last_t_ms + 1,
-                                       .event = strbuf_str(&line),
-                                       .count = row->event_count + 1,
-                                       .bytes = row->event_bytes + (int64_t)line.len,
-                                       .token_sha = S("sha"),
-                                       .handle = S("{\"pid\":\"1\"}")};
+    struct script_started_args args = {
+        .inc = S(inc),
+        .run = row->run,
+        .epoch = row->epoch,
+        .attempt = row->attempt,
+        .seq = row->first_seq,
+        .head = S(harness_printf(h, "%lld,%lld,%lld,1,%lld,%lld", (long long)row->first_seq, (long long)row->first_seq,
+                                 (long long)row->last_t_ms + 1, (long long)row->event_count + 1,
+                                 (long long)row->event_bytes + (long long)line.len)),
+        .event = strbuf_str(&line),
+        .token_sha = S("sha"),
+        .handle = S("{\"pid\":\"1\"}")};
     struct harness_call *call = harness_call_new(h, "started");
     script_call_started(h->redis, h->prefix, &args, sync_on_started, call);
     assert_false(call->done); /* never from inside the call */
@@ -168,8 +169,7 @@ enum err rig_started(struct harness *h, const char *inc, const struct script_cla
 bool rig_append(struct harness *h, const struct script_claim_runs *row, int64_t seq)
 {
     const redisReply *r = harness_try(
-        h, "XADD %s NOMKSTREAM %s first %s last %s t 5 n 1 c %s z 9 b %s",
-        harness_key(h, "run:%.*s:events", STR_ARG(row->run)),
+        h, "XADD %s NOMKSTREAM %s h %s,%s,5,1,%s,9 b %s", harness_key(h, "run:%.*s:events", STR_ARG(row->run)),
         harness_printf(h, "%lld-%lld", (long long)row->epoch, (long long)seq),
         harness_printf(h, "%lld", (long long)seq), harness_printf(h, "%lld", (long long)seq),
         harness_printf(h, "%lld", (long long)seq),
@@ -302,12 +302,12 @@ static const char *of_made(struct harness *h, const char *run, const char *field
 /* The same of what an ended run's field `tail` holds (lua/include/stream.lua). */
 static const char *of_tail(struct harness *h, const char *run, const char *field)
 {
-    static const char *const parts[] = {"lastSeq", "lastT", "eventCount", "eventBytes"};
+    static const char *const parts[] = {"", "lastSeq", "lastT", "", "eventCount", "eventBytes"};
     const char *value = harness_hget(h, harness_key(h, "run:%s", run), "tail");
     for (size_t i = 0; i < ARRAY_LEN(parts) && value; i++) {
         if (strcmp(field, parts[i]) == 0)
-            return harness_printf(h, "%.*s", (int)strcspn(value, " "), value);
-        value = strchr(value, ' ') ? strchr(value, ' ') + 1 : NULL;
+            return harness_printf(h, "%.*s", (int)strcspn(value, ","), value);
+        value = strchr(value, ',') ? strchr(value, ',') + 1 : NULL;
     }
     return NULL;
 }

@@ -210,13 +210,11 @@ static const struct breakage of_runs[] = {
     {"XTRIM @run:{ended}:events MAXLEN 0", "run:{ended}: has a stream that does not end as the run does"},
     {"HSET @run:{ended} tail 9999", "run:{ended}: has a stream that does not end as the run does"},
     {"HSET @run:{failed} tail 1", "run:{failed}: has a stream that does not end as the run does"},
-    {"XADD @run:{active}:events {epoch}-900 first 900 last 900 t 0 n 1 c 2 z 9 b x",
-     "run:{active}: has events out of order"},
-    {"XADD @run:{active}:events {epoch}-900 first 1 last 1 t 9000000000000 n 1 c 2 z 9 b x",
-     "run:{active}: has events out of order"},
-    {"XADD @run:{active}:events 9007199254740990-900 first 900 last 900 t 9000000000000 n 1 c 2 z 9 b x",
+    {"XADD @run:{active}:events {epoch}-900 h 900,900,0,1,2,9 b x", "run:{active}: has events out of order"},
+    {"XADD @run:{active}:events {epoch}-900 h 1,1,9000000000000,1,2,9 b x", "run:{active}: has events out of order"},
+    {"XADD @run:{active}:events 9007199254740990-900 h 900,900,9000000000000,1,2,9 b x",
      "run:{active}: has an event of no attempt"},
-    {"XADD @run:{active}:events 9007199254740991-900 first 900 last 900 t 9000000000000 n 1 c 2 z 9 b "
+    {"XADD @run:{active}:events 9007199254740991-900 h 900,900,9000000000000,1,2,9 b "
      "\"kind\":\"runtime_terminal\"",
      "run:{active}: has a stream that does not end as the run does"},
 };

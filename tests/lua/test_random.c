@@ -105,7 +105,7 @@ static void drop(struct world *w, size_t i)
 static void append(struct world *w, const struct script_claim_runs *row, int64_t seq)
 {
     const char *n = harness_printf(w->h, "%lld", (long long)seq);
-    (void)harness_try(w->h, "XADD %s NOMKSTREAM %s first %s last %s t %s n 1 c 9 z 9 b x",
+    (void)harness_try(w->h, "XADD %s NOMKSTREAM %s h %s,%s,%s,1,9,9 b x",
                       harness_key(w->h, "run:%.*s:events", STR_ARG(row->run)),
                       harness_printf(w->h, "%lld-%s", (long long)row->epoch, n), n, n,
                       harness_printf(w->h, "%lld", (long long)row->last_t_ms + 1));

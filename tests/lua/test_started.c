@@ -11,17 +11,18 @@ static struct script_started_args args_of(struct harness *h, const struct script
                        "{\"seq\":%lld,\"tMs\":%lld,\"kind\":\"runtime_started\",\"data\":{\"attempt\":"
                        "%lld}}",
                        (long long)row->first_seq, (long long)row->last_t_ms + 7, (long long)row->attempt);
-    return (struct script_started_args){.inc = S("r1"),
-                                        .run = row->run,
-                                        .epoch = row->epoch,
-                                        .attempt = row->attempt,
-                                        .seq = row->first_seq,
-                                        .t_ms = row->last_t_ms + 7,
-                                        .event = S(line),
-                                        .count = row->event_count + 1,
-                                        .bytes = row->event_bytes + (int64_t)strlen(line),
-                                        .token_sha = S(TOKEN),
-                                        .handle = S("{\"pid\":\"7\"}")};
+    return (struct script_started_args){
+        .inc = S("r1"),
+        .run = row->run,
+        .epoch = row->epoch,
+        .attempt = row->attempt,
+        .seq = row->first_seq,
+        .head = S(harness_printf(h, "%lld,%lld,%lld,1,%lld,%lld", (long long)row->first_seq, (long long)row->first_seq,
+                                 (long long)row->last_t_ms + 7, (long long)row->event_count + 1,
+                                 (long long)row->event_bytes + (long long)strlen(line))),
+        .event = S(line),
+        .token_sha = S(TOKEN),
+        .handle = S("{\"pid\":\"7\"}")};
 }
 
 static void test_an_attempt_starts(void **state)

@@ -130,7 +130,7 @@ def summary_of(run_id):
         a["pid"] = int(json.loads(a["handle"]).get("pid", 0)) if a["handle"] else 0
         attempts.append(a)
     return {"status": h["status"], "hash": h, "attempts": attempts, "completed": number(h, "completed"), "created": int(h["made"].split()[0]) // 1000, "parent": h.get("parent", ""),
-            "events": int(h["tail"].split()[2]) if "tail" in h else 0, "error": json.loads(h["error"]) if h.get("error") else None, "failures": number(h, "failures"),
+            "events": int(h["tail"].split(",")[4]) if "tail" in h else 0, "error": json.loads(h["error"]) if h.get("error") else None, "failures": number(h, "failures"),
             "result": json.loads(h["result"]) if h.get("result") else None}
 
 

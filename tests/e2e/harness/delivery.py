@@ -87,7 +87,7 @@ def check_stored(stack, run_id, replayed):
         lines += batch
         epochs.append(int(entry_id.split(b"-")[0]))
         if batch:
-            assert json.loads(batch[-1])["seq"] == int(fields[b"last"]), f"{run_id}: entry {entry_id!r} does not end at its last seq"
+            assert json.loads(batch[-1])["seq"] == int(fields[b"h"].split(b",")[1]), f"{run_id}: entry {entry_id!r} does not end at its last seq"
     assert epochs == sorted(epochs), f"{run_id}: epochs go back"
     assert lines == replayed.lines(), f"{run_id}: readers got something else than Redis holds"
 
