@@ -462,6 +462,23 @@ static void test_events_are_told_once(void **state)
     audit_check(h);
 }
 
+/* Another attempt goes on where the one before it was looked through to. */
+static void test_events_of_another_attempt(void **state)
+{
+    struct harness *h = *state;
+    put(h, HOOK, "event.notification|");
+    const struct script_claim_runs *row = audit_running(h, "r1", &(struct rig_run){.max_attempts = 2});
+    const char *run = audit_id(h, row);
+    assert_string_equal(rig_field(h, run, "follow"), "0-0");
+    harness_do(h, "HSET %s follow 5-5", harness_key(h, "run:%s", run));
+    harness_assert_err(rig_finish(h, "r1", row, "error", 0, NULL), ERR_OK);
+    row = rig_claim(h, "r1", 9, 1)->runs;
+    assert_true(str_eqz(row->run, run) && row->attempt == 2);
+    harness_assert_err(rig_started(h, "r1", row), ERR_OK);
+    assert_string_equal(rig_field(h, run, "follow"), "5-5");
+    audit_check(h);
+}
+
 static void test_nobody_wants_events_any_more(void **state)
 {
     struct harness *h = *state;
@@ -574,6 +591,7 @@ int main(void)
         TEST(test_gone_disables),
         TEST(test_two_secrets_for_a_while),
         TEST(test_events_are_told_once),
+        TEST(test_events_of_another_attempt),
         TEST(test_nobody_wants_events_any_more),
         TEST(test_what_is_over_is_bounded),
         TEST(test_what_waits_is_kept_longer_and_dropped_last),

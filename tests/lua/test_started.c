@@ -102,6 +102,9 @@ static void test_nobody_else_starts_it(void **state)
     args.epoch += 2;
     audit_refuses(h, sync_started(h, &args, NULL), ERR_FENCED);
     args = args_of(h, row);
+    args.attempt++;
+    audit_refuses(h, sync_started(h, &args, NULL), ERR_FENCED);
+    args = args_of(h, row);
     args.run = S(NOBODY);
     audit_refuses(h, sync_started(h, &args, NULL), ERR_FENCED);
     args = args_of(h, row);
