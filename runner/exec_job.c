@@ -24,6 +24,7 @@ enum {
     PIPE_LOUD = 1 << 20, /* of an agent that fills it: it writes on while what it wrote is looked at */
     CONTROL_LINE = 1024,
     EOF_WAIT_MS = 2000,
+    LOOK_MS = 10,
     PIPES = EXEC_STDIO,
     DRAIN_TIMES = 256,
     CONTROL = 3,
@@ -41,6 +42,7 @@ struct exec_job {
     int pidfd;
     pid_t tree; /* errand-exec's process id; 0: it is not our child */
     bool watched;
+    struct loop_timer look;
     uv_pipe_t pipes[PIPES]; /* stdin, stdout, stderr, control */
     uv_shutdown_t stdin_shutdown;
     size_t input_waiting; /* bytes that it has not read yet */
@@ -99,6 +101,7 @@ static void close_child(struct exec_job *job)
     if (job->watched)
         close_handle((uv_handle_t *)&job->child);
     job->watched = false;
+    loop_timer_stop(&job->look);
     if (job->pidfd >= 0)
         close(job->pidfd);
     job->pidfd = -1;
@@ -158,16 +161,13 @@ static void on_eof_wait(void *ctx)
     end_if_over(job);
 }
 
-static void on_exit_exec(uv_poll_t *h, int why, int events)
+/* False: errand-exec has not ended yet. */
+static bool take_exit(struct exec_job *job)
 {
-    (void)why;
-    (void)events;
-    struct exec_job *job = h->data;
     int status;
     pid_t pid = waitpid(job->tree, &status, WNOHANG);
     if (pid == 0 || (pid < 0 && errno == EINTR))
-        return;
-    uv_poll_stop(h);
+        return false;
     job->exited = true;
     if (pid < 0 || status != 0) {
         /* errand-exec itself was killed: what it held it could not end any more. The subreaper above it is gone, so nothing better is known. */
@@ -181,6 +181,24 @@ static void on_exit_exec(uv_poll_t *h, int why, int events)
     }
     loop_timer_set(&job->eof_wait, EOF_WAIT_MS);
     end_if_over(job); /* else the control socket's end, and the output's, are still to be read */
+    return true;
+}
+
+static void on_exit_exec(uv_poll_t *h, int why, int events)
+{
+    (void)why;
+    (void)events;
+    struct exec_job *job = h->data;
+    if (!job->exited && take_exit(job) && !uv_is_closing((uv_handle_t *)h))
+        uv_poll_stop(h);
+}
+
+/* Where there are no pidfds (a kernel before 5.3, a tool that stands in for it), it is looked at from time to time. */
+static void on_look(void *ctx)
+{
+    struct exec_job *job = ctx;
+    if (!take_exit(job))
+        loop_timer_set(&job->look, LOOK_MS);
 }
 
 /* ---- the control socket ---- */
@@ -473,6 +491,7 @@ static struct exec_job *job_new(struct loop *l, const struct job_events *events,
     job->pidfd = -1;
     loop_timer_init(&job->eof_wait, l, on_eof_wait, job);
     loop_timer_init(&job->again, l, on_adopt_again, job);
+    loop_timer_init(&job->look, l, on_look, job);
     for (int i = 0; i < PIPES; i++) {
         uv_pipe_init(loop_uv(l), &job->pipes[i], 0);
         job->pipes[i].data = job;
@@ -504,6 +523,10 @@ static int open_pipes(struct exec_job *job, int ret_child[PIPES])
 static int watch(struct exec_job *job)
 {
     job->pidfd = pidfd_open(job->tree, 0);
+    if (job->pidfd < 0 && errno == ENOSYS) {
+        loop_timer_set(&job->look, LOOK_MS);
+        return 0;
+    }
     int status = job->pidfd < 0 ? -errno : uv_poll_init(loop_uv(job->loop), &job->child, job->pidfd);
     if (status == 0) {
         job->open++;
