@@ -18,14 +18,15 @@ def run(command):
 
 
 # What Redis gives a script; anything else by a global name is a slip (and an error at run time, in that one branch).
-REDIS_GLOBALS = set("redis KEYS ARGV cjson cmsgpack string table math tonumber tostring type ipairs pairs next select unpack error assert pcall".split())
+REDIS_GLOBALS = set("redis KEYS ARGV cjson cmsgpack string table math tonumber tostring type ipairs pairs next select unpack error assert pcall setmetatable".split())
 
 
 def kept_faults(name, text, code):
     """What outlives a call: nothing that one call sets, or puts into a table of an include, may be seen by the next. (What `-- EACH CALL` sets is set anew.)"""
     lines = text.split("\n")
     main, begin = lines.index("local function main(KEYS, ARGV)") + 1, lines.index("-- each call") + 1
-    body = lines.index(f"-- {name[:-len('.lua')]}", begin) + 1
+    of_group = next((line for line in lines[begin:] if re.match(r"(return|local \w+ =) one\(ARGV", line)), None)  # where its own lines stand before those that each call begins with
+    body = lines.index(of_group or "-- " + name.removesuffix(".lua"), begin) + 1
     kept = {word.strip() for line in lines[:main - 1] if line.startswith("local ") and not line.startswith("local function") for word in line[6:].split("=")[0].split(" --")[0].split(",")}
     kept |= {word for line in lines[:main - 1] for word in re.findall(r"^local function (\w+)", line)}
     written = [(word, int(line)) for line, word in re.findall(r"\[(\d+)\]\s+SETUPVAL.*; (\w+)", code)]
