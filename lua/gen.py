@@ -252,7 +252,7 @@ class Script:
                 text = section(pattern).sub("", text)
             parts.append(f"-- include {include}\n" + text.rstrip("\n"))
         if self.table:
-            parts.append(f"local {self.table} = {{{', '.join(f'{field.name} = {EMPTY[field.kind]}' for field, _ in self.rare())}}}")
+            parts.append(f"local {self.table} = {{{', '.join(f'{field.name} = {EMPTY[field.kind]}' for field, _ in self.rare())}}} -- KEPT: each call sets all of it")
         each = ["-- each call", *each]
         own = [*self.locals(), f"-- {self.name}", self.body.strip("\n")]
         if self.grouped:

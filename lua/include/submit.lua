@@ -6,7 +6,8 @@ local NONE = {}
 -- What several submissions of one call read, and what they count, by agent, queue, workspace, digest, requirement, key: read once, and written once behind the last of them. Whoever leaves the usual path writes it before (submit_flush), so that all
 -- others see what is so. The tables stay from call to call, empty, because to make them costs as much as a command.
 local agents, queues, waiting, stored, bounds, accepted, queued, refs, reqs, texts, bells, index
-local heads, heads_len, ended = {}, 0, false -- definitions by what their agents' `head` says, which is all that is read of such a one; whether the last call came to its end
+local heads, heads_len = {}, 0 -- KEPT: what a text says is always the same. Definitions by what their agents' `head` says, which is all that is read of such a one
+local ended = false -- whether the last call came to its end
 -- EACH CALL
 if not ended then
   agents, queues, waiting, stored, bounds, accepted, queued, refs, reqs, texts, bells, index = {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}
@@ -78,19 +79,19 @@ local function submit_definition_read(o)
       end
       head = version .. ' ' .. redis.call('HGET', key, 'v' .. version)
     end
-    local known = heads[head]
-    if known then
-      return known
+    local def = heads[head]
+    if def then
+      return def
     end
     version, digest, queue, executor = string.match(head, '^(%d+) (%S+) ?(%S*) ?(%S*)$')
     if queue ~= '' then
-      known = {digest = digest, version = version, plain = true, queue = queue, executor = executor, source = 'stdout', tags = '', needs = '', slots = '', startWithinMs = '', concurrency = '', rate = '', inputSchema = ''}
+      def = {digest = digest, version = version, plain = true, queue = queue, executor = executor, source = 'stdout', tags = '', needs = '', slots = '', startWithinMs = '', concurrency = '', rate = '', inputSchema = ''}
       heads_len = heads_len + 1
       if heads_len > HEADS_MAX then
         heads, heads_len = {}, 1
       end
-      heads[head] = known
-      return known
+      heads[head] = def
+      return def
     end
   elseif #o.def_fields == 0 and redis.call('EXISTS', k.def(digest)) == 0 then
     return nil
@@ -169,10 +170,10 @@ end
 
 -- The runs that this one waits for. Returns an error code, or nil, the unfinished ones, the first that ended without success, and all, each once, for each tells once.
 local function submit_dependencies(o)
-  local open, failed, ids, known = {}, nil, {}, {}
+  local open, failed, ids, named = {}, nil, {}, {}
   for _, id in ipairs(o.depends) do
-    if not known[id] then
-      known[id] = true
+    if not named[id] then
+      named[id] = true
       ids[#ids + 1] = id
     end
   end
@@ -282,11 +283,11 @@ end
 
 -- An Idempotency-Key's first run again; nil where the key is new.
 local function submit_known(o)
-  local known = redis.call('GET', k.idem(o.ws, o.idem_key))
-  if not known then
+  local taken = redis.call('GET', k.idem(o.ws, o.idem_key))
+  if not taken then
     return nil
   end
-  local digest, first, status = string.match(known, '^(%S+) (%S+) (%S+)$')
+  local digest, first, status = string.match(taken, '^(%S+) (%S+) (%S+)$')
   if digest ~= o.idem_digest then
     return {'idempotency_mismatch'}
   end

@@ -2,7 +2,7 @@
 local SHOWN = {'ws', 'agent', 'agentVersion', 'status', 'queue', 'priority', 'createdUs', 'scheduled', 'started', 'completed', 'attempt', 'failures', 'maxAttempts', 'error',
   'createdBy', 'sessionId', 'parent', 'labels', 'traceparent', 'stopAt', 'resultTruncated', 'droppedTo', 'rerunOf',
   'waitGate', 'waitingFor', 'deps', 'depsLeft', 'reqText', 'slots', 'gates', 'startBy', 'schedule', 'deadLetter', 'redrivenAs', 'resultDropped', 'hook', 'asked', 'inputLast'}
-local FETCHED = {'def', 'made', 'tail'}
+local FETCHED = {'def', 'made', 'tail'} -- KEPT: a constant, completed by the first call
 local shown_attempts -- maxAttempts by definition: many runs share one
 -- EACH CALL
 shown_attempts = {}

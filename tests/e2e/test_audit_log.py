@@ -500,12 +500,18 @@ TAMPERED = {
 
 @pytest.fixture
 def ten(api, stack):
-    """A log of ten entries, sealed in pieces."""
-    for i in range(10):
-        pause(api, f"q{i}")
-        if i in (2, 5):
-            wait_sealed(stack, i + 1)
-    wait_sealed(stack, 10)
+    """A log of ten entries, sealed in three pieces. (A busy machine may be slower than the sealer, which then makes more of them: once more.)"""
+    for _ in range(10):
+        for i in range(10):
+            pause(api, f"q{i}")
+            if i in (2, 5):
+                wait_sealed(stack, i + 1)
+        wait_sealed(stack, 10)
+        seals = [entry_n(s) for s in stack.redis.command("XRANGE", log_key(stack).replace("auditlog:", "auditseal:"), "-", "+")]
+        if seals == [3, 6, 10]:
+            break
+        stack.redis.command("DEL", log_key(stack), log_key(stack).replace("auditlog:", "auditseal:"))
+    assert seals == [3, 6, 10]
     is_fine(stack, 10)
     return api
 

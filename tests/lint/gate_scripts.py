@@ -22,13 +22,14 @@ REDIS_GLOBALS = set("redis KEYS ARGV cjson cmsgpack string table math tonumber t
 
 
 def kept_faults(name, text, code):
-    """What outlives a call: nothing that one call sets, or puts into a table of an include, may be seen by the next. (What `-- EACH CALL` sets is set anew.)"""
+    """What outlives a call: nothing that one call sets, or puts into a table of an include, may be seen by the next. (What `-- EACH CALL` sets is set anew; what is declared with `-- KEPT` is kept on purpose, and says why it may be.)"""
     lines = text.split("\n")
-    main, begin = lines.index("local function main(KEYS, ARGV)") + 1, lines.index("-- each call") + 1
+    begin = lines.index("-- each call") + 1
     of_group = next((line for line in lines[begin:] if re.match(r"(return|local \w+ =) one\(ARGV", line)), None)  # where its own lines stand before those that each call begins with
     body = lines.index(of_group or "-- " + name.removesuffix(".lua"), begin) + 1
-    kept = {word.strip() for line in lines[:main - 1] if line.startswith("local ") and not line.startswith("local function") for word in line[6:].split("=")[0].split(" --")[0].split(",")}
-    kept |= {word for line in lines[:main - 1] for word in re.findall(r"^local function (\w+)", line)}
+    top = lines[:next(i for i, line in enumerate(lines) if line.startswith(("local function one(", "local function main(")))]  # behind it, locals are a call's own
+    kept = {word.strip() for line in top if line.startswith("local ") and not line.startswith("local function") and "-- KEPT" not in line for word in line[6:].split("=")[0].split(" --")[0].split(",")}
+    kept |= {word for line in top for word in re.findall(r"^local function (\w+)", line)}
     written = [(word, int(line)) for line, word in re.findall(r"\[(\d+)\]\s+SETUPVAL.*; (\w+)", code)]
     anew = {word for word, line in written if begin <= line <= body}
     faults = sorted({f"{name}: {word} outlives the call that sets it" for word, _ in written if word in kept - anew})
