@@ -42,8 +42,9 @@ void audit_counters_run(struct audit *a, const struct run *run)
     if ((run->class == CLASS_QUEUED || run->class == CLASS_SCHEDULED) && strcmp(req, "-") != 0)
         add(a, audit_text(a, "reqn:%s", req), 1);
     long long bytes = 0; /* of its events: lua/include/stream.lua, `h` */
-    if (*run->f[F_DROPPED_TO] || sscanf(run->f[F_TAIL], "%*[0-9],%*[0-9],%*[0-9],%*[0-9],%*[0-9],%lld", &bytes) != 1)
-        bytes = 0;
+    const char *last = strrchr(run->f[F_TAIL], ',');
+    if (last && !*run->f[F_DROPPED_TO])
+        bytes = number_of(last + 1);
     if (*run->f[F_SIZE] || bytes > 0)
         add(a, audit_text(a, "bytes:%s", ws), number_of(run->f[F_SIZE]) + bytes);
     if (*run->f[F_DEF])

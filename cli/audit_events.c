@@ -74,17 +74,24 @@ struct entry {
         told; /* told: said of a run that waits, by the watch (lua/watch.lua), under an epoch of no attempt */
 };
 
+/* The i-th number of a list with commas; 0 where it ends before. */
+static int64_t part_of(const char *list, int i)
+{
+    while (list && i-- > 0)
+        list = strchr(list, ',') ? strchr(list, ',') + 1 : NULL;
+    return list ? (int64_t)strtoll(list, NULL, 10) : 0;
+}
+
 static struct entry entry_of(const redisReply *r)
 {
     struct entry e = {.epoch = number_of(reply_item(r, 0))};
     const redisReply *fields = r->elements == 2 ? r->element[1] : r;
     for (size_t i = 0; i + 1 < fields->elements; i += 2) {
         const char *name = reply_item(fields, i), *value = reply_item(fields, i + 1);
-        long long first = 0, last = 0, t = 0;
-        if (strcmp(name, "h") == 0 && sscanf(value, "%lld,%lld,%lld", &first, &last, &t) == 3) {
-            e.first = first;
-            e.last = last;
-            e.t = t;
+        if (strcmp(name, "h") == 0) {
+            e.first = part_of(value, 0);
+            e.last = part_of(value, 1);
+            e.t = part_of(value, 2);
         } else if (strcmp(name, "b") == 0) {
             e.terminal = strstr(value, "\"kind\":\"runtime_terminal\"") != NULL;
             e.told = strstr(value, "\"kind\":\"notification\"") && strstr(value, "\"waitingFor\":");
@@ -106,8 +113,8 @@ static bool want_tail(struct audit *a, const struct expect *e, const redisReply 
     struct entry last = entry_of(r->element[0]);
     if (last.terminal != ended || ended != (last.epoch == SEQ_CLOSED))
         return false;
-    long long seq = 0, t = 0; /* `tail`: lua/include/stream.lua */
-    return !ended || (sscanf(run->f[F_TAIL], "%*[0-9],%lld,%lld", &seq, &t) == 2 && last.last == seq && last.t == t);
+    const char *tail = run->f[F_TAIL]; /* lua/include/stream.lua */
+    return !ended || (last.last == part_of(tail, 1) && last.t == part_of(tail, 2));
 }
 
 void audit_events_expect(struct audit *a, const struct run *run)

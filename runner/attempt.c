@@ -548,6 +548,7 @@ void attempt_stop(struct attempt *a)
 {
     if (a->state == ATTEMPT_ENDING || a->state == ATTEMPT_FINISHING || a->state == ATTEMPT_OVER || a->end == END_LEFT)
         return; /* the script knows of the stop, too; of one that was left its successor hears */
+    LOG_DEBUG("attempt is to stop", LOG_RUN(a));
     bool waits = a->state == ATTEMPT_STARTING && a->remote && !a->job && a->end == END_NONE && a->outbox.count > 0 &&
                  !outbox_quiet(&a->outbox);
     end_for(a, END_STOP, a->grace_ms);

@@ -159,7 +159,7 @@ def test_a_machine_that_is_lost(stack, air, fly):
     fly.lose = True
     run_id = air.submit(machine(), input={"wait": True})
     air.wait(run_id, "running")
-    wait_until(lambda: of_run(run_id), 10)
+    wait_until(lambda: of_run(run_id) and air.record(run_id)["attempts"][0].get("handle"), 15, "it is known to run")
     fly.of_run(run_id)[0].kill(9)
     record = air.wait(run_id)
     assert record["status"] == "error" and record["error"]["class"] == "signal" and "gone" in record["error"]["message"]

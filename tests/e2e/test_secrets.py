@@ -374,7 +374,7 @@ def test_a_stop_while_they_are_asked_for(behind, source):
     run_id = api.submit(showing(["A"], WANTS, eventSource=source))
     assert held.wait(10)
     assert api.post(f"/v1/runs/{run_id}/stop", {}).status in (200, 202)
-    wait_until(lambda: api.record(run_id)["status"] == "stopping", 10, "the stop is under way")
+    wait_until(lambda: b"attempt is to stop" in runner.process.output(), 10, "the runner knows of the stop")
     proxy.release()
     record = api.wait(run_id)
     assert record["status"] == "stopped"
