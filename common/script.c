@@ -209,12 +209,16 @@ static void on_group_reply(void *ctx, enum err err, const redisReply *reply)
 {
     struct group *g = ctx;
     bool again = never_began(reply), whole = !err && reply && reply->elements == g->n;
+    /* Those that go again first: a callback may end what they need. Each knows what to do then. */
     for (size_t i = 0; i < g->n; i++) {
-        if (again || (whole && str_eqz(redis_str(redis_at(redis_at(reply, i), 0)), "again")))
-            call_send(g->calls[i]); /* it knows what to do then */
-        else
-            answered(g->calls[i], err, whole ? redis_at(reply, i) : reply);
+        if (again || (whole && str_eqz(redis_str(redis_at(redis_at(reply, i), 0)), "again"))) {
+            call_send(g->calls[i]);
+            g->calls[i] = NULL;
+        }
     }
+    for (size_t i = 0; i < g->n; i++)
+        if (g->calls[i])
+            answered(g->calls[i], err, whole ? redis_at(reply, i) : reply);
     free(g);
 }
 

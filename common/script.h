@@ -39,7 +39,7 @@ void script_guard_next(struct redis *r, struct script_guard *g);
 /* reply: the script's whole reply array (element 0 is the code) when err is ERR_OK or a code that the script itself gave; else NULL. */
 typedef void (*script_reply_fn)(void *ctx, enum err err, const redisReply *reply);
 
-/* key: the shard's prefix, the script's only key (everything a script touches begins with it and so lives in one slot). argv: copied. fn is called exactly once, never from inside. */
+/* key: the shard's prefix, the script's only key (everything a script touches begins with it and so lives in one slot). argv: copied. fn is called exactly once, never from inside. Calls of one group are answered one after the other: who frees the connection in fn is called back for the rest of its group even then, with what Redis answered. */
 void script_call(struct redis *r, const struct script *s, struct str key, size_t argc, const struct str *argv,
                  script_reply_fn fn, void *ctx);
 /* Loads the libraries of the table that Redis does not have, so that the first calls don't pay; on the first connection that r made it also removes those of other versions of Errand. Failures are harmless: a call finds
