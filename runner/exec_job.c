@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -25,6 +26,7 @@ enum {
     CONTROL_LINE = 1024,
     EOF_WAIT_MS = 2000,
     LOOK_MS = 10,
+    LOOKS_MAX = 5,
     PIPES = EXEC_STDIO,
     DRAIN_TIMES = 256,
     CONTROL = 3,
@@ -60,6 +62,7 @@ struct exec_job {
     bool exited, ended;
     bool reading;         /* whether our side wants output */
     bool keeps;           /* it can outlive us */
+    int looks;            /* how often the wait for its pipes was prolonged */
     bool loud;            /* its standard output was full once */
     bool filled[CONTROL]; /* of a stream, the buffer: libuv asks for another in the same turn */
     /* adopted: */
@@ -150,10 +153,25 @@ static void end_if_over(struct exec_job *job)
     close_all(job);
 }
 
+/* Whether something stands in its pipes, or they are at their end, and we have not looked yet. */
+static bool is_unread(const struct exec_job *job)
+{
+    struct pollfd fds[PIPES];
+    nfds_t n = 0;
+    for (int i = 1; i < PIPES; i++) {
+        uv_os_fd_t fd;
+        const uv_handle_t *h = (const uv_handle_t *)&job->pipes[i];
+        if (!uv_is_closing(h) && uv_is_active(h) && uv_fileno(h, &fd) == 0)
+            fds[n++] = (struct pollfd){.fd = fd, .events = POLLIN};
+    }
+    return poll(fds, n, 0) > 0;
+}
+
 static void on_eof_wait(void *ctx)
 {
     struct exec_job *job = ctx;
-    if (!job->reading) { /* held up by us, not by somebody else */
+    /* Held up by us, not by somebody else: we do not want it, or we stood still, and the time was over before we looked. */
+    if (!job->reading || (is_unread(job) && ++job->looks <= LOOKS_MAX)) {
         loop_timer_set(&job->eof_wait, EOF_WAIT_MS);
         return;
     }
